@@ -1,0 +1,53 @@
+# `make demo` and `make test` need Python 3.12, git and make; everything else is set up here, in .venv.
+SEED ?= 0
+OBS ?= state
+RUN ?=
+BUDGET_MIN ?= 60
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+READY := $(VENV)/.ready
+
+export PYTHONUNBUFFERED := 1
+
+.PHONY: help setup demo test test-long check format proto lock bench results clean
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+setup: $(READY)  ## create .venv with every locked dependency, and the EGL libraries for rendering
+
+$(READY): requirements.lock pyproject.toml
+	@sh scripts/setup.sh $(VENV)
+	@touch $@
+
+demo: $(READY)  ## train a simulated SO-101 to lift a cube (SEED=0 OBS=state RUN=folder)
+	@$(VENV)/bin/tandem demo seed=$(SEED) obs=$(OBS) $(if $(RUN),run=$(RUN))
+
+test: $(READY)  ## the tests (minutes)
+	@$(PYTHON) -m pytest
+
+test-long: $(READY)  ## the longer proofs (tens of minutes)
+	@$(PYTHON) -m pytest -m long --timeout=1800
+
+check: $(READY)  ## ruff, mypy and import-linter
+	@$(VENV)/bin/ruff format --check . && $(VENV)/bin/ruff check . && $(VENV)/bin/mypy && $(VENV)/bin/lint-imports
+
+format: $(READY)  ## format and fix what ruff can
+	@$(VENV)/bin/ruff format . && $(VENV)/bin/ruff check --fix .
+
+proto: $(READY)  ## regenerate the stubs in transport/ from proto/
+	@$(PYTHON) -m grpc_tools.protoc -I transport=proto --python_out=. --pyi_out=. --grpc_python_out=. \
+		transport/records.proto transport/service.proto && rm -f transport/records_pb2_grpc.py
+
+lock: $(READY)  ## resolve requirements.lock anew from pyproject.toml
+	@$(VENV)/bin/uv pip compile -q --universal --generate-hashes --python-version 3.12 --all-extras \
+		pyproject.toml -o requirements.lock
+
+bench: $(READY)  ## measure throughput against LeRobot's own classes
+	@$(PYTHON) -m benchmarks
+
+results: $(READY)  ## train seeds and ablations for docs/results.md, most important first (BUDGET_MIN=60)
+	@$(PYTHON) benchmarks/results.py --budget-min $(BUDGET_MIN)
+
+clean:  ## remove .venv and caches; keeps runs/
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info

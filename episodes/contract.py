@@ -1,0 +1,245 @@
+"""The contract of a run: what its observations, actions and rewards are, and how a policy sees them.
+
+A contract has two parts with a fingerprint each. The *interface* is fixed for a run. The *view* may be re-rendered from
+data that kept raw frames. Both sides derive the contract from the environment's config on their own and compare.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from transport import records_pb2 as pb
+
+IMAGE_PREFIX = "observation.images."
+
+
+class ContractError(ValueError):
+    """A contract that is malformed, or two that differ."""
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One named array.
+
+    Attributes:
+        name: LeRobot feature name, e.g. ``observation.state`` or ``observation.images.front``.
+        dtype: ``float32`` or ``uint8``.
+        shape: Shape of one frame; images are (height, width, 3) RGB.
+        components: One name per component of a vector; empty for images.
+        units: One unit per component, e.g. ``m`` or ``rad``; empty for images.
+        low: Lower bound per component, or one for all; -inf where there is none.
+        high: Upper bound per component, or one for all; inf where there is none.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    components: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.dtype not in ("float32", "uint8"):
+            raise ContractError(f"feature {self.name!r} must have dtype float32 or uint8. Got: {self.dtype!r}")
+        if self.is_image and (self.dtype != "uint8" or len(self.shape) != 3 or self.shape[2] != 3):
+            raise ContractError(
+                f"feature {self.name!r} must be uint8 of shape (height, width, 3). Got: {self.dtype} {self.shape}"
+            )
+        if not self.is_image and len(self.shape) != 1:
+            raise ContractError(f"feature {self.name!r} must be a vector. Got shape: {self.shape}")
+
+    @property
+    def is_image(self) -> bool:
+        return self.name.startswith(IMAGE_PREFIX)
+
+    @property
+    def nbytes(self) -> int:
+        return int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize
+
+
+@dataclass(frozen=True)
+class RewardBounds:
+    """What the reward of a step can be, where the environment states it.
+
+    Attributes:
+        bounded: False where nothing is stated: targets are then never clamped.
+        low: Least reward of one step.
+        high: Greatest reward of one step.
+        only_at_end: A nonzero reward comes only with termination, so that a return lies in [low, high] too.
+    """
+
+    bounded: bool = False
+    low: float = 0.0
+    high: float = 0.0
+    only_at_end: bool = False
+
+    def returns(self, gamma: float) -> tuple[float, float] | None:
+        """Bounds of the discounted return, or None where the contract states none."""
+        if not self.bounded:
+            return None
+        if self.only_at_end:
+            return min(self.low, 0.0), max(self.high, 0.0)
+        return min(self.low, 0.0) / (1 - gamma), max(self.high, 0.0) / (1 - gamma)
+
+
+@dataclass(frozen=True)
+class Interface:
+    """Names, sizes, units and meanings; fixed for a run.
+
+    Attributes:
+        task: Name of the task, e.g. ``so101_sim/lift``.
+        observations: Features of an observation, in the order of the wire and the log.
+        action: The action feature, named ``action``, with components in [low, high].
+        action_meaning: What an action does, in words.
+        gripper_sign: e.g. ``+1 open``; empty where there is no gripper.
+        control_hz: Control rate; 0 where time has no meaning.
+        reward: Stated bounds of the reward.
+    """
+
+    task: str
+    observations: tuple[Feature, ...]
+    action: Feature
+    action_meaning: str = ""
+    gripper_sign: str = ""
+    control_hz: float = 0.0
+    reward: RewardBounds = field(default_factory=RewardBounds)
+
+    def feature(self, name: str) -> Feature:
+        for feature in self.observations:
+            if feature.name == name:
+                return feature
+        raise ContractError(f"no observation feature {name!r}. There are: {[f.name for f in self.observations]}")
+
+
+@dataclass(frozen=True)
+class FeatureView:
+    """How one feature reaches the policy. ``crop`` is (top, left, height, width), ``resize`` is (height, width)."""
+
+    name: str
+    crop: tuple[int, ...] = ()
+    resize: tuple[int, ...] = ()
+    stack: int = 1
+
+
+@dataclass(frozen=True)
+class View:
+    features: tuple[FeatureView, ...]
+
+    def stack(self, name: str) -> int:
+        return next((f.stack for f in self.features if f.name == name), 1)
+
+
+@dataclass(frozen=True)
+class Contract:
+    interface: Interface
+    view: View
+
+    @property
+    def interface_fingerprint(self) -> str:
+        return _fingerprint(asdict(self.interface))
+
+    @property
+    def view_fingerprint(self) -> str:
+        return _fingerprint(asdict(self.view))
+
+    def to_message(self) -> pb.Contract:
+        i = self.interface
+        return pb.Contract(
+            interface=pb.Interface(
+                task=i.task,
+                observations=[_feature_message(f) for f in i.observations],
+                action=_feature_message(i.action),
+                action_meaning=i.action_meaning,
+                gripper_sign=i.gripper_sign,
+                control_hz=i.control_hz,
+                reward=pb.RewardBounds(**asdict(i.reward)),
+            ),
+            view=pb.View(
+                features=[
+                    pb.FeatureView(name=f.name, crop=f.crop, resize=f.resize, stack=f.stack) for f in self.view.features
+                ]
+            ),
+        )
+
+    @staticmethod
+    def from_message(message: pb.Contract) -> Contract:
+        """Raises ContractError where the message is no valid contract."""
+        i = message.interface
+        return Contract(
+            interface=Interface(
+                task=i.task,
+                observations=tuple(_feature(f) for f in i.observations),
+                action=_feature(i.action),
+                action_meaning=i.action_meaning,
+                gripper_sign=i.gripper_sign,
+                control_hz=i.control_hz,
+                reward=RewardBounds(i.reward.bounded, i.reward.low, i.reward.high, i.reward.only_at_end),
+            ),
+            view=View(
+                tuple(FeatureView(f.name, tuple(f.crop), tuple(f.resize), f.stack) for f in message.view.features)
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One place where two contracts differ."""
+
+    key: str
+    expected: Any
+    actual: Any
+
+    def __str__(self) -> str:
+        return f"{self.key}: expected {self.expected!r}, got {self.actual!r}"
+
+
+def differences(expected: Contract, actual: Contract) -> list[Difference]:
+    """Every key where the contracts differ, e.g. ``interface.observations.observation.state.shape``."""
+    left, right = _flat(expected), _flat(actual)
+    return [
+        Difference(key, left.get(key, "(absent)"), right.get(key, "(absent)"))
+        for key in dict.fromkeys([*left, *right])
+        if left.get(key, "(absent)") != right.get(key, "(absent)")
+    ]
+
+
+def _flat(contract: Contract) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    interface = asdict(contract.interface)
+    for feature in [*interface.pop("observations"), interface.pop("action")]:
+        group = "action" if feature["name"] == "action" else f"observations.{feature['name']}"
+        flat |= {f"interface.{group}.{key}": value for key, value in feature.items() if key != "name"}
+    flat |= {f"interface.reward.{key}": value for key, value in interface.pop("reward").items()}
+    flat |= {f"interface.{key}": value for key, value in interface.items()}
+    flat["interface.observations"] = tuple(f.name for f in contract.interface.observations)
+    for view in asdict(contract.view)["features"]:
+        flat |= {f"view.{view['name']}.{key}": value for key, value in view.items() if key != "name"}
+    return flat
+
+
+def _fingerprint(tree: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(tree, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
+
+
+def _feature_message(f: Feature) -> pb.Feature:
+    return pb.Feature(
+        name=f.name,
+        dtype=f.dtype,
+        shape=f.shape,
+        components=f.components,
+        units=f.units,
+        low=f.low,
+        high=f.high,
+    )
+
+
+def _feature(m: pb.Feature) -> Feature:
+    return Feature(
+        m.name, m.dtype, tuple(m.shape), tuple(m.components), tuple(m.units), tuple(m.low), tuple(m.high)
+    )
