@@ -42,6 +42,8 @@ class OperatorInput:
     """Events since the previous poll, oldest first; each is reported once."""
     doing: str = ""
     """One short human sentence of what the person is doing, shown in the terminal."""
+    lost: bool = False
+    """The input device is gone: the loop holds, and never hands back to the policy silently."""
 
 
 class Operator(Protocol):

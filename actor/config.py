@@ -1,0 +1,82 @@
+"""Settings of an actor: what belongs to the machine beside the robot. The learner tells it everything else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ActorConfig:
+    """Settings of ``tandem actor``.
+
+    Attributes:
+        learner_address: host:port of the learner, as seen from here (often the near end of ``ssh -L``).
+        token_path: File with the token of the run; empty for TANDEM_TOKEN or the default file.
+        name: Name of this actor in logs and metrics; empty for the host's name (numbered where that is taken).
+        operator: Who can take over: one of the environment's operators (``none``, ``scripted``, ``keyboard``).
+        spool: Folder of the spools; empty for ~/.local/state/tandem/spools.
+        spool_mb: Size of the spool in MB: what can wait here while the learner is away.
+        pacing: ``lockstep``, ``realtime``, or empty for what the learner says.
+        control_hz: Control rate in realtime pacing; 0 for the contract's.
+        max_action: Largest magnitude of a sent action component; the learner cannot widen it.
+        stale_observation_s: Age of an observation from which the arm holds.
+        watchdog_s: A control period longer than this is held (realtime pacing only).
+        uniform_on_hardware: Allow uniform random warm-up on a real robot.
+        policy_mb: Largest policy accepted, in MB.
+        torch_threads: Threads of the policy.
+        status_every_s: Period of the status line where there is no terminal.
+    """
+
+    learner_address: str = "localhost:50051"
+    token_path: str = ""
+    name: str = ""
+    operator: str = "none"
+    spool: str = ""
+    spool_mb: int = 256
+    pacing: str = ""
+    control_hz: float = 0.0
+    max_action: float = 1.0
+    stale_observation_s: float = 0.5
+    watchdog_s: float = 1.0
+    uniform_on_hardware: bool = False
+    policy_mb: int = 64
+    torch_threads: int = 1
+    status_every_s: float = 5.0
+
+
+@dataclass(frozen=True)
+class ControlConfig:
+    """What the comms process tells the control process it starts; one JSON object on its standard input.
+
+    Attributes:
+        env: Registered name of the environment.
+        env_settings: Its config, as the base64 of serialized ``tandem.v1.RunDescription.env_settings``.
+        name: Name of the actor.
+        run_id: The run.
+        spool_path: The spool file.
+        operator: Who can take over.
+        pacing: ``lockstep`` or ``realtime``.
+        control_hz: Control rate in realtime pacing, Hz.
+        warmup: ``policy``, ``uniform`` or ``operator``: who acts while version 0 of the policy is the newest.
+        seed: Seed of the run.
+        max_action, stale_observation_s, watchdog_s, torch_threads: As in ActorConfig.
+        board_fd, policy_fd, evaluation_fd: Shared memory blocks (actor.shared).
+    """
+
+    env: str
+    env_settings: str
+    name: str
+    run_id: str
+    spool_path: str
+    operator: str
+    pacing: str
+    control_hz: float
+    warmup: str
+    seed: int
+    max_action: float
+    stale_observation_s: float
+    watchdog_s: float
+    torch_threads: int
+    board_fd: int
+    policy_fd: int
+    evaluation_fd: int

@@ -1,0 +1,276 @@
+"""The control process: environment, policy, operator and safety, and nothing that could delay a step.
+
+It is started with one JSON object (ControlConfig) on standard input, which stays open as long as its parent lives: end
+of file means the parent is gone, and the arm holds. It imports no grpc, wandb, rich or pynput; what it learns and says
+goes through shared memory, the spool, and lines on standard output.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import select
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from actor.config import ControlConfig
+from actor.episode import Episode, EpisodeRunner, Plan, ResetError
+from actor.operators import make_operator
+from actor.pacing import LockstepPacer, RealtimePacer
+from actor.pilot import PolicyPilot
+from actor.safety import Guard
+from actor.shared import Board, Mailbox, Phase
+from actor.spool import Spool, SpoolError
+from actor.spool_folder import lock
+from envs.errors import EnvError
+from envs.registry import derive_contract, env_config_type, make_env
+from envs.teleop.operator import Event, NoOperator, Operator, OperatorInput
+from episodes.outcome import Outcome, Purpose
+from episodes.seeds import SeedStream, start_seed
+from policies.snapshot import SnapshotError
+from transport import service_pb2 as pb
+from transport.settings import config_from
+
+FAILED = 3
+_POLL_S = 0.001
+_SPOOL_MARGIN = 8
+
+
+class Control:
+    """The control loop: which episode comes next, and what must be waited for before it."""
+
+    def __init__(self, config: ControlConfig, parent_alive: Callable[[], bool]) -> None:
+        import torch
+
+        torch.set_num_threads(config.torch_threads)
+        self.config = config
+        self.board = Board(config.board_fd)
+        self.board.beat(Phase.STARTING)
+        self.spool = Spool(Path(config.spool_path))
+        self._parent_alive = parent_alive
+        self._weights = Mailbox(config.policy_fd, _capacity(config.policy_fd))
+        self._requests = Mailbox(config.evaluation_fd, _capacity(config.evaluation_fd))
+        self._taken = 0
+        settings = pb.RunDescription.FromString(base64.b64decode(config.env_settings)).env_settings
+        env_config = config_from(env_config_type(config.env), settings)
+        self.contract = derive_contract(config.env, env_config)
+        self.env = make_env(config.env, env_config)
+        drawn = start_seed(config.seed, SeedStream.TRAINING, f"{config.name}/samples", self.spool.produced)
+        interface = self.contract.interface
+        self.operator = make_operator(config.operator, self.env, interface, board=self.board, seed=drawn)
+        self._demonstrator = self.operator
+        if config.warmup == "operator":
+            self._demonstrator = make_operator(
+                config.operator, self.env, interface, board=self.board, seed=drawn, demonstrate=True
+            )
+        self._lockstep = config.pacing == "lockstep"
+        self.pacer = LockstepPacer() if self._lockstep else RealtimePacer(config.control_hz)
+        self.runner = EpisodeRunner(
+            self.env,
+            self.contract.interface,
+            self.spool,
+            Guard(
+                self.contract.interface,
+                max_action=config.max_action,
+                stale_observation_s=config.stale_observation_s,
+                watchdog_s=0.0 if self._lockstep else config.watchdog_s,
+            ),
+            self.pacer,
+            gate=self._gate,
+            on_step=self._stepped,
+            person="operator" if config.operator == "scripted" else "person",
+        )
+        self.pilot = PolicyPilot(self._newest_weights, seed=drawn, warmup=config.warmup)
+        self._scores: deque[bool] = deque(maxlen=20)
+        self._longest = 1
+        self._evaluated = int(self.board.control["evaluated"])
+
+    def run(self) -> None:
+        """Episodes until told to stop, or until the parent is gone."""
+        while not self._leaving:
+            self.pilot.refresh()
+            if not self.pilot.ready:
+                self._wait(Phase.WAITING_POLICY)
+            elif self.spool.free < min(self._longest + _SPOOL_MARGIN, self.spool.capacity - 1):
+                self._wait(Phase.WAITING_SPOOL)
+            elif self._requests.number > self._evaluated:
+                self._evaluate()
+            elif self._lockstep and not self._credit:
+                self._wait(Phase.WAITING_LEARNER)
+            elif self._ready():
+                self._train()
+        self.board.beat(Phase.STOPPED)
+
+    def close(self) -> None:
+        self.operator.close()
+        self.env.close()
+
+    def _train(self) -> None:
+        index = self.spool.episodes
+        plan = Plan(Purpose.TRAINING, start_seed(self.config.seed, SeedStream.TRAINING, self.config.name, index))
+        self.board.beat(Phase.RUNNING)
+        while True:
+            operator = self._demonstrator if self.pilot.hands_off else self.operator
+            episode = self.runner.run(plan, self.pilot, operator)
+            if not episode.again or self._leaving or not self._ready():
+                break
+        if episode.stop:
+            say("the operator ended the run")
+            self._stopped_by_person = True
+        if episode.outcome not in (Outcome.CUT, Outcome.DISCARDED):
+            self._scores.append(episode.outcome is Outcome.SUCCESS)
+        self._ended(episode)
+
+    def _evaluate(self) -> None:
+        """Answers an evaluation request: its own weights, no person, no exploration, starts no training uses."""
+        request = self._requests.get()
+        if request is None:
+            return
+        payloads = iter([request.payload])
+        pilot = PolicyPilot(lambda: next(payloads, None), deterministic=True)
+        say(f"evaluating policy version {request.version} over {request.episodes} episodes")
+        for number in range(request.episodes):
+            while self.spool.free < self._longest + _SPOOL_MARGIN and not self._leaving:
+                self._wait(Phase.WAITING_SPOOL)
+            if self._leaving:
+                return
+            self.board.beat(Phase.EVALUATING)
+            plan = Plan(Purpose.EVALUATION, request.first_seed + number, request.evaluation_id)
+            self._ended(self.runner.run(plan, pilot, NoOperator()))
+        self._evaluated = request.number
+        self.board.control["evaluated"] = request.number
+
+    def _ready(self) -> bool:
+        """Waits until the operator has the scene reset and wants to go on. False when told to leave, or to evaluate."""
+        while not self._leaving:
+            said = self.operator.between_episodes()
+            if Event.STOP in said.events:
+                say("the operator ended the run")
+                self._stopped_by_person = True
+                return False
+            if Event.READY in said.events:
+                return True
+            self.board.say(said.doing)
+            self._wait(Phase.WAITING_PERSON)
+            if self._requests.number > self._evaluated:
+                return False
+        return False
+
+    def _gate(self, purpose: Purpose) -> str:
+        waited = False
+        while True:
+            if self._leaving:
+                return "told to stop"
+            if self.spool.free < _SPOOL_MARGIN // 2:
+                say("the spool is full: the episode is cut here, and the next one waits for the learner")
+                return "spool full"
+            if not self._lockstep or purpose is not Purpose.TRAINING or self._credit:
+                break
+            waited = True
+            self._wait(Phase.WAITING_LEARNER)
+        if waited:
+            self.board.beat(Phase.RUNNING)
+            self.pacer.restart()
+        return ""
+
+    def _stepped(self, episode: Episode, said: OperatorInput) -> None:
+        control = self.board.control
+        control["beat_ns"] = time.monotonic_ns()
+        control["env_steps"] = self._steps_before + episode.steps
+        control["human_steps"] = self._human_before + episode.human_steps
+        control["held_steps"] = self._held_before + episode.held_steps
+        control["policy_version"] = self.pilot.version
+        control["episode_steps"] = episode.steps
+        control["episode_return"] = episode.episode_return
+        self.board.say(said.doing)
+
+    def _ended(self, episode: Episode) -> None:
+        self._steps_before += episode.steps
+        self._human_before += episode.human_steps
+        self._held_before += episode.held_steps
+        self._longest = max(self._longest, min(episode.steps, self.spool.capacity // 2))
+        control = self.board.control
+        control["episodes"] += np.uint64(1)
+        control["successes"], control["scored"] = sum(self._scores), len(self._scores)
+        control["overruns"], control["skipped_periods"] = self.pacer.overruns, self.pacer.skipped
+        control["period_error_p50_ms"], control["period_error_p99_ms"] = self.pacer.errors_ms
+
+    _steps_before = _human_before = _held_before = 0
+    _stopped_by_person = False
+
+    @property
+    def _leaving(self) -> bool:
+        return self._stopped_by_person or self.board.stopping or not self._parent_alive()
+
+    @property
+    def _credit(self) -> bool:
+        return self.spool.training_steps < int(self.board.comms["step_credit"])
+
+    def _wait(self, phase: Phase) -> None:
+        self.board.beat(phase)
+        time.sleep(_POLL_S)
+
+    def _newest_weights(self) -> bytes | None:
+        if self._weights.number == self._taken:
+            return None
+        letter = self._weights.get()
+        if letter is None:
+            return None
+        self._taken = letter.number
+        return letter.payload
+
+
+def say(text: str) -> None:
+    """One line for the person, shown by the comms process."""
+    print(text, flush=True)
+
+
+def main() -> int:
+    """Entry point of the process. Exit codes: 0 told to stop, FAILED after a line that says why."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    config = ControlConfig(**json.loads(sys.stdin.buffer.readline()))
+    producer = lock(Path(config.spool_path).with_name("control.lock"), wait_s=5.0)
+    if producer is None:
+        say(f"another control process holds {config.spool_path}")
+        return FAILED
+    try:
+        control = Control(config, _parent_alive)
+    except (EnvError, SpoolError, ValueError) as error:
+        say(str(error))
+        return FAILED
+    try:
+        control.run()
+    except (SpoolError, SnapshotError, ResetError) as error:
+        say(str(error))
+        return FAILED
+    except Exception as error:
+        import traceback
+
+        traceback.print_exc()
+        say(f"the environment raised {type(error).__name__}: {error}")
+        return FAILED
+    finally:
+        control.close()
+    return 0
+
+
+def _parent_alive() -> bool:
+    """Standard input ends when the parent does, however it dies."""
+    readable, _, _ = select.select([sys.stdin], [], [], 0)
+    return not readable or bool(os.read(sys.stdin.fileno(), 1))
+
+
+def _capacity(fd: int) -> int:
+    return (os.fstat(fd).st_size - Mailbox.size(0)) // 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

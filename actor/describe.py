@@ -1,0 +1,109 @@
+"""Finding a learner: waiting for it, learning what its run is, and checking that this machine can act in it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+from actor.config import ActorConfig
+from actor.operators import check_operator
+from actor.uplink import FATAL
+from envs.errors import EnvError
+from envs.registry import derive_contract, env_config_type, env_entry
+from episodes.acting import ActingSettings
+from episodes.contract import Contract
+from transport import service_pb2 as pb
+from transport import service_pb2_grpc as rpc
+from transport.channel import PROTOCOL
+from transport.settings import SettingError, config_from
+
+SAY_EVERY_S = 3.0
+
+
+class JoinError(RuntimeError):
+    """A learner this actor cannot serve. The text says what to do."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the learner says its run is, and what this machine makes of it.
+
+    Attributes:
+        description: As received.
+        env_config: Config of the environment.
+        contract: Derived here from the environment's config.
+        acting: How actors act.
+        hardware: Whether a real robot moves.
+        lockstep: Whether steps wait for the learner.
+        control_hz: Control rate in realtime pacing.
+    """
+
+    description: pb.RunDescription
+    env_config: Any
+    contract: Contract
+    acting: ActingSettings
+    hardware: bool
+    lockstep: bool
+    control_hz: float
+
+
+def await_description(
+    stub: rpc.LearnerStub, address: str, say: Callable[[str], None], stopped: Callable[[], bool]
+) -> pb.RunDescription | None:
+    """The learner's description, waiting for as long as nobody answers; None when told to stop meanwhile.
+
+    Raises JoinError where somebody answers and refuses.
+    """
+    due_s = 0.0
+    while not stopped():
+        try:
+            return stub.Describe(pb.DescribeRequest(protocol=PROTOCOL), timeout=2.0)
+        except grpc.RpcError as error:
+            if error.code() in FATAL:
+                raise JoinError(f"the learner at {address} refuses this actor: {error.details()}") from None
+            if time.monotonic() >= due_s:
+                due_s = time.monotonic() + SAY_EVERY_S
+                say(
+                    f"waiting for a learner at {address}: nobody answers there. Start `tandem learner` there, "
+                    "or forward its port: ssh -L 50051:localhost:50051 GPUBOX"
+                )
+        time.sleep(0.2)
+    return None
+
+
+def understand(description: pb.RunDescription, config: ActorConfig) -> Run:
+    """Checks a description against what this machine has and allows. Raises JoinError."""
+    if description.protocol != PROTOCOL:
+        raise JoinError(
+            f"protocol: expected {PROTOCOL}, got {description.protocol}. Install the same version of Tandem on both sides"
+        )
+    try:
+        entry = env_entry(description.env)
+        env_config = config_from(env_config_type(description.env), description.env_settings)
+        acting = config_from(ActingSettings, description.acting)
+        contract = derive_contract(description.env, env_config)
+        check_operator(config.operator, description.env)
+    except (EnvError, SettingError, ValueError) as error:
+        raise JoinError(f"this machine cannot run the learner's environment {description.env!r}: {error}") from None
+    pacing = config.pacing or acting.pacing
+    if pacing == "auto":
+        pacing = "realtime" if entry.hardware else "lockstep"
+    if pacing not in ("lockstep", "realtime"):
+        raise JoinError(f"pacing must be lockstep, realtime or auto. Got: {pacing!r}")
+    if acting.warmup not in ("policy", "uniform", "operator"):
+        raise JoinError(f"warmup must be policy, uniform or operator. Got: {acting.warmup!r}")
+    if acting.warmup == "uniform" and entry.hardware and not config.uniform_on_hardware:
+        raise JoinError(
+            "the learner wants uniform random actions on a real robot until learning starts. Set warmup=policy or "
+            "warmup=operator at the learner, or allow it here with uniform_on_hardware=true"
+        )
+    if acting.warmup == "operator" and config.operator == "none":
+        raise JoinError("the learner wants warmup=operator, and this actor has no operator. Set operator=NAME here")
+    control_hz = config.control_hz or contract.interface.control_hz
+    if pacing == "realtime" and not control_hz > 0:
+        raise JoinError(f"realtime pacing needs a control rate, and {description.env} states none: set control_hz=10")
+    return Run(description, env_config, contract, acting, entry.hardware, pacing == "lockstep", control_hz)

@@ -1,0 +1,269 @@
+"""One episode, step by step: the policy proposes, a person may override, safety clamps, the environment executes.
+
+Training, evaluation and demonstrations all run through here; they differ in who proposes and who may take over.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import gymnasium as gym
+import numpy as np
+
+from actor.pacing import Pacer
+from actor.pilot import Pilot
+from actor.safety import Guard
+from envs.teleop.operator import Event, Operator, OperatorInput
+from episodes.contract import Interface
+from episodes.layout import ObservationLayout
+from episodes.outcome import Held, Outcome, Purpose
+from transport import records_pb2 as pb
+
+VERDICTS = {Event.SUCCESS: Outcome.SUCCESS, Event.FAILURE: Outcome.FAILURE}
+_PAUSED_POLL_S = 0.02
+
+
+class ResetError(RuntimeError):
+    """An environment whose first observations are no numbers."""
+
+
+class Sink(Protocol):
+    """Where an episode is recorded. ``begin_step`` comes before ``env.step``, ``finish_step`` after it."""
+
+    def start_episode(self, start: pb.EpisodeStart) -> None: ...
+    def begin_step(self, step: pb.Step) -> None: ...
+    def finish_step(self, step: pb.Step) -> None: ...
+    def end_episode(self, end: pb.EpisodeEnd) -> None: ...
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Why an episode is run and where it starts."""
+
+    purpose: Purpose
+    start_seed: int
+    evaluation_id: int = 0
+
+
+@dataclass
+class Episode:
+    """What came of an episode, up to date while it runs.
+
+    Attributes:
+        episode_id: 32 hexadecimal digits.
+        steps: Executed steps, of which ``human_steps`` by a person and ``held_steps`` overridden by safety.
+        episode_return: Undiscounted sum of the environment's rewards.
+        outcome: None while it runs.
+        again: A person wants the same start once more.
+        stop: A person wants the run to end.
+    """
+
+    episode_id: str
+    plan: Plan
+    steps: int = 0
+    human_steps: int = 0
+    held_steps: int = 0
+    episode_return: float = 0.0
+    outcome: Outcome | None = None
+    again: bool = False
+    stop: bool = False
+
+
+class EpisodeRunner:
+    """Runs episodes of one environment.
+
+    Args:
+        env: From envs.registry.make_env.
+        interface: Of its contract.
+        sink: Where steps go.
+        guard: Limits and faults.
+        pacer: When steps begin.
+        gate: Asked before every step; blocks while the step may not be taken, and returns why the episode must be cut
+            here, or nothing.
+        on_step: Told after every step, with what the operator said.
+        person: Author of what the operator decides: ``person`` or ``operator``.
+    """
+
+    def __init__(
+        self,
+        env: gym.Env,
+        interface: Interface,
+        sink: Sink,
+        guard: Guard,
+        pacer: Pacer,
+        *,
+        gate: Callable[[Purpose], str] = lambda purpose: "",
+        on_step: Callable[[Episode, OperatorInput], None] = lambda episode, said: None,
+        person: str = "person",
+    ) -> None:
+        self.env = env
+        self.layout = ObservationLayout(interface)
+        self.sink = sink
+        self.guard = guard
+        self.pacer = pacer
+        self.gate = gate
+        self.on_step = on_step
+        self.person = person
+
+    def run(self, plan: Plan, pilot: Pilot, operator: Operator) -> Episode:
+        """Runs one episode to its end and records it. Whatever the environment raises passes through.
+
+        Raises ResetError where the environment starts with observations that are not finite.
+        """
+        observation = self._reset(plan.start_seed)
+        episode = Episode(uuid.uuid4().hex, plan)
+        self.guard.begin_episode()
+        pilot.refresh()
+        pilot.begin_episode(observation)
+        operator.begin_episode()
+        self.sink.start_episode(
+            pb.EpisodeStart(
+                episode_id=episode.episode_id,
+                purpose=int(plan.purpose),
+                start_seed=plan.start_seed,
+                observation=self.layout.pack(observation),
+                time_ns=time.time_ns(),
+                evaluation_id=plan.evaluation_id,
+                policy_version=pilot.version,
+            )
+        )
+        self.pacer.restart()
+        author = self._steps(episode, observation, pilot, operator)
+        assert episode.outcome is not None
+        self.sink.end_episode(
+            pb.EpisodeEnd(
+                episode_id=episode.episode_id,
+                outcome=int(episode.outcome),
+                author=author,
+                steps=episode.steps,
+                time_ns=time.time_ns(),
+            )
+        )
+        return episode
+
+    def _steps(
+        self, episode: Episode, observation: dict[str, np.ndarray], pilot: Pilot, operator: Operator
+    ) -> str:
+        """Steps until the episode has an outcome. Returns who decided it."""
+        fault = Held.NO
+        while True:
+            if self.gate(episode.plan.purpose):
+                episode.outcome = Outcome.CUT
+                return "actor"
+            pilot.refresh()
+            late_ms = self.pacer.wait()
+            proposed = pilot.propose() if fault is Held.NO else self.guard.hold()
+            fault = fault or self.guard.fault_of_action(proposed)
+            said = operator.poll(observation, np.where(np.isfinite(proposed), proposed, 0).astype(np.float32))
+            if self._ended_by_person(episode, said):
+                return self.person
+            if Event.PAUSE in said.events and not self._resumed(episode, operator):
+                return self.person
+            if pilot.hands_off and said.action is None and not said.lost:
+                self.on_step(episode, said)
+                time.sleep(_PAUSED_POLL_S)
+                self.pacer.restart()
+                continue
+            step = self._decided(episode, pilot, proposed, said, fault)
+            step.period_error_ms = late_ms
+            self.sink.begin_step(step)
+            began = time.monotonic()
+            raw, reward, terminated, truncated, info = self.env.step(np.asarray(step.sent, np.float32))
+            took_s = time.monotonic() - began
+            observed = {name: np.array(value) for name, value in raw.items()}
+            fault = self.guard.fault_of_observation(observed, info)
+            if fault is not Held.NAN_OBSERVATION:
+                observation = observed
+            reward = float(reward)
+            if not np.isfinite(reward):
+                fault, reward = fault or Held.NAN_OBSERVATION, 0.0
+            step.held = int(Held(step.held) or fault or self.guard.fault_of_duration(took_s))
+            step.observation.extend(self.layout.pack(observation))
+            step.rewards.add(source="env", value=reward)
+            verdict = next((VERDICTS[event] for event in said.events if event in VERDICTS), None)
+            if verdict is not None:
+                step.rewards.add(source="person", value=float(verdict is Outcome.SUCCESS))
+            step.terminated = bool(terminated) or verdict is not None
+            step.truncated = bool(truncated) and not step.terminated
+            self.sink.finish_step(step)
+            episode.steps += 1
+            episode.human_steps += step.human
+            episode.held_steps += step.held != Held.NO
+            episode.episode_return += reward
+            if step.terminated or step.truncated:
+                episode.outcome = verdict or outcome_of(step.terminated, info)
+            self.on_step(episode, said)
+            if episode.outcome is not None:
+                return "env" if verdict is None else self.person
+            pilot.observe(observation)
+
+    def _decided(
+        self, episode: Episode, pilot: Pilot, proposed: np.ndarray, said: OperatorInput, fault: Held
+    ) -> pb.Step:
+        """The step up to its execution: three actions, who chose, and whether safety overrode."""
+        human = said.action is not None
+        chosen = proposed if said.action is None else said.action
+        if said.lost:
+            fault = Held.LOST_DEVICE
+        elif human and fault in (Held.NO, Held.NAN_ACTION):
+            fault = self.guard.fault_of_action(chosen)
+        if fault is not Held.NO:
+            chosen, human = self.guard.hold(), False
+        proposed = proposed if np.isfinite(proposed).all() else self.guard.hold()
+        chosen = self.guard.choose(chosen)
+        return pb.Step(
+            episode_id=episode.episode_id,
+            index=episode.steps,
+            proposed=self.guard.choose(proposed).tolist(),
+            chosen=chosen.tolist(),
+            sent=self.guard.send(chosen).tolist(),
+            human=human,
+            held=int(fault),
+            policy_version=pilot.version,
+            time_ns=time.time_ns(),
+        )
+
+    def _ended_by_person(self, episode: Episode, said: OperatorInput) -> bool:
+        """Discard, re-record and stop take effect before the next step; success and failure end the step to come."""
+        for event in said.events:
+            if event in (Event.DISCARD, Event.RERECORD):
+                episode.outcome, episode.again = Outcome.DISCARDED, event is Event.RERECORD
+                return True
+            if event is Event.STOP:
+                episode.outcome, episode.stop = Outcome.CUT, True
+                return True
+        return False
+
+    def _resumed(self, episode: Episode, operator: Operator) -> bool:
+        """Holds still until the person is ready, which counts as nothing. False where the episode ended instead."""
+        while True:
+            said = operator.between_episodes()
+            if self._ended_by_person(episode, said):
+                return False
+            if Event.READY in said.events:
+                self.pacer.restart()
+                return True
+            if self.gate(episode.plan.purpose):
+                episode.outcome = Outcome.CUT
+                return False
+            self.on_step(episode, said)
+            time.sleep(_PAUSED_POLL_S)
+
+    def _reset(self, start_seed: int) -> dict[str, np.ndarray]:
+        for attempt in range(5):
+            raw, info = self.env.reset(seed=start_seed if not attempt else None)
+            observation = {name: np.array(value) for name, value in raw.items()}
+            if self.guard.fault_of_observation(observation, info) is Held.NO:
+                return observation
+        raise ResetError("the environment was reset 5 times and its first observation was never whole and fresh")
+
+
+def outcome_of(terminated: bool, info: dict[str, Any]) -> Outcome:
+    """What an environment's last step says of its episode: its success flag, else failure or time-out."""
+    if bool(np.any(info.get("success", info.get("is_success", False)))):
+        return Outcome.SUCCESS
+    return Outcome.FAILURE if terminated else Outcome.TIMEOUT

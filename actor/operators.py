@@ -1,0 +1,43 @@
+"""Who can take over, by name."""
+
+from __future__ import annotations
+
+import gymnasium as gym
+
+from actor.device_operator import DeviceOperator
+from actor.shared import Board
+from envs.errors import EnvError
+from envs.registry import env_entry
+from envs.teleop.operator import NoOperator, Operator
+from episodes.contract import Interface
+
+DEVICES = ("keyboard",)
+
+
+def check_operator(name: str, env: str) -> None:
+    """Raises EnvError where the environment cannot be driven by this operator."""
+    operators = env_entry(env).operators
+    if name not in operators:
+        raise EnvError(f"operator must be one of {list(operators)} for env={env}. Got: {name!r}")
+
+
+def make_operator(
+    name: str, env: gym.Env, interface: Interface, *, board: Board, seed: int, demonstrate: bool = False
+) -> Operator:
+    """The operator of an environment.
+
+    Args:
+        name: ``none``, ``scripted`` or ``keyboard``.
+        env: What a scripted operator looks at.
+        interface: Of the environment.
+        board: Where a device's listener writes.
+        seed: Of what a scripted operator draws.
+        demonstrate: Whether the scripted operator drives whole episodes.
+    """
+    if name in DEVICES:
+        return DeviceOperator(board, interface)
+    if name == "scripted":
+        from envs.teleop.scripted import ScriptedOperator, ScriptedOperatorConfig
+
+        return ScriptedOperator(env, ScriptedOperatorConfig(demonstrate=demonstrate), seed)
+    return NoOperator()

@@ -1,0 +1,124 @@
+"""What proposes the actions of an episode: the newest policy, or what stands in for it during warm-up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from policies.gaussian import GaussianPolicy
+from policies.snapshot import load_snapshot, load_weights
+from policies.stacking import FrameStack
+
+
+class Pilot(Protocol):
+    """Proposes one action per step.
+
+    Attributes:
+        version: Of the policy that proposes.
+        hands_off: Whether only the operator acts; the loop then waits for its action.
+    """
+
+    version: int
+    hands_off: bool
+
+    def refresh(self) -> None:
+        """Called between two steps: the moment at which a newer policy may be swapped in."""
+
+    def begin_episode(self, observation: Mapping[str, np.ndarray]) -> None: ...
+
+    def observe(self, observation: Mapping[str, np.ndarray]) -> None:
+        """Every observation after the first of an episode, once."""
+
+    def propose(self) -> np.ndarray:
+        """The action for the newest observation, shape (A,), in [-1, 1]."""
+
+
+class Idle:
+    """Proposes an action that holds still; for episodes a person drives from first to last."""
+
+    version = 0
+    hands_off = True
+
+    def __init__(self, action_size: int) -> None:
+        self._action = np.zeros(action_size, np.float32)
+
+    def refresh(self) -> None:
+        pass
+
+    def begin_episode(self, observation: Mapping[str, np.ndarray]) -> None:
+        pass
+
+    def observe(self, observation: Mapping[str, np.ndarray]) -> None:
+        pass
+
+    def propose(self) -> np.ndarray:
+        return self._action
+
+
+class PolicyPilot:
+    """The newest policy of a stream, swapped in between two steps.
+
+    Args:
+        newest: The payload of a policy newer than the last one asked for, or None.
+        deterministic: The mean instead of a sample.
+        seed: Of the samples.
+        warmup: ``policy``, ``uniform`` or ``operator``: who acts while the policy is version 0.
+    """
+
+    def __init__(
+        self,
+        newest: Callable[[], bytes | None],
+        *,
+        deterministic: bool = False,
+        seed: int = 0,
+        warmup: str = "policy",
+    ) -> None:
+        self.version = 0
+        self._newest = newest
+        self._deterministic = deterministic
+        self._warmup = warmup
+        self._policy: GaussianPolicy | None = None
+        self._generator = torch.Generator().manual_seed(seed)
+        self._uniform = np.random.default_rng(seed)
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is a policy at all."""
+        return self._policy is not None
+
+    @property
+    def hands_off(self) -> bool:
+        return self._warmup == "operator" and self.version == 0
+
+    def refresh(self) -> None:
+        """Raises policies.snapshot.SnapshotError for a payload that is no policy or another one than before."""
+        payload = self._newest()
+        if payload is None:
+            return
+        if self._policy is None:
+            _, self.version, self._policy = load_snapshot(payload)
+            self._policy.eval()
+        else:
+            self.version = load_weights(self._policy, payload)
+
+    def begin_episode(self, observation: Mapping[str, np.ndarray]) -> None:
+        spec = self._loaded.spec
+        self._stack = FrameStack(dict(zip(spec.inputs, spec.stacks, strict=True)))
+        self._stacked = self._stack.reset(observation)
+
+    def observe(self, observation: Mapping[str, np.ndarray]) -> None:
+        self._stacked = self._stack.push(observation)
+
+    def propose(self) -> np.ndarray:
+        if self._warmup == "uniform" and self.version == 0:
+            return self._uniform.uniform(-1, 1, self._loaded.spec.action_size).astype(np.float32)
+        return self._loaded.act(self._stacked, deterministic=self._deterministic, generator=self._generator)
+
+    @property
+    def _loaded(self) -> GaussianPolicy:
+        if self._policy is None:
+            raise RuntimeError("there is no policy yet")
+        return self._policy

@@ -1,0 +1,71 @@
+"""What stands between an action and the robot: limits, and holding still where the loop cannot see or decide.
+
+A clamp depends only on the action, so it is part of what the policy acts in. A *held* step is one that safety overrode
+for a reason the observation does not show; it is recorded, counted, and never learned from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from episodes.contract import Interface
+from episodes.outcome import Held
+
+
+class Guard:
+    """Checks observations and actions of one episode at a time.
+
+    Args:
+        interface: Names, sizes and ranges.
+        max_action: Largest magnitude of a sent component; the contract's range wins where it is tighter.
+        stale_observation_s: Age of an observation, as ``info["observation_age_s"]`` says it, from which the arm holds.
+        watchdog_s: A step that took longer than this is held; 0 for no limit.
+    """
+
+    def __init__(
+        self, interface: Interface, *, max_action: float = 1.0, stale_observation_s: float = 0.5, watchdog_s: float = 0.0
+    ) -> None:
+        size = interface.action.shape[0]
+        low = np.broadcast_to(np.asarray(interface.action.low or (-1.0,), np.float32), (size,))
+        high = np.broadcast_to(np.asarray(interface.action.high or (1.0,), np.float32), (size,))
+        self.low = np.maximum(np.maximum(low, -1), -max_action).astype(np.float32)
+        self.high = np.minimum(np.minimum(high, 1), max_action).astype(np.float32)
+        self._delta = np.array(["delta" in name for name in interface.action.components] or [False] * size)
+        self._stale_observation_s = stale_observation_s
+        self._watchdog_s = watchdog_s
+        self._sent: np.ndarray | None = None
+
+    def begin_episode(self) -> None:
+        self._sent = None
+
+    def hold(self) -> np.ndarray:
+        """The action that keeps the robot where it is, shape (A,): no change for deltas, the last sent one otherwise."""
+        if self._sent is None:
+            return np.clip(np.zeros_like(self.low), self.low, self.high)
+        return np.where(self._delta, np.float32(0), self._sent)
+
+    def choose(self, action: np.ndarray) -> np.ndarray:
+        """An action moved into the contract's [-1, 1], float32, shape (A,)."""
+        return np.clip(np.asarray(action, np.float32).reshape(self.low.shape), -1, 1)
+
+    def send(self, action: np.ndarray) -> np.ndarray:
+        """The action after the limits; it is the one to hold from now on."""
+        self._sent = np.clip(action, self.low, self.high)
+        return self._sent
+
+    def fault_of_action(self, action: np.ndarray) -> Held:
+        return Held.NO if np.isfinite(action).all() else Held.NAN_ACTION
+
+    def fault_of_observation(self, observation: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> Held:
+        for value in observation.values():
+            if value.dtype.kind == "f" and not np.isfinite(value).all():
+                return Held.NAN_OBSERVATION
+        if float(info.get("observation_age_s", 0.0)) > self._stale_observation_s:
+            return Held.STALE_OBSERVATION
+        return Held.NO
+
+    def fault_of_duration(self, step_s: float) -> Held:
+        return Held.WATCHDOG if self._watchdog_s and step_s > self._watchdog_s else Held.NO

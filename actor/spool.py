@@ -1,0 +1,266 @@
+"""The spool: every executed step waits here, in a memory-mapped ring file, until the learner has it in its log.
+
+One process produces (control), one consumes (comms). Writing a record is a copy into preallocated memory; no system
+call. The file outlives both processes: whatever was finished is delivered later, exactly once, in order.
+
+    page 0      what this spool is, and two counters: ``produced`` and ``acknowledged`` sequence numbers
+    in flight   the step whose ``env.step`` has not returned: its action, written before the call
+    slots       ``capacity`` records; sequence n lives in slot (n - 1) mod capacity
+
+A record counts once ``produced`` reaches its sequence number: an aligned 8-byte store after the copy, so a process
+killed at any point leaves it whole or absent.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import time
+import uuid
+import zlib
+from pathlib import Path
+
+from episodes.contract import Interface
+from episodes.outcome import Outcome
+from transport import records_pb2 as pb
+
+_MAGIC = b"TNDMSPL1"
+_IDENTITY = struct.Struct("<8sIIQQ64s32s16s64s")
+_PAGE = 4096
+_PRODUCED, _ACKNOWLEDGED = 64, 72  # indices of 8-byte words in page 0, on cache lines of their own
+_SLOT = struct.Struct("<QIIIIQQ")  # sequence, length, crc32, kind, unused, training steps, episodes
+_START, _STEP, _END, _AMENDMENT = 1, 2, 3, 4
+
+
+class SpoolError(RuntimeError):
+    """A spool that is full, damaged, or belongs to something else. The text says what to do."""
+
+
+class SpoolFullError(SpoolError):
+    """The spool has no room for another step and the end of its episode."""
+
+
+def record_bytes(interface: Interface) -> int:
+    """Room that any record of this interface fits in."""
+    observation = sum(feature.nbytes + 16 for feature in interface.observations)
+    return observation + 3 * 4 * interface.action.shape[0] + 1024
+
+
+class Spool:
+    """A spool file opened by its producer or its consumer. Raises SpoolError where it is none.
+
+    Attributes:
+        run_id: The run whose records these are.
+        spool_id: Made with the file, 32 hexadecimal digits; sequence numbers belong to (run_id, spool_id).
+        fingerprint: Of the interface the records have.
+        capacity: Number of records that fit.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with path.open("r+b") as file:
+            head = file.read(_IDENTITY.size)
+            size = os.fstat(file.fileno()).st_size
+            if len(head) < _IDENTITY.size or not head.startswith(_MAGIC):
+                raise SpoolError(f"{path} is no spool of this version. Move it away and start again.")
+            _, self._slot_bytes, self._in_flight_bytes, self.capacity, slots_at, *texts = _IDENTITY.unpack(head)
+            self.run_id, self.spool_id, self.fingerprint, self.actor = (t.rstrip(b"\0").decode() for t in texts)
+            if size != slots_at + self.capacity * self._slot_bytes:
+                raise SpoolError(f"{path} is cut short: {size} bytes. Move it away and start again.")
+            self._map = mmap.mmap(file.fileno(), size)
+        self._slots_at = slots_at
+        self._words = memoryview(self._map)[:_PAGE].cast("Q")
+        self._step_sequence = 0
+        self._training = 0
+
+    @staticmethod
+    def create(path: Path, *, run_id: str, actor: str, fingerprint: str, slot_bytes: int, capacity: int) -> Spool:
+        """Makes the file whole or not at all, with its disk space reserved.
+
+        Raises SpoolError where the disk has no room for it.
+        """
+        slot_bytes = -(-(slot_bytes + _SLOT.size) // 64) * 64
+        in_flight_bytes = -(-slot_bytes // _PAGE) * _PAGE
+        slots_at = _PAGE + in_flight_bytes
+        size = slots_at + capacity * slot_bytes
+        making = path.with_suffix(".making")
+        with making.open("w+b") as file:
+            try:
+                os.posix_fallocate(file.fileno(), 0, size)
+            except OSError as error:
+                making.unlink()
+                raise SpoolError(
+                    f"no room for a spool of {size / 1e6:.0f} MB in {path.parent}: {error.strerror}. "
+                    "Free some disk space, or set a smaller spool_mb or another spool folder."
+                ) from None
+            file.write(
+                _IDENTITY.pack(
+                    _MAGIC,
+                    slot_bytes,
+                    in_flight_bytes,
+                    capacity,
+                    slots_at,
+                    run_id.encode(),
+                    uuid.uuid4().hex.encode(),
+                    fingerprint.encode(),
+                    actor.encode()[:64],
+                )
+            )
+            file.flush()
+            os.fsync(file.fileno())
+        making.rename(path)
+        return Spool(path)
+
+    @property
+    def produced(self) -> int:
+        """Sequence number of the newest record; 0 for none."""
+        return self._words[_PRODUCED]
+
+    @property
+    def acknowledged(self) -> int:
+        """Everything up to this sequence number is in the learner's log."""
+        return self._words[_ACKNOWLEDGED]
+
+    @property
+    def undelivered(self) -> int:
+        return self.produced - self.acknowledged
+
+    @property
+    def free(self) -> int:
+        """Records that fit before the learner acknowledges more."""
+        return self.capacity - self.undelivered
+
+    @property
+    def training_steps(self) -> int:
+        """Steps of training episodes in this spool since it was made, without interrupted ones."""
+        return self._newest()[5]
+
+    @property
+    def episodes(self) -> int:
+        """Training episodes started in this spool since it was made."""
+        return self._newest()[6]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the newest episode has not ended."""
+        return self._newest()[3] in (_START, _STEP)
+
+    # ----- the producer
+
+    def start_episode(self, start: pb.EpisodeStart) -> None:
+        """Raises SpoolFullError where not one step and an end fit."""
+        training = start.purpose == pb.PURPOSE_TRAINING
+        self._room(3)
+        self._training = int(training)
+        self._append(_START, pb.Record(start=start), episodes=int(training))
+
+    def begin_step(self, step: pb.Step) -> None:
+        """Writes the step's action before ``env.step`` is called. Raises SpoolFullError where its end would not fit."""
+        self._room(2)
+        self._step_sequence = self.produced + 1
+        payload = step.SerializeToString()
+        body = _PAGE + _SLOT.size
+        if _SLOT.size + len(payload) > self._in_flight_bytes:
+            raise SpoolError(f"a step of {len(payload)} bytes does not fit {self._in_flight_bytes} bytes in flight")
+        self._map[body : body + len(payload)] = payload
+        head = (self._step_sequence, len(payload), zlib.crc32(payload), _STEP, 0, 0, 0)
+        _SLOT.pack_into(self._map, _PAGE, *head)
+
+    def finish_step(self, step: pb.Step) -> None:
+        """Writes the whole step after ``env.step`` returned."""
+        if self._step_sequence != self.produced + 1:
+            raise SpoolError("finish_step without begin_step")
+        self._append(_STEP, pb.Record(step=step), steps=self._training)
+
+    def end_episode(self, end: pb.EpisodeEnd) -> None:
+        self._append(_END, pb.Record(end=end))
+
+    def amend(self, amendment: pb.Amendment) -> None:
+        self._append(_AMENDMENT, pb.Record(amendment=amendment))
+
+    def recover(self) -> str:
+        """Closes what a dead producer left open; only while no producer runs. Says what it did, or nothing.
+
+        The step in flight becomes an interrupted step, and the open episode is cut. Records damaged by a power cut
+        are dropped from the first damaged one on: they were never acknowledged.
+        """
+        said = []
+        for sequence in range(self.acknowledged + 1, self.produced + 1):
+            try:
+                self.read(sequence)
+            except SpoolError:
+                said.append(f"{self.produced - sequence + 1} damaged records were dropped from the spool")
+                self._words[_PRODUCED] = sequence - 1
+                break
+        if not self.is_open:
+            return "; ".join(said)
+        newest = pb.Record.FromString(self.read(self.produced))
+        kind = newest.WhichOneof("body")
+        episode_id = getattr(newest, kind).episode_id
+        steps = newest.step.index + 1 if kind == "step" else 0
+        sequence, length, crc, *_ = _SLOT.unpack_from(self._map, _PAGE)
+        payload = self._map[_PAGE + _SLOT.size : _PAGE + _SLOT.size + length]
+        if sequence == self.produced + 1 and zlib.crc32(payload) == crc:
+            step = pb.Step.FromString(payload)
+            step.interrupted = True
+            self._append(_STEP, pb.Record(step=step))
+            steps += 1
+            said.append(f"step {step.index} of episode {episode_id[:8]} was interrupted")
+        end = pb.EpisodeEnd(
+            episode_id=episode_id, outcome=int(Outcome.CUT), author="actor", steps=steps, time_ns=time.time_ns()
+        )
+        self.end_episode(end)
+        said.append(f"episode {episode_id[:8]} was cut after {steps} steps")
+        return "; ".join(said)
+
+    # ----- the consumer
+
+    def read(self, sequence: int) -> bytes:
+        """The serialized ``tandem.v1.Record`` of a sequence number that is not yet trimmed.
+
+        Raises SpoolError where it is damaged.
+        """
+        at = self._at(sequence)
+        stored, length, crc, *_ = _SLOT.unpack_from(self._map, at)
+        payload = self._map[at + _SLOT.size : at + _SLOT.size + min(length, self._slot_bytes)]
+        if stored != sequence or zlib.crc32(payload) != crc:
+            raise SpoolError(f"record {sequence} of {self.path} is damaged")
+        return payload
+
+    def acknowledge(self, sequence: int) -> None:
+        """Everything up to ``sequence`` is in the log and its room is free. Raises SpoolError for one never made."""
+        if sequence > self.produced:
+            raise SpoolError(f"record {sequence} was acknowledged, but this spool has only {self.produced}")
+        if sequence > self.acknowledged:
+            self._words[_ACKNOWLEDGED] = sequence
+
+    def close(self) -> None:
+        self._words.release()
+        self._map.close()
+
+    def _append(self, kind: int, record: pb.Record, *, steps: int = 0, episodes: int = 0) -> None:
+        self._room(1)
+        sequence = self.produced + 1
+        record.sequence = sequence
+        payload = record.SerializeToString()
+        if _SLOT.size + len(payload) > self._slot_bytes:
+            raise SpoolError(f"a record of {len(payload)} bytes does not fit a slot of {self._slot_bytes} bytes")
+        newest = self._newest()
+        at = self._at(sequence)
+        counts = (newest[5] + steps, newest[6] + episodes)
+        _SLOT.pack_into(self._map, at, sequence, len(payload), zlib.crc32(payload), kind, 0, *counts)
+        self._map[at + _SLOT.size : at + _SLOT.size + len(payload)] = payload
+        self._words[_PRODUCED] = sequence
+
+    def _newest(self) -> tuple[int, ...]:
+        if not self.produced:
+            return (0,) * 7
+        return _SLOT.unpack_from(self._map, self._at(self.produced))
+
+    def _room(self, records: int) -> None:
+        if self.free < records:
+            raise SpoolFullError(f"the spool {self.path} is full: {self.undelivered} records wait for the learner")
+
+    def _at(self, sequence: int) -> int:
+        return self._slots_at + (sequence - 1) % self.capacity * self._slot_bytes

@@ -1,0 +1,133 @@
+"""Where the spools of an actor live: one folder per actor and run, held by one process at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from actor.spool import Spool, SpoolError, record_bytes
+from episodes.contract import Contract
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_MOST_RECORDS = 65_536
+
+
+def default_folder() -> Path:
+    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(state) / "tandem" / "spools"
+
+
+def lock(path: Path, *, wait_s: float = 0.0) -> IO[bytes] | None:
+    """The exclusive lock on a file, held until it is closed or the process dies; None where another has it."""
+    file = path.open("a+b")
+    give_up = time.monotonic() + wait_s
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return file
+        except OSError:
+            if time.monotonic() >= give_up:
+                file.close()
+                return None
+            time.sleep(0.05)
+
+
+class SpoolFolder:
+    """The spools of one actor, locked. Raises SpoolError where another process holds them, or the name is unfit.
+
+    Args:
+        root: Folder of all spools.
+        name: Name of the actor; empty for the host's name, numbered where that is taken.
+    """
+
+    def __init__(self, root: Path, name: str) -> None:
+        for candidate in _names(name):
+            if not _NAME.fullmatch(candidate):
+                raise SpoolError(f"an actor's name is letters, digits, '.', '_' and '-', at most 63. Got: {candidate!r}")
+            folder = root / candidate
+            folder.mkdir(parents=True, exist_ok=True)
+            held = lock(folder / "lock")
+            if held is not None:
+                self.name, self.folder, self._lock = candidate, folder, held
+                return
+        raise SpoolError(
+            f"another actor named {candidate!r} runs on this machine and holds {folder}. "
+            "Stop it, or give this one a name of its own: name=NAME"
+        )
+
+    def open(self, run_id: str, contract: Contract, spool_mb: int) -> tuple[Spool, str]:
+        """The spool of a run, made where there is none, and what had to be recovered from an earlier actor.
+
+        Raises SpoolError where it holds records of another interface, or its control process is still alive.
+        """
+        if not _NAME.fullmatch(run_id):
+            raise SpoolError(f"the learner names its run {run_id!r}, which is no plain name")
+        folder = self.folder / run_id
+        folder.mkdir(exist_ok=True)
+        path = folder / "spool.bin"
+        if not path.exists():
+            slot = record_bytes(contract.interface)
+            capacity = max(64, min(_MOST_RECORDS, spool_mb * 1_000_000 // slot))
+            Spool.create(
+                path,
+                run_id=run_id,
+                actor=self.name,
+                fingerprint=contract.interface_fingerprint,
+                slot_bytes=slot,
+                capacity=capacity,
+            ).close()
+        spool = Spool(path)
+        if (spool.run_id, spool.fingerprint) != (run_id, contract.interface_fingerprint):
+            raise SpoolError(
+                f"{path} holds records of run {spool.run_id} with interface {spool.fingerprint}; "
+                f"this is run {run_id} with {contract.interface_fingerprint}. Move the folder away to start a new spool."
+            )
+        producer = lock(path.with_name("control.lock"), wait_s=5.0)
+        if producer is None:
+            raise SpoolError(f"the control process of an earlier actor still runs and holds {folder}. Stop it first.")
+        said = spool.recover()
+        producer.close()
+        return spool, said
+
+    def others(self, run_id: str) -> list[str]:
+        """One line per spool of another run that still holds undelivered records. They stay where they are."""
+        lines = []
+        for path in sorted(self.folder.glob("*/spool.bin")):
+            if path.parent.name == run_id:
+                continue
+            try:
+                spool = Spool(path)
+            except SpoolError as error:
+                lines.append(str(error))
+                continue
+            if spool.undelivered:
+                lines.append(
+                    f"{spool.undelivered} records of run {spool.run_id} wait in {path.parent} and are kept there: "
+                    f"start an actor named {self.name!r} on that run's learner to deliver them"
+                )
+            spool.close()
+        return lines
+
+    def discard(self, run_id: str) -> None:
+        """Removes the spool of a run that is over and delivered."""
+        shutil.rmtree(self.folder / run_id, ignore_errors=True)
+
+    def close(self) -> None:
+        self._lock.close()
+
+
+def _names(name: str) -> Iterator[str]:
+    if name:
+        yield name
+        return
+    host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname()).strip("-._") or "actor"
+    yield host[:48]
+    for number in range(2, 100):
+        yield f"{host[:48]}-{number}"

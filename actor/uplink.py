@@ -1,0 +1,191 @@
+"""From the spool to the learner: batches in flight up to a window, cumulative acknowledgements, and again after a cut."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+
+import grpc
+
+from actor.shared import Board
+from actor.spool import Spool, SpoolError
+from transport import records_pb2 as records
+from transport import service_pb2 as pb
+from transport import service_pb2_grpc as rpc
+from transport.channel import UNARY_TIMEOUT_S
+
+FATAL = (
+    grpc.StatusCode.UNAUTHENTICATED,
+    grpc.StatusCode.PERMISSION_DENIED,
+    grpc.StatusCode.FAILED_PRECONDITION,
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.UNIMPLEMENTED,
+)
+_MOST_RECORDS = 512
+_POLL_S = 0.002
+
+
+class Backoff:
+    """Waits between attempts, doubling with jitter so that many actors do not come back at once."""
+
+    def __init__(self, first_s: float = 0.2, most_s: float = 2.0) -> None:
+        self._first_s, self._most_s = first_s, most_s
+        self.reset()
+
+    def reset(self) -> None:
+        self._next_s = self._first_s
+
+    def wait(self, stopped: threading.Event) -> None:
+        stopped.wait(self._next_s * random.uniform(0.5, 1.0))
+        self._next_s = min(2 * self._next_s, self._most_s)
+
+
+class Uplink:
+    """Delivers a spool from a thread of its own.
+
+    Args:
+        stub: On a channel that carries the token.
+        spool: Read and trimmed here only.
+        join: What to join with; run and spool are those of the spool.
+        board: Gets the step credit and whether the learner is there.
+        say: Told, in one line, when the connection comes and goes.
+
+    Attributes:
+        error: Why delivery ended for good; empty while it has not.
+        finished: Why the learner says the run is over; None while it goes on.
+        connected: Whether the learner takes records now.
+    """
+
+    def __init__(
+        self,
+        stub: rpc.LearnerStub,
+        spool: Spool,
+        join: pb.JoinRequest,
+        board: Board,
+        say: Callable[[str], None],
+    ) -> None:
+        self.error = ""
+        self.finished: str | None = None
+        self.connected = False
+        self._stub = stub
+        self._spool = spool
+        self._join = join
+        self._board = board
+        self._say = say
+        self._stopped = threading.Event()
+        self._last = threading.Event()
+        self._acknowledged = threading.Event()
+        self._call: grpc.Call | None = None
+        self._in_flight: deque[tuple[int, int]] = deque()
+        self._thread = threading.Thread(target=self._run, name="uplink", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def finish(self, timeout_s: float) -> None:
+        """Delivers what is in the spool, which no longer grows, for at most ``timeout_s``, and stops."""
+        self._last.set()
+        give_up = time.monotonic() + timeout_s
+        while self._spool.undelivered and self._thread.is_alive() and time.monotonic() < give_up:
+            time.sleep(0.01)
+        self._thread.join(max(0.0, min(0.5, give_up - time.monotonic())))
+        self._stopped.set()
+        if self._call is not None:
+            self._call.cancel()
+        self._thread.join(1.0)
+
+    def _run(self) -> None:
+        backoff = Backoff()
+        while not self._stopped.is_set() and not (self._last.is_set() and not self._spool.undelivered):
+            try:
+                reply = self._stub.Join(self._join, timeout=UNARY_TIMEOUT_S)
+                self._resume(reply)
+                backoff.reset()
+                self._push(reply)
+            except grpc.RpcError as error:
+                if self._stopped.is_set():
+                    return
+                if error.code() in FATAL:
+                    self.error = f"the learner refuses this actor: {error.details()}"
+                    return
+                if self.connected:
+                    self._say(f"lost the learner ({error.details() or error.code().name}); steps wait in the spool")
+            except SpoolError as error:
+                self.error = str(error)
+                return
+            finally:
+                self._set_connected(False)
+            backoff.wait(self._stopped)
+
+    def _resume(self, reply: pb.JoinReply) -> None:
+        """Takes up from what the learner's log holds. Raises SpoolError where that is less than it acknowledged."""
+        if reply.acknowledged < self._spool.acknowledged:
+            raise SpoolError(
+                f"the learner's log ends at record {reply.acknowledged} of this spool, but it had acknowledged "
+                f"{self._spool.acknowledged}: its run folder was replaced by an older copy. Restore it, or start a new run"
+            )
+        self._spool.acknowledge(reply.acknowledged)
+
+    def _push(self, reply: pb.JoinReply) -> None:
+        done = threading.Event()
+        self._in_flight.clear()
+        call = self._stub.Push(self._batches(reply, done))
+        self._call = call
+        try:
+            for acknowledgement in call:
+                self._set_connected(True)
+                self._take(acknowledgement)
+        finally:
+            done.set()
+            self._acknowledged.set()
+
+    def _take(self, acknowledgement: pb.Acknowledgement) -> None:
+        self._spool.acknowledge(acknowledgement.sequence)
+        while self._in_flight and self._in_flight[0][0] <= acknowledgement.sequence:
+            self._in_flight.popleft()
+        self._board.comms["step_credit"] = acknowledgement.step_credit
+        if acknowledgement.finished:
+            self.finished = acknowledgement.finished_reason
+        self._acknowledged.set()
+
+    def _batches(self, reply: pb.JoinReply, done: threading.Event) -> Iterator[pb.RecordBatch]:
+        """Batches from the first record not acknowledged, as long as the stream lives; called by gRPC's own thread.
+
+        The first is empty: it says whose stream this is, and the answer carries the step credit.
+        """
+        spool = self._spool
+        limit = max(1, min(reply.max_message_bytes or 1 << 20, 4 << 20, reply.window_bytes or 4 << 20) // 2)
+        window = reply.window_bytes or 4 << 20
+        following = spool.acknowledged + 1
+        yield pb.RecordBatch(run_id=spool.run_id, spool_id=spool.spool_id)
+        while not done.is_set():
+            flying = sum(size for _, size in list(self._in_flight))
+            produced = spool.produced
+            if following > produced:
+                if self._last.is_set():
+                    return
+            elif not flying or flying < window:
+                batch = pb.RecordBatch(run_id=spool.run_id, spool_id=spool.spool_id)
+                size = 0
+                while following <= produced and size < limit and len(batch.records) < _MOST_RECORDS:
+                    payload = spool.read(following)
+                    if size and (size + len(payload) > limit or flying + size + len(payload) > window):
+                        break
+                    batch.records.append(records.Record.FromString(payload))
+                    size += len(payload)
+                    following += 1
+                self._in_flight.append((following - 1, size))
+                yield batch
+                continue
+            self._acknowledged.wait(_POLL_S)
+            self._acknowledged.clear()
+
+    def _set_connected(self, connected: bool) -> None:
+        if connected and not self.connected:
+            self._say("connected to the learner")
+        self.connected = connected
+        self._board.comms["connected"] = connected
+

@@ -1,0 +1,42 @@
+"""`tandem actor`."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from cli.composition import Settings
+from cli.groups import operators
+from cli.keys import Group, Key, keys_of
+
+SHORT = {
+    "learner_address": "learner.address",
+    "token_path": "learner.token_path",
+    "operator": "operator",
+    "pacing": "pacing",
+}
+
+
+def keys() -> list[Key]:
+    from actor.config import ActorConfig
+
+    choices = {"operator": operators(), "pacing": ("", "lockstep", "realtime")}
+    return keys_of(ActorConfig, paths(), choices=choices)
+
+
+def groups() -> list[Group]:
+    return []
+
+
+def run(settings: Settings) -> int:
+    from actor.config import ActorConfig
+    from actor.main import run_actor
+
+    return run_actor(settings.build(ActorConfig, paths()))
+
+
+def paths() -> dict[str, str]:
+    """The key of every field of ActorConfig."""
+    from actor.config import ActorConfig
+
+    names = [f.name for f in dataclasses.fields(ActorConfig)]
+    return SHORT | {name: f"actor.{name}" for name in names if name not in SHORT}

@@ -1,0 +1,58 @@
+"""A client of a running learner, for the verbs that only look at it."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+import grpc
+
+from cli.errors import CommandError
+from transport import service_pb2 as pb
+from transport.service_pb2_grpc import LearnerStub
+
+
+class Connection:
+    """Calls to the learner at ``address`` with the token of ``token_path``. Use as a context manager.
+
+    Raises TokenError where there is no token.
+    """
+
+    def __init__(self, address: str, token_path: str, *, timeout_s: float = 5.0) -> None:
+        from transport.channel import open_channel
+        from transport.token import load_token
+
+        self.address = address
+        self._timeout_s = timeout_s
+        self._channel = open_channel(address, load_token(token_path or None))
+        self._stub = LearnerStub(self._channel)
+
+    def status(self) -> Any:
+        """The learner's ``Status``. Raises CommandError saying what is wrong and what to do."""
+        try:
+            return self._stub.GetStatus(pb.GetStatusRequest(), timeout=self._timeout_s)
+        except grpc.RpcError as error:
+            raise CommandError(self._explained(error)) from error
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _explained(self, error: grpc.RpcError) -> str:
+        code, details = error.code(), error.details()  # type: ignore[attr-defined]
+        if code == grpc.StatusCode.UNAUTHENTICATED:
+            return (
+                f"the learner at {self.address} refused the token: {details}. Copy the learner's token file here and "
+                "name it with learner.token_path=, or set TANDEM_TOKEN"
+            )
+        if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+            return (
+                f"nobody answers at {self.address}. Start `tandem learner` there, or `ssh -L` to it, or give "
+                "learner.address=HOST:PORT"
+            )
+        return f"the learner at {self.address} answered {code.name}: {details}"

@@ -1,0 +1,97 @@
+"""`tandem learner`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from cli.composition import Settings
+from cli.groups import algorithm_group, env_group
+from cli.keys import Group, Key, keys_of
+
+TOP = {"run": "run", "demos": "demos", "resume": "resume", "tracker": "tracker", "learning": "learning"}
+MACHINE = {
+    field: f"learner.{field}"
+    for field in (
+        "address",
+        "token_path",
+        "device",
+        "torch_threads",
+        "max_ahead",
+        "max_deficit_updates",
+        "publish_every",
+        "policy_dtype",
+        "checkpoint_every_s",
+        "keep_checkpoints",
+        "report_every_s",
+        "console",
+    )
+}
+ACTING = {"seed": "seed", "pacing": "pacing", "warmup": "warmup", "warmup_steps": "warmup_steps"}
+SECTIONS = ("policy", "replay", "log", "evaluation", "stop")
+CHOICES = {
+    "resume": ("auto", "must", "never"),
+    "tracker": ("wandb", "trackio", "none"),
+    "device": ("auto", "cpu", "cuda", "mps"),
+    "policy_dtype": ("float32", "bfloat16"),
+    "pacing": ("auto", "lockstep", "realtime"),
+    "warmup": ("policy", "uniform", "operator"),
+    "sync": ("commit", "os"),
+}
+
+
+def keys() -> list[Key]:
+    from episodes.acting import ActingSettings
+    from learner.config import LearnerConfig
+
+    found = [
+        *keys_of(LearnerConfig, {"run": "run"}, choices=CHOICES),
+        *keys_of(ActingSettings, {"seed": "seed"}),
+        *keys_of(LearnerConfig, {k: v for k, v in TOP.items() if k != "run"}, choices=CHOICES),
+        *keys_of(ActingSettings, {k: v for k, v in ACTING.items() if k != "seed"}, choices=CHOICES),
+        *keys_of(LearnerConfig, MACHINE, choices=CHOICES),
+    ]
+    for section, kind in _sections().items():
+        found += keys_of(kind, _paths(section, kind), choices=CHOICES)
+    return found
+
+
+def groups() -> list[Group]:
+    return [env_group(), algorithm_group()]
+
+
+def run(settings: Settings) -> int:
+    from learner.main import run_learner
+
+    return run_learner(learner_config(settings))
+
+
+def learner_config(settings: Settings) -> Any:
+    """The LearnerConfig of composed settings. Raises UsageError where it refuses a value."""
+    from episodes.acting import ActingSettings
+    from learner.config import LearnerConfig
+    from learner.run_folder import default_run_folder
+
+    sections = {section: settings.build(kind, _paths(section, kind)) for section, kind in _sections().items()}
+    if not settings["run"]:
+        settings.values["run"] = str(default_run_folder(settings.choices["env"]))
+    return settings.build(
+        LearnerConfig,
+        {**TOP, **MACHINE},
+        env=settings.choices["env"],
+        env_config=settings.configs["env"],
+        algorithm=settings.configs["algorithm"],
+        acting=settings.build(ActingSettings, ACTING),
+        **sections,
+    )
+
+
+def _sections() -> dict[str, Any]:
+    from learner.config import LearnerConfig
+
+    fields = {f.name: f for f in dataclasses.fields(LearnerConfig)}
+    return {section: fields[section].default_factory for section in SECTIONS}
+
+
+def _paths(section: str, kind: Any) -> dict[str, str]:
+    return {f.name: f"{section}.{f.name}" for f in dataclasses.fields(kind)}

@@ -1,0 +1,71 @@
+"""`tandem VERB key=value ...`: finds the verb, composes its settings, runs it, and turns errors into exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cli.errors import OK, USAGE, UsageError, nearest, report
+from cli.help import overview, verb_help
+from cli.verbs import VERBS
+
+HELP = ("-h", "--help", "help")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs `tandem` and returns its exit code: 0 done, 1 failed, 2 not a valid command, 3 a cap was reached without
+    success, 130 stopped by Ctrl-C."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in HELP:
+        print(overview())
+        return OK
+    if arguments[0] in ("-V", "--version"):
+        print(f"tandem {version()}")
+        return OK
+    name, *rest = arguments
+    if name not in VERBS:
+        print(f"tandem: unknown verb {name!r}.{nearest(name, VERBS)} `tandem --help` lists them", file=sys.stderr)
+        return USAGE
+    settings = None
+    try:
+        module = importlib.import_module(f"cli.{VERBS[name].name}")
+        if any(word in HELP for word in rest):
+            print(_help(name, module, [word for word in rest if word not in HELP]))
+            return OK
+        from cli.composition import compose_verb
+
+        settings = compose_verb(name, module.keys(), module.groups(), rest)
+        return module.run(settings)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except (Exception, KeyboardInterrupt) as error:
+        run = settings.values.get("run") if settings else None
+        return report(error, Path(run) if run else None)
+
+
+def version() -> str:
+    from importlib.metadata import version
+
+    return version("tandem-rl")
+
+
+def _help(name: str, module: Any, words: list[str]) -> str:
+    groups = module.groups()
+    choices = {group.name: group.default for group in groups}
+    for word in words:
+        key, _, value = word.partition("=")
+        if key in choices:
+            options = next(group.options for group in groups if group.name == key)
+            if value not in options:
+                raise UsageError(f"{key} must be one of {', '.join(options)}. Got: {value!r}.{nearest(value, options)}")
+            choices[key] = value
+    return verb_help(VERBS[name], module.keys(), groups, choices)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

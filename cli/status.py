@@ -1,0 +1,108 @@
+"""`tandem status`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from cli.composition import Settings
+from cli.keys import Group, Key, keys_of
+from metrics.names import BY_NAME
+
+
+@dataclass(frozen=True)
+class StatusConfig:
+    """Settings of ``tandem status``.
+
+    Attributes:
+        address: host:port of the learner, as seen from here.
+        token_path: File with the token of the run; empty for TANDEM_TOKEN or the default file.
+        json: Print one JSON object.
+        timeout_s: How long to wait for the answer [s].
+    """
+
+    address: str = "localhost:50051"
+    token_path: str = ""
+    json: bool = False
+    timeout_s: float = 5.0
+
+
+PATHS = {
+    "address": "learner.address",
+    "token_path": "learner.token_path",
+    "json": "json",
+    "timeout_s": "timeout_s",
+}
+
+
+def keys() -> list[Key]:
+    return keys_of(StatusConfig, PATHS)
+
+
+def groups() -> list[Group]:
+    return []
+
+
+def run(settings: Settings) -> int:
+    from cli.connection import Connection
+
+    config = settings.build(StatusConfig, PATHS)
+    with Connection(config.address, config.token_path, timeout_s=config.timeout_s) as connection:
+        status = connection.status()
+    if config.json:
+        print(json.dumps(as_dict(status), indent=2))
+    else:
+        print_table(status, config.address)
+    return 0
+
+
+def as_dict(status: Any) -> dict[str, Any]:
+    """``Status`` with every field present, integers as integers."""
+    plain = {f.name: getattr(status, f.name) for f in status.DESCRIPTOR.fields if f.name not in ("metrics", "actors")}
+    actors = [{f.name: getattr(actor, f.name) for f in actor.DESCRIPTOR.fields} for actor in status.actors]
+    return {**plain, "metrics": dict(sorted(status.metrics.items())), "actors": actors}
+
+
+def print_table(status: Any, address: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    head = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    finished = f"finished: {status.finished_reason}" if status.finished else status.phase
+    for name, value in (
+        ("learner", f"{address}, tandem {status.version}"),
+        ("run", f"{status.run_folder} ({status.run_id})"),
+        ("phase", finished),
+        ("elapsed", f"{status.elapsed_s:.0f} s"),
+        ("steps", f"{status.env_steps:,} in {status.episodes:,} episodes"),
+        ("updates", f"{status.updates:,}, policy version {status.policy_version}"),
+        ("replay", f"{status.replay_rows:,} online, {status.demonstration_rows:,} demonstration"),
+        ("log", f"{status.log_bytes / 1e6:.1f} MB"),
+    ):
+        head.add_row(f"[dim]{name}[/dim]", value)
+    console.print(head)
+    if status.metrics:
+        metrics = Table(title="metrics", title_justify="left", box=None, padding=(0, 2, 0, 0))
+        for column, justify in (("name", "left"), ("value", "right"), ("unit", "left"), ("meaning", "left")):
+            metrics.add_column(column, justify=justify, style="dim" if column in ("unit", "meaning") else None)  # type: ignore[arg-type]
+        for name in sorted(status.metrics, key=lambda n: (list(BY_NAME).index(n) if n in BY_NAME else len(BY_NAME), n)):
+            known = BY_NAME.get(name)
+            unit, meaning = (known.unit, known.meaning) if known else ("", "")
+            metrics.add_row(name, f"{status.metrics[name]:.4g}", unit, meaning)
+        console.print(metrics)
+    actors = Table(title="actors", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for column in ("name", "connected", "steps", "steps/s", "policy", "lag [steps]", "heard [s ago]"):
+        actors.add_column(column, justify="left" if column in ("name", "connected") else "right")
+    for actor in status.actors:
+        actors.add_row(
+            actor.name,
+            "yes" if actor.connected else "no",
+            f"{actor.env_steps:,}",
+            f"{actor.steps_per_s:.1f}",
+            str(actor.policy_version),
+            f"{actor.policy_lag_steps:.0f}",
+            f"{actor.seconds_since_heard:.1f}",
+        )
+    console.print(actors if status.actors else "[dim]no actor has joined[/dim]")

@@ -1,0 +1,155 @@
+"""summary.json of a demo: what the log, the metrics and the final evaluation say about a run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from metrics import names
+from metrics.history import read_history
+from metrics.wilson import wilson_interval
+
+
+@dataclass(frozen=True)
+class FinalEvaluation:
+    """Deterministic episodes on starts of the FINAL stream, without a person.
+
+    Attributes:
+        episodes: How many.
+        successes: How many succeeded.
+        cycle_steps: Mean steps of the successful ones; None where there are none.
+    """
+
+    episodes: int
+    successes: int
+    cycle_steps: float | None
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """What the log of a run says.
+
+    Attributes:
+        env_steps: Steps of training episodes.
+        episodes: Training episodes.
+        intervention_rate_first: Human steps among those of the first 20 training episodes; None before the first.
+        intervention_rate: The same of the last 20.
+        operator_cycle_steps: Mean steps of successful demonstrations; None where there are none.
+    """
+
+    env_steps: int
+    episodes: int
+    intervention_rate_first: float | None
+    intervention_rate: float | None
+    operator_cycle_steps: float | None
+
+
+def read_training(log_folder: Path) -> TrainingRecord:
+    """Reads a run's log from its beginning. Raises LogError where there is none or it is damaged."""
+    from episodes.log import read_log
+    from episodes.outcome import Purpose
+    from learner.episode_metrics import EpisodeMetrics
+
+    counts = EpisodeMetrics(gamma=0.99)
+    ended: dict[str, Any] = {}
+    for _, entry in read_log(log_folder):
+        episode = counts.apply(entry)
+        if episode is not None and episode.purpose == Purpose.TRAINING:
+            ended[episode.id] = episode
+    counted = [episode for episode in ended.values() if episode.counted]
+    return TrainingRecord(
+        env_steps=counts.env_steps,
+        episodes=counts.episodes,
+        intervention_rate_first=_human_share(counted[: names.WINDOW_EPISODES]),
+        intervention_rate=_human_share(counted[-names.WINDOW_EPISODES :]),
+        operator_cycle_steps=counts.operator_cycle_steps,
+    )
+
+
+def summarise(
+    run_folder: Path,
+    *,
+    seed: int,
+    obs: str,
+    task: str,
+    run_id: str,
+    evaluation: FinalEvaluation,
+    first_update_s: float | None,
+    reached: bool,
+    reason: str,
+    utd_ratio: float,
+) -> dict[str, Any]:
+    """The content of summary.json."""
+    history = read_history(run_folder / "metrics.jsonl")
+    record = read_training(run_folder / "log")
+    low, high = wilson_interval(evaluation.successes, evaluation.episodes)
+    return {
+        "seed": seed,
+        "obs": obs,
+        "success_rate": evaluation.successes / evaluation.episodes,
+        "successes": evaluation.successes,
+        "episodes": evaluation.episodes,
+        "ci_low": low,
+        "ci_high": high,
+        "intervention_rate": record.intervention_rate,
+        "train_wall_s": history.last(names.TIME_S),
+        "first_update_s": first_update_s,
+        "env_steps": record.env_steps,
+        "updates": int(history.last(names.UPDATES) or 0),
+        "cycle_steps": evaluation.cycle_steps,
+        "operator_cycle_steps": record.operator_cycle_steps,
+        "intervention_rate_first": record.intervention_rate_first,
+        "training_episodes": record.episodes,
+        "utd_ratio": utd_ratio,
+        "task": task,
+        "run_id": run_id,
+        "reached": reached,
+        "verdict": f"{'Reached' if reached else 'Not reached'}: {reason}",
+    }
+
+
+def save_summary(run_folder: Path, summary: dict[str, Any]) -> None:
+    from episodes.durable import write_durably
+
+    write_durably(run_folder / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
+
+
+def load_summary(run_folder: Path) -> dict[str, Any] | None:
+    """What an earlier demo in this folder found; None where none ended."""
+    try:
+        return dict(json.loads((run_folder / "summary.json").read_text()))
+    except FileNotFoundError:
+        return None
+
+
+def summary_lines(summary: dict[str, Any], run_folder: Path, tracker: str) -> list[str]:
+    """The summary as it is printed at the end of a demo."""
+    cycle, operator = summary["cycle_steps"], summary["operator_cycle_steps"]
+    first, last = summary["intervention_rate_first"], summary["intervention_rate"]
+    lines = [
+        str(summary["verdict"]),
+        f"success        {summary['success_rate']:.0%} ({summary['successes']} of {summary['episodes']} unseen starts, "
+        f"95 % interval {summary['ci_low']:.1%} to {summary['ci_high']:.1%})",
+        f"cycle          {_steps(cycle)}; the scripted person's: {_steps(operator)}",
+        f"interventions  {_share(first)} of steps in the first 20 episodes, {_share(last)} in the last 20",
+        f"training       {summary['train_wall_s'] or 0:.0f} s, {summary['env_steps']:,} steps, "
+        f"{summary['updates']:,} updates",
+        f"run folder     {run_folder}",
+        f"report         {run_folder / 'report.html'}",
+    ]
+    return [*lines, f"tracker        {tracker}"] if tracker else lines
+
+
+def _human_share(episodes: list[Any]) -> float | None:
+    steps = sum(episode.steps for episode in episodes)
+    return sum(episode.human_steps for episode in episodes) / steps if steps else None
+
+
+def _steps(value: float | None) -> str:
+    return "not known" if value is None else f"{value:.1f} steps"
+
+
+def _share(value: float | None) -> str:
+    return "not known" if value is None else f"{value:.1%}"

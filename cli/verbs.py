@@ -1,0 +1,95 @@
+"""The verbs of `tandem`, and what each is for. Imports nothing: `tandem --help` answers at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One verb.
+
+    Attributes:
+        name: As typed; its module is cli/NAME.py with ``keys()``, ``groups()`` and ``run(settings) -> exit code``.
+        summary: One line.
+        about: What it does, a few lines.
+        examples: Commands with what they are for.
+    """
+
+    name: str
+    summary: str
+    about: str
+    examples: tuple[tuple[str, str], ...]
+
+
+VERBS: dict[str, Verb] = {
+    verb.name: verb
+    for verb in (
+        Verb(
+            "demo",
+            "train a simulated SO-101 on this machine, with a scripted person helping",
+            "Records demonstrations, starts a learner and an actor on loopback, shows their progress, ends when the "
+            "policy succeeds on its own, evaluates it on starts never used before and writes report.html. Exit code "
+            "3 when a cap on steps or time came first.",
+            (
+                ("tandem demo", "the whole path, in a few minutes"),
+                ("tandem demo seed=1 run=runs/second", "another seed, in a folder of your choice"),
+                ("tandem demo run=runs/second", "goes on where that run stopped"),
+                ("tandem demo env.task=reach", "a quicker task"),
+            ),
+        ),
+        Verb(
+            "learner",
+            "host replay, updates and policy of one run, for any number of actors",
+            "Listens on loopback and waits for actors; actors on other machines come through ssh -L. Everything the "
+            "run consists of is set here: actors learn it when they join. Ctrl-C stops it with a checkpoint, and "
+            "run=FOLDER goes on from there.",
+            (
+                ("tandem learner env=so101_sim", "the simulated SO-101"),
+                ("tandem learner env=so101_sim demos=runs/demos", "with demonstrations of `tandem record`"),
+                ("tandem learner env=gym env.id=Pendulum-v1", "any gymnasium environment"),
+                ("tandem learner run=runs/mine", "start in, or resume, this folder"),
+                ("tandem learner policy.pretrained=runs/mine/checkpoints/best", "start from a trained policy"),
+            ),
+        ),
+        Verb(
+            "actor",
+            "drive the robot or simulator of a run, with or without a person who can take over",
+            "Connects to a learner, which tells it environment and policy; waits, and says so, while nobody listens. "
+            "What belongs to this machine is set here: operator, spool, safety limits.",
+            (
+                ("tandem actor learner.address=localhost:50051", "a policy on its own"),
+                ("tandem actor operator=scripted", "with the scripted person of the simulation"),
+                ("tandem actor operator=keyboard pacing=realtime", "with you at the keyboard"),
+                ("ssh -L 50051:localhost:50051 GPUBOX", "first, when the learner runs elsewhere"),
+            ),
+        ),
+        Verb(
+            "record",
+            "record demonstrations that a learner takes with demos=PATH",
+            "An operator drives every step; each episode goes to the folder out= as it happens.",
+            (
+                ("tandem record env=so101_sim operator=scripted episodes=20", "by the scripted person"),
+                ("tandem record env=so101_sim operator=keyboard out=runs/mine", "by you"),
+            ),
+        ),
+        Verb(
+            "eval",
+            "measure a trained policy on starts never used before, without a person",
+            "Deterministic episodes with the best policy of a run; prints success with its 95 % Wilson interval.",
+            (
+                ("tandem eval run=runs/demo", "50 episodes"),
+                ("tandem eval run=runs/demo episodes=200", "a narrower interval"),
+            ),
+        ),
+        Verb(
+            "status",
+            "what a running learner and its actors are doing",
+            "Asks once and prints a table, or one JSON object with json=true.",
+            (
+                ("tandem status learner.address=localhost:50051", "a table"),
+                ("tandem status json=true", "for programs"),
+            ),
+        ),
+    )
+}

@@ -1,0 +1,161 @@
+"""The simulated SO-101 as the rest of the system sees it: its config, its features and its contract.
+
+Pure functions of the config: no MuJoCo is imported and no model is built here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from episodes.contract import IMAGE_PREFIX, Contract, Feature, FeatureView, Interface, RewardBounds, View
+from envs.registry import EnvError
+from envs.so101_model import CAMERAS, JOINTS, TIMESTEP_S
+
+STATE, COMMAND, ACTION = "observation.state", "observation.command", "action"
+TASKS = {"lift": 60, "reach": 40}
+"""Tasks and their time limit in control steps."""
+OBSERVATIONS = ("state", "proprio", "pixels")
+NEAR_M = 0.04
+"""Range of the fine copy of a relative position: close in, a few millimetres then fill the scale."""
+
+
+@dataclass(frozen=True)
+class SO101SimConfig:
+    """The simulated SO-101. All fields are flat, so that the config travels as typed settings."""
+
+    task: str = "lift"
+    """``lift``: hold the cube ``lift_height_m`` above the table. ``reach``: bring the tool point to the goal marker."""
+    obs: str = "state"
+    """``state``: few relative numbers, simulator only. ``proprio``: what the servos know. ``pixels``: that and cameras."""
+    cameras: tuple[str, ...] = CAMERAS
+    """Cameras of ``obs=pixels``, in order."""
+    image_width: int = 128
+    """Width of camera images in pixels."""
+    image_height: int = 128
+    """Height of camera images in pixels."""
+    control_hz: float = 10.0
+    """Control rate in Hz; a control step lasts a whole number of 4 ms physics steps."""
+    max_episode_steps: int = 0
+    """Control steps until the episode is truncated; 0 takes the task's own (lift 60, reach 40)."""
+    max_step_m: float = 0.02
+    """How far one unit of action moves the commanded target, in [m]."""
+    workspace_low_m: tuple[float, ...] = (0.15, -0.12, 0.012)
+    """Lowest commanded x, y, z of the tool point in [m], base frame: x forward, y left, z up from the table."""
+    workspace_high_m: tuple[float, ...] = (0.28, 0.12, 0.13)
+    """Highest commanded x, y, z of the tool point in [m]."""
+    target_lead_m: float = 0.04
+    """How far the commanded target may run ahead of the measured tool point, in [m]."""
+    cube_yaw_deg: float = 25.0
+    """The cube starts turned by at most this angle, in degrees."""
+    lift_height_m: float = 0.05
+    """Success of ``lift``: both pads touch the cube and it is this far above where it rested, in [m]."""
+    reach_tolerance_m: float = 0.01
+    """Success of ``reach``: the tool point is this close to the goal, in [m]."""
+    stack: int = 3
+    """Frames of proprioception a policy sees with ``obs=proprio`` and ``obs=pixels``; stacked at sampling, not here."""
+    render_width: int = 480
+    """Width in pixels of what ``render()`` returns."""
+    render_height: int = 360
+    """Height in pixels of what ``render()`` returns."""
+
+    def __post_init__(self) -> None:
+        _require(self.task in TASKS, "task", f"one of {sorted(TASKS)}", self.task)
+        _require(self.obs in OBSERVATIONS, "obs", f"one of {sorted(OBSERVATIONS)}", self.obs)
+        _require(
+            len(self.cameras) > 0 and set(self.cameras) <= set(CAMERAS), "cameras", f"some of {CAMERAS}", self.cameras
+        )
+        _require(min(self.image_width, self.image_height) > 0, "image_width", "positive", self.image_width)
+        periods = 1.0 / (self.control_hz * TIMESTEP_S) if self.control_hz > 0 else 0.0
+        whole = periods >= 1 and abs(periods - round(periods)) < 1e-6
+        _require(whole, "control_hz", f"a rate whose period is a multiple of {TIMESTEP_S} s", self.control_hz)
+        _require(self.max_step_m > 0, "max_step_m", "positive", self.max_step_m)
+        _require(self.target_lead_m > 0, "target_lead_m", "positive", self.target_lead_m)
+        box = (self.workspace_low_m, self.workspace_high_m)
+        boxed = all(len(side) == 3 for side in box) and all(a < b for a, b in zip(*box, strict=True))
+        _require(boxed, "workspace_low_m", "three numbers below workspace_high_m", box)
+
+    @property
+    def step_limit(self) -> int:
+        """Control steps until the episode is truncated."""
+        return self.max_episode_steps if self.max_episode_steps > 0 else TASKS[self.task]
+
+    @property
+    def substeps(self) -> int:
+        """Physics steps in one control step."""
+        return round(1.0 / (self.control_hz * TIMESTEP_S))
+
+
+def _require(good: bool, key: str, expected: str, got: object) -> None:
+    if not good:
+        raise EnvError(f"SO101SimConfig.{key} must be {expected}. Got: {got!r}")
+
+
+def _vector(name: str, rows: list[tuple[str, str, float, float]]) -> Feature:
+    components, units, low, high = zip(*rows, strict=True)
+    return Feature(name, "float32", (len(rows),), components, units, low, high)
+
+
+def _xyz(prefix: str, bound: float) -> list[tuple[str, str, float, float]]:
+    return [(f"{prefix}.{axis}", "m", -bound, bound) for axis in "xyz"]
+
+
+def _relative_state(task: str) -> Feature:
+    thing = "cube" if task == "lift" else "goal"
+    rows = _xyz(f"{thing}_minus_tool", 1.0) + _xyz(f"{thing}_minus_tool_near", NEAR_M)
+    if task == "lift":
+        rows += [
+            ("tool.z", "m", -1.0, 1.0),
+            ("gripper.pos", "rad", -4.0, 4.0),
+            ("gripper.vel", "rad/s", -20.0, 20.0),
+            ("gripper.command", "1", -1.0, 1.0),
+            ("cube.z", "m", -1.0, 1.0),
+            ("cube.sin_4yaw", "1", -1.0, 1.0),
+            ("cube.cos_4yaw", "1", -1.0, 1.0),
+        ]
+    return _vector(STATE, rows + _xyz("target_minus_tool", 1.0))
+
+
+def _proprioception() -> tuple[Feature, Feature]:
+    state = [(f"{joint}.pos", "rad", -4.0, 4.0) for joint in JOINTS]
+    state += [(f"{joint}.vel", "rad/s", -20.0, 20.0) for joint in JOINTS]
+    state += _xyz("tool", 1.0)
+    state += [(f"tool.{angle}", "rad", -3.2, 3.2) for angle in ("roll", "pitch", "yaw")]
+    return _vector(STATE, state), _vector(COMMAND, [*_xyz("target", 1.0), ("gripper.command", "1", -1.0, 1.0)])
+
+
+def observation_features(config: SO101SimConfig) -> tuple[Feature, ...]:
+    """Features of one observation, in order, with names, units and bounds."""
+    if config.obs == "state":
+        return (_relative_state(config.task),)
+    if config.obs == "proprio":
+        return _proprioception()
+    size = (config.image_height, config.image_width, 3)
+    return (*_proprioception(), *(Feature(f"{IMAGE_PREFIX}{name}", "uint8", size) for name in config.cameras))
+
+
+def action_feature(config: SO101SimConfig) -> Feature:
+    """The action: three moves of the commanded target and the gripper command."""
+    unit = f"{config.max_step_m:g} m"
+    return _vector(
+        ACTION, [*((f"target_delta.{axis}", unit, -1.0, 1.0) for axis in "xyz"), ("gripper.command", "1", -1.0, 1.0)]
+    )
+
+
+def derive_contract(config: SO101SimConfig) -> Contract:
+    """The contract of a run in this environment."""
+    features = observation_features(config)
+    interface = Interface(
+        task=f"so101_sim/{config.task}",
+        observations=features,
+        action=action_feature(config),
+        action_meaning=(
+            f"xyz: moves the last commanded target of the tool point by {config.max_step_m:g} m per unit in the base "
+            f"frame, kept in the workspace box and within {config.target_lead_m:g} m of the measured tool point; "
+            "gripper: opening commanded"
+        ),
+        gripper_sign="-1 closed, +1 open",
+        control_hz=config.control_hz,
+        reward=RewardBounds(bounded=True, low=0.0, high=1.0, only_at_end=True),
+    )
+    stacked = config.stack if config.obs != "state" else 1
+    return Contract(interface, View(tuple(FeatureView(f.name, stack=stacked if f.name == STATE else 1) for f in features)))

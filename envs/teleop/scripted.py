@@ -1,0 +1,164 @@
+"""An operator made of a few rules that sees the simulator's state: it demonstrates, or helps a policy that stalls.
+
+It sees the current episode only: never time, earlier episodes or the policy's version.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from envs.registry import EnvError
+from envs.so101_model import CUBE_SIZE_M
+from envs.so101_sim import PrivilegedState, SO101SimConfig
+from envs.teleop.operator import Event, OperatorInput
+
+_OPEN, _CLOSE = 1.0, -1.0
+_HOVER_M = 0.052
+"""Height of the tool point at which the finger tips clear the cube with room to spare."""
+_GRASP_M = 0.016
+_ALIGNED_M = 0.006
+_STILL_RAD_S = 0.3
+"""Below this speed the jaw has finished closing: the cube has turned flat against the pads."""
+_DROOP_GAIN = 0.3
+"""Share of the tool point's lag behind the target that is commanded on top: the servos droop under load."""
+
+
+@dataclass(frozen=True)
+class ScriptedOperatorConfig:
+    """How the scripted operator behaves."""
+
+    demonstrate: bool = False
+    """Drive whole episodes, instead of helping a policy that stalls."""
+    action_noise: float = 0.1
+    """Standard deviation of Gaussian noise on demonstrated actions, in action units; none while intervening."""
+    speed: float = 0.6
+    """Largest move along one axis in action units: people do not drive at the limit, which leaves room to learn."""
+    takeover_share: float = 0.9
+    """Share of episodes in which the operator is willing to help at all."""
+    stall_steps: int = 8
+    """The policy stalls when over this many steps ..."""
+    stall_gain_m: float = 0.004
+    """... it came nearer to success by less than this, in [m]."""
+    takeover_min_steps: int = 10
+    """Shortest takeover in control steps."""
+    takeover_max_steps: int = 40
+    """Longest takeover in control steps."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.takeover_min_steps <= self.takeover_max_steps:
+            raise EnvError(
+                "ScriptedOperatorConfig.takeover_min_steps must lie in [1, takeover_max_steps]. "
+                f"Got: {self.takeover_min_steps} and {self.takeover_max_steps}"
+            )
+
+
+class ScriptedOperator:
+    """Implements `envs.teleop.operator.Operator` for the simulated SO-101.
+
+    Args:
+        env: an environment whose ``unwrapped`` is a SO101SimEnv. Raises EnvError for another.
+        config: how it behaves.
+        seed: fixes everything it draws.
+    """
+
+    def __init__(self, env: Any, config: ScriptedOperatorConfig | None = None, seed: int = 0) -> None:
+        self._env = env.unwrapped
+        if not hasattr(self._env, "privileged_state"):
+            raise EnvError(f"the scripted operator needs an env with privileged_state(). Got: {type(self._env).__name__}")
+        self._config = config or ScriptedOperatorConfig()
+        self._seeds = np.random.default_rng(seed)
+        self.begin_episode()
+
+    def begin_episode(self) -> None:
+        """Forget the last episode and draw how this one goes."""
+        self._rng = np.random.default_rng(self._seeds.integers(2**63))
+        self._willing = bool(self._rng.random() < self._config.takeover_share)
+        self._distances: deque[float] = deque(maxlen=self._config.stall_steps + 1)
+        self._left = 0
+        self._driving = False
+
+    def poll(self, observation: dict[str, np.ndarray], proposed: np.ndarray) -> OperatorInput:
+        """The operator's input for this step, from the simulator's state alone."""
+        state = self._env.privileged_state()
+        if self._config.demonstrate:
+            return self._drive(state, self._config.action_noise)
+        if self._driving and self._left == 0:
+            self._driving = False
+            self._distances.clear()
+            return OperatorInput(events=(Event.RELEASE,), doing="letting the policy go on")
+        if not self._driving and not (self._willing and self._stalled(state)):
+            return OperatorInput()
+        if not self._driving:
+            config = self._config
+            self._left = int(self._rng.integers(config.takeover_min_steps, config.takeover_max_steps + 1))
+        self._left -= 1
+        return self._drive(state, 0.0)
+
+    def between_episodes(self) -> OperatorInput:
+        return OperatorInput(events=(Event.READY,))
+
+    def close(self) -> None:
+        pass
+
+    def _drive(self, state: PrivilegedState, noise: float) -> OperatorInput:
+        events = () if self._driving else (Event.INTERVENE,)
+        self._driving = True
+        config = self._env.config
+        action, doing = (lift_action if config.task == "lift" else reach_action)(state, config)
+        action[:3] = np.clip(action[:3], -self._config.speed, self._config.speed)
+        if noise:
+            action = action + self._rng.normal(0.0, noise, action.shape)
+        return OperatorInput(np.clip(action, -1.0, 1.0).astype(np.float32), events, doing)
+
+    def _stalled(self, state: PrivilegedState) -> bool:
+        """True where the last ``stall_steps`` steps brought success nearer by less than ``stall_gain_m``."""
+        self._distances.append(distance_to_success(state, self._env.config))
+        if len(self._distances) <= self._config.stall_steps:
+            return False
+        return self._distances[0] - self._distances[-1] < self._config.stall_gain_m
+
+
+def distance_to_success(state: PrivilegedState, config: SO101SimConfig) -> float:
+    """How far the tool point is from the cube or goal, and the cube from its final height, added up in [m]."""
+    distance = float(np.linalg.norm(state.thing - state.tool))
+    if config.task == "lift":
+        distance += max(0.0, config.lift_height_m + CUBE_SIZE_M / 2 - float(state.thing[2]))
+    return distance
+
+
+def reach_action(state: PrivilegedState, config: SO101SimConfig) -> tuple[np.ndarray, str]:
+    """The action, shape (4,), that brings the tool point to the goal, and what that is in words."""
+    return _towards(state.thing, state, config, _OPEN), "moving to the goal"
+
+
+def lift_action(state: PrivilegedState, config: SO101SimConfig) -> tuple[np.ndarray, str]:
+    """The action, shape (4,), that lifts the cube from any state in which it can be, and what that is in words."""
+    cube, tool = state.thing, state.tool
+    # A turned cube is wider: the tool point moves over so that the fixed jaw still clears it.
+    extent = CUBE_SIZE_M / 2 * (np.cos(state.yaw) + abs(np.sin(state.yaw)))
+    above = np.array((cube[0], cube[1] - extent + CUBE_SIZE_M / 2, 0.0))
+    off = above[:2] - tool[:2]
+    closing = state.gripper < 0.6
+    low = tool[2] < cube[2] + 0.012
+    between = abs(off[0]) < 0.012 and -0.010 < cube[1] - tool[1] < 0.010
+    if state.held and low and abs(state.gripper_speed) < _STILL_RAD_S:
+        return _towards(np.array((*tool[:2], config.workspace_high_m[2])), state, config, _CLOSE), "lifting the cube"
+    aligned = bool(np.abs(off).max() < _ALIGNED_M)
+    if low and (aligned or (closing and between)):
+        hold = np.array((*tool[:2], max(_GRASP_M, float(cube[2]))))
+        return _towards(hold, state, config, _CLOSE), "closing the gripper on the cube"
+    if aligned and state.gripper > 0.6:
+        return _towards(above + (0.0, 0.0, _GRASP_M), state, config, _OPEN), "lowering the open gripper over the cube"
+    if tool[2] < _HOVER_M - 0.010 and np.abs(off).max() > _ALIGNED_M:
+        up = np.array((*tool[:2], _HOVER_M + 0.01))
+        return _towards(up, state, config, _OPEN), "opening and backing off to try again"
+    return _towards(above + (0.0, 0.0, _HOVER_M), state, config, _OPEN), "moving above the cube"
+
+
+def _towards(goal: np.ndarray, state: PrivilegedState, config: SO101SimConfig, gripper: float) -> np.ndarray:
+    move = goal - state.target + _DROOP_GAIN * (goal - state.tool)
+    return np.array((*np.clip(move / config.max_step_m, -1.0, 1.0), gripper))

@@ -1,0 +1,68 @@
+"""An observation as raw bytes: one item per feature of the interface, in its order, little-endian, C order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from episodes.contract import Interface
+
+
+class LayoutError(ValueError):
+    """An observation that is not what the interface says."""
+
+
+class ObservationLayout:
+    """Packs and unpacks the observations of one interface.
+
+    Attributes:
+        names: Feature names, in the order of the wire, the log and the spool.
+        sizes: Bytes of each feature.
+        nbytes: Bytes of one observation.
+    """
+
+    def __init__(self, interface: Interface):
+        self.names = tuple(f.name for f in interface.observations)
+        self.sizes = tuple(f.nbytes for f in interface.observations)
+        self.nbytes = sum(self.sizes)
+        self._count = len(self.names)
+        self._features = tuple(
+            (f.name, tuple(f.shape), np.dtype(f.dtype).newbyteorder("<"), np.dtype(f.dtype), f.nbytes)
+            for f in interface.observations
+        )
+
+    def pack(self, observation: Mapping[str, np.ndarray]) -> list[bytes]:
+        """One item per feature. Raises LayoutError naming the key, the expected and the actual shape or dtype."""
+        packed = []
+        for name, shape, wire, dtype, _ in self._features:
+            value = observation.get(name)
+            if value is None:
+                raise LayoutError(f"observation lacks {name!r}. It has: {sorted(observation)}")
+            if value.shape != shape or value.dtype != dtype:
+                raise LayoutError(
+                    f"observation {name!r} must be {dtype} of shape {shape}. Got: {value.dtype} of shape {value.shape}"
+                )
+            packed.append(value.astype(wire, copy=False).tobytes())
+        if len(observation) != self._count:
+            extra = sorted(set(observation) - set(self.names))
+            raise LayoutError(f"observation has {extra}, which the interface does not name. It names: {self.names}")
+        return packed
+
+    def unpack(self, items: Sequence[bytes]) -> dict[str, np.ndarray]:
+        """Read-only arrays that share the bytes. Raises LayoutError for a wrong number of items or bytes."""
+        self.check(items)
+        return {
+            name: np.frombuffer(item, wire).reshape(shape)
+            for (name, shape, wire, _, _), item in zip(self._features, items, strict=True)
+        }
+
+    def check(self, items: Sequence[bytes]) -> None:
+        """Raises LayoutError unless ``items`` has one item of the right size per feature."""
+        if len(items) != self._count:
+            raise LayoutError(f"observation must have {self._count} items ({', '.join(self.names)}). Got: {len(items)}")
+        for item, (name, shape, _, dtype, nbytes) in zip(items, self._features, strict=True):
+            if len(item) != nbytes:
+                raise LayoutError(
+                    f"observation {name!r} must have {nbytes} bytes ({dtype} of shape {shape}). Got: {len(item)}"
+                )

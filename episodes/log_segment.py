@@ -1,0 +1,220 @@
+"""One file of the episode log: its header, its frames, and what a crash may have left at its end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from struct import Struct
+from typing import Any, BinaryIO
+from zlib import crc32
+
+import numpy as np
+from google.protobuf.message import DecodeError
+
+from episodes.spool_position import RecordError, SpoolPosition
+from transport import records_pb2 as pb
+
+MAGIC = b"TANDEMLG"
+VERSION = 1
+HEADER = Struct("<8sIII")  # magic, version, bytes of JSON, crc32 of the JSON
+FRAME = Struct("<II")  # bytes of the LogEntry, crc32 of them
+_READ_BYTES = 1 << 20
+
+
+class LogError(RuntimeError):
+    """A log that cannot be opened, read or written."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One segment file.
+
+    Attributes:
+        base: Offset of the log at its first frame [bytes].
+        header_bytes: Where its first frame begins in the file.
+        positions: Spool positions at ``base``, as JSON.
+    """
+
+    path: Path
+    base: int
+    header_bytes: int
+    run_id: str
+    interface_fingerprint: str
+    positions: Mapping[str, Any]
+
+
+def create_segment(
+    folder: Path, index: int, base: int, run_id: str, interface_fingerprint: str, positions: Mapping[str, Any]
+) -> Segment:
+    """Makes ``segment-<index>.log`` with its header, complete on disk or not at all."""
+    fields = {
+        "base": base,
+        "interface_fingerprint": interface_fingerprint,
+        "positions": positions,
+        "run_id": run_id,
+    }
+    text = json.dumps(fields, sort_keys=True).encode()
+    path = folder / f"segment-{index:06d}.log"
+    making = path.with_suffix(".making")
+    try:
+        with open(making, "wb") as file:
+            file.write(HEADER.pack(MAGIC, VERSION, len(text), crc32(text)) + text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(making, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            making.unlink()
+        raise
+    directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+    return Segment(path, base, HEADER.size + len(text), run_id, interface_fingerprint, positions)
+
+
+def list_segments(folder: Path, run_id: str | None, interface_fingerprint: str | None) -> list[Segment]:
+    """The segments in order. Raises LogError for one that is missing, damaged, or of another run or contract."""
+    segments: list[Segment] = []
+    for index, path in enumerate(sorted(folder.glob("segment-*.log"))):
+        if path.name != f"segment-{index:06d}.log":
+            raise LogError(f"{folder} lacks segment-{index:06d}.log: expected it before {path.name}. Restore it")
+        segment = _read_header(path)
+        for key, expected, actual in (
+            ("interface_fingerprint", interface_fingerprint, segment.interface_fingerprint),
+            ("run_id", run_id, segment.run_id),
+        ):
+            if expected is not None and actual != expected:
+                what = "contract" if key == "interface_fingerprint" else "run"
+                raise LogError(
+                    f"{folder} holds the log of another {what}: {key} expected {expected!r}, got {actual!r}. "
+                    "Choose another run folder, or the settings this one was made with"
+                )
+        if segments:
+            previous = segments[-1]
+            held = previous.path.stat().st_size - previous.header_bytes
+            if previous.base + held != segment.base:
+                raise LogError(
+                    f"{previous.path} is damaged: expected {segment.base - previous.base} bytes of entries, got "
+                    f"{held}. Restore it from a copy; nothing was changed"
+                )
+        segments.append(segment)
+    return segments
+
+
+def scan_tail(segment: Segment) -> tuple[dict[str, SpoolPosition], int]:
+    """Spool positions after the last whole frame, and where in the file that frame ends.
+
+    Raises LogError when a damaged frame is followed by a whole one: that is no torn tail, and nothing may be cut.
+    """
+    positions = {spool_id: SpoolPosition(**fields) for spool_id, fields in segment.positions.items()}
+    place = segment.header_bytes
+    with open(segment.path, "rb", buffering=_READ_BYTES) as file:
+        size = os.fstat(file.fileno()).st_size
+        file.seek(place)
+        while (entry := _next_entry(file, place, size, segment.path)) is not None:
+            message, place = entry
+            position = positions.setdefault(message.spool_id, SpoolPosition())
+            position.actor = message.actor
+            try:
+                position.advance(message.record)
+            except RecordError as error:
+                raise LogError(
+                    f"{segment.path} holds an entry of spool {message.spool_id!r} out of turn: {error}"
+                ) from None
+        if place < size:
+            file.seek(place)
+            _refuse_damage(file.read(), segment.path, place)
+    return positions, place
+
+
+def read_frames(segments: Sequence[Segment], start_offset: int, end: int | None) -> Iterator[tuple[int, pb.LogEntry]]:
+    """Yields (offset after, entry) from ``start_offset`` to ``end``; None: to the last whole frame."""
+    for index, segment in enumerate(segments):
+        last = index == len(segments) - 1
+        with open(segment.path, "rb", buffering=_READ_BYTES) as file:
+            size = os.fstat(file.fileno()).st_size
+            if last and end is not None:
+                size = min(size, end - segment.base + segment.header_bytes)
+            if start_offset > segment.base + size - segment.header_bytes:
+                if last:
+                    held = segment.base + size - segment.header_bytes
+                    raise LogError(f"{segment.path.parent} has no offset {start_offset}: it ends at {held}")
+                continue
+            place = segment.header_bytes + max(0, start_offset - segment.base)
+            file.seek(place)
+            while (entry := _next_entry(file, place, size, segment.path)) is not None:
+                message, place = entry
+                yield segment.base + place - segment.header_bytes, message
+            if place < size and not (last and end is None):
+                raise LogError(_damage(segment.path, place))
+            if place < size:
+                file.seek(place)
+                _refuse_damage(file.read(), segment.path, place)
+
+
+def _next_entry(file: BinaryIO, place: int, size: int, path: Path) -> tuple[pb.LogEntry, int] | None:
+    """The entry at ``place`` and where it ends, or None where no whole frame is."""
+    if place + FRAME.size > size:
+        return None
+    length, check = FRAME.unpack(file.read(FRAME.size))
+    end = place + FRAME.size + length
+    if not length or end > size:
+        return None
+    data = file.read(length)
+    if crc32(data) != check:
+        return None
+    try:
+        return pb.LogEntry.FromString(data), end
+    except DecodeError:
+        raise LogError(_damage(path, place)) from None
+
+
+def _refuse_damage(tail: bytes, path: Path, place: int) -> None:
+    """Raises LogError when a whole frame is anywhere in ``tail`` behind its first byte."""
+    count = len(tail) - FRAME.size
+    if count <= 1:
+        return
+    raw = np.frombuffer(tail, np.uint8)
+    lengths = sum(raw[i : i + count].astype(np.uint32) << np.uint32(8 * i) for i in range(4))
+    candidates = np.flatnonzero((lengths > 0) & (lengths <= count - np.arange(count)))
+    for start in candidates.tolist():
+        length, check = FRAME.unpack_from(tail, start)
+        data = memoryview(tail)[start + FRAME.size : start + FRAME.size + length]
+        if start and crc32(data) == check:
+            raise LogError(_damage(path, place))
+
+
+def _damage(path: Path, place: int) -> str:
+    return f"{path} is damaged at byte {place}, before its end. Restore it from a copy; nothing was changed"
+
+
+def _read_header(path: Path) -> Segment:
+    with open(path, "rb") as file:
+        head = file.read(HEADER.size)
+        if len(head) < HEADER.size or not head.startswith(MAGIC):
+            raise LogError(
+                f"{path} is no segment of an episode log: expected it to begin with {MAGIC!r}, got {head[:8]!r}"
+            )
+        _, version, length, check = HEADER.unpack(head)
+        if version != VERSION:
+            raise LogError(
+                f"{path} has log format {version}, expected {VERSION}: read it with the Tandem that wrote it"
+            )
+        text = file.read(min(length, _READ_BYTES))
+    if len(text) != length or crc32(text) != check:
+        raise LogError(f"{path} has a damaged header. Restore it from a copy; nothing was changed")
+    fields = json.loads(text)
+    return Segment(
+        path,
+        fields["base"],
+        HEADER.size + length,
+        fields["run_id"],
+        fields["interface_fingerprint"],
+        fields["positions"],
+    )

@@ -1,0 +1,84 @@
+"""How far one spool has got: its last sequence number and the episode it is in."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from transport import records_pb2 as pb
+
+
+class RecordError(ValueError):
+    """A malformed record; the text names the field."""
+
+
+class SequenceGapError(RecordError):
+    """A record that does not follow the last one of its spool."""
+
+
+@dataclass(slots=True)
+class SpoolPosition:
+    """Position after the records seen so far.
+
+    Attributes:
+        actor: Name of the actor, as it joined.
+        sequence: Last sequence number; 0 for none.
+        episode_id: The open episode; empty between episodes.
+        purpose: Its ``Purpose`` number.
+        steps: Step records of the open episode, held and interrupted ones included.
+        training_steps: Steps of training episodes since sequence 1, without interrupted ones.
+    """
+
+    actor: str = ""
+    sequence: int = 0
+    episode_id: str = ""
+    purpose: int = 0
+    steps: int = 0
+    training_steps: int = 0
+
+    def copy(self) -> SpoolPosition:
+        return dataclasses.replace(self)
+
+    def advance(self, record: pb.Record) -> None:
+        """Moves past ``record``.
+
+        Raises SequenceGapError when its sequence is not the next, RecordError when it does not continue the episode:
+        a start while one is open, a step of another episode or index, an end with another number of steps.
+        """
+        if record.sequence != self.sequence + 1:
+            raise SequenceGapError(
+                f"record.sequence must be {self.sequence + 1}, the one after the last received. Got: "
+                f"{record.sequence}. Send again from the acknowledged sequence (Join returns it)"
+            )
+        kind = record.WhichOneof("body")
+        if kind == "step":
+            step = record.step
+            if step.episode_id != self.episode_id:
+                raise RecordError(self._other_episode("step", step.episode_id))
+            if step.index != self.steps:
+                raise RecordError(f"step.index must be {self.steps}. Got: {step.index} (episode {self.episode_id})")
+            self.steps += 1
+            if self.purpose == pb.PURPOSE_TRAINING and not step.interrupted:
+                self.training_steps += 1
+        elif kind == "start":
+            if self.episode_id:
+                raise RecordError(
+                    f"start.episode_id {record.start.episode_id!r} came while episode {self.episode_id!r} of this "
+                    "spool is open: send its end first"
+                )
+            self.episode_id, self.purpose, self.steps = record.start.episode_id, record.start.purpose, 0
+        elif kind == "end":
+            if record.end.episode_id != self.episode_id:
+                raise RecordError(self._other_episode("end", record.end.episode_id))
+            if record.end.steps != self.steps:
+                raise RecordError(f"end.steps must be {self.steps}, the steps sent. Got: {record.end.steps}")
+            self.episode_id, self.purpose, self.steps = "", 0, 0
+        self.sequence = record.sequence
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    def _other_episode(self, kind: str, episode_id: str) -> str:
+        expected = repr(self.episode_id) if self.episode_id else "none: no episode of this spool is open"
+        return f"{kind}.episode_id must be {expected}. Got: {episode_id!r}"

@@ -1,0 +1,129 @@
+"""Settings of SAC in the form of RLPD and HIL-SERL. Imports no torch, so that a command line can list them at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class SACConfig:
+    """SAC (arXiv 1812.05905) as RLPD (2302.02948) and HIL-SERL (2410.21845) run it.
+
+    The defaults are for manipulation with demonstrations, a person and a sparse reward.
+
+    Attributes:
+        name: Registered name of the algorithm.
+        batch_size: Transitions a critic update samples.
+        demo_share: Share of them from the demonstration view: human steps and demonstrations.
+        utd_ratio: Critic updates per online environment step.
+        actor_every: Critic updates per actor update.
+        n_step: Most environment steps a target looks ahead.
+        gamma: Discount per environment step.
+        tau: Share of the critic that its target takes over in each critic update.
+        critics: Size of the critic ensemble.
+        critic_subset: Critics, chosen at random in each update, that form a target; 0 for all (RLPD: 2 of 10).
+        target_reduce: ``min`` or ``mean`` over those critics.
+        actor_reduce: ``mean`` or ``min`` over all critics, in the actor's loss.
+        hidden: Units of each hidden layer (Linear, LayerNorm, ReLU) of actor and critics.
+        critic_lr: Adam's step size for the critics.
+        actor_lr: Adam's step size for the actor, cloning included.
+        temperature_lr: Adam's step size for the logarithm of the temperature.
+        temperature_init: Temperature at the start.
+        target_entropy: Entropy the temperature steers to, in nats.
+        target_entropy_per_action: Used in place of ``target_entropy`` where not 0: nats per action component.
+        entropy_backup: Whether targets carry the entropy of the next action. Targets are then never clamped.
+        clamp_targets: Clamp targets to the returns the contract's reward bounds allow, where it states them.
+        initial_log_std: Logarithm of the actor's standard deviation before squashing, at the start.
+        std_min: Its least standard deviation.
+        std_max: Its greatest standard deviation.
+        input_noise: Noise on normalised inputs in updates, in standard deviations.
+        input_clip: Normalised inputs are clipped to this many standard deviations.
+        std_floor: Least standard deviation of an input, in its own unit.
+        clone_updates: Cloning updates on demonstrations before learning starts; none where there are none.
+        clone_weight: Weight of the cloning term on human actions in the actor's loss, at the start; 0 for none.
+        clone_decay_updates: Critic updates in which that weight falls to 1/e; 0 keeps it.
+        clone_std: Whether cloning also fits the standard deviation.
+        action_edge: Recorded actions are moved this far from -1 and 1 before their log-probability is taken.
+        critic_warmup_updates: Critic updates with the actor frozen, where it starts from a cloned or given policy.
+        ema: Share of the actor that its moving average takes over in each actor update.
+    """
+
+    name: str = "sac"
+    batch_size: int = 128
+    demo_share: float = 0.5
+    utd_ratio: float = 2.0
+    actor_every: int = 1
+    n_step: int = 3
+    gamma: float = 0.97
+    tau: float = 0.005
+    critics: int = 2
+    critic_subset: int = 0
+    target_reduce: str = "min"
+    actor_reduce: str = "mean"
+    hidden: tuple[int, ...] = (256, 256)
+    critic_lr: float = 3e-4
+    actor_lr: float = 3e-4
+    temperature_lr: float = 3e-4
+    temperature_init: float = 0.01
+    target_entropy: float = -2.0
+    target_entropy_per_action: float = 0.0
+    entropy_backup: bool = False
+    clamp_targets: bool = True
+    initial_log_std: float = -1.9
+    std_min: float = 1e-5
+    std_max: float = 5.0
+    input_noise: float = 0.1
+    input_clip: float = 5.0
+    std_floor: float = 1e-2
+    clone_updates: int = 500
+    clone_weight: float = 1.0
+    clone_decay_updates: float = 4000.0
+    clone_std: bool = False
+    action_edge: float = 1e-2
+    critic_warmup_updates: int = 200
+    ema: float = 0.005
+
+    def __post_init__(self) -> None:
+        for key, allowed in (("target_reduce", ("min", "mean")), ("actor_reduce", ("min", "mean"))):
+            if getattr(self, key) not in allowed:
+                raise ValueError(f"algorithm.{key} must be one of {allowed}. Got: {getattr(self, key)!r}")
+        for key in ("batch_size", "n_step", "critics", "actor_every"):
+            if getattr(self, key) < 1:
+                raise ValueError(f"algorithm.{key} must be at least 1. Got: {getattr(self, key)}")
+        for key in ("utd_ratio", "critic_lr", "actor_lr", "temperature_init", "tau", "ema", "std_floor"):
+            if getattr(self, key) <= 0:
+                raise ValueError(f"algorithm.{key} must be greater than 0. Got: {getattr(self, key)}")
+        if not 0 <= self.critic_subset <= self.critics:
+            raise ValueError(
+                f"algorithm.critic_subset must be from 0 to critics={self.critics}. Got: {self.critic_subset}"
+            )
+        if not 0 < self.gamma < 1:
+            raise ValueError(f"algorithm.gamma must be between 0 and 1. Got: {self.gamma}")
+        if not 0 <= self.demo_share <= 1:
+            raise ValueError(f"algorithm.demo_share must be from 0 to 1. Got: {self.demo_share}")
+        if not 0 < self.action_edge < 1:
+            raise ValueError(f"algorithm.action_edge must be between 0 and 1. Got: {self.action_edge}")
+
+
+def generic_sac() -> SACConfig:
+    """Settings for any gymnasium task from scratch, without demonstrations or a person."""
+    return SACConfig(
+        batch_size=256,
+        demo_share=0.0,
+        utd_ratio=1.0,
+        n_step=1,
+        gamma=0.99,
+        actor_reduce="min",
+        critic_lr=1e-3,
+        actor_lr=3e-4,
+        temperature_lr=3e-4,
+        temperature_init=0.2,
+        target_entropy_per_action=-1.0,
+        entropy_backup=True,
+        clamp_targets=False,
+        initial_log_std=0.0,
+        input_noise=0.0,
+        clone_updates=0,
+        clone_weight=0.0,
+        critic_warmup_updates=0,
+    )

@@ -1,0 +1,154 @@
+"""Settings of a learner. Imports neither torch nor grpc, so that a command line can list them at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from episodes.acting import ActingSettings
+from learner.algorithms.sac_config import SACConfig
+from learner.replay import ReplayConfig
+
+RESUME = ("auto", "must", "never")
+
+
+class ConfigError(ValueError):
+    """Settings that cannot be run; the text names the key, the value and what to do."""
+
+
+@dataclass(frozen=True)
+class PolicyConfig:
+    """What the policy starts from.
+
+    Attributes:
+        pretrained: A checkpoint folder or a policy file (.safetensors) to start from; empty for none. Its
+            normalisation statistics come with it, and cloning is left out.
+    """
+
+    pretrained: str = ""
+
+
+@dataclass(frozen=True)
+class LogConfig:
+    """The log of every step.
+
+    Attributes:
+        sync: ``commit``: a step is acknowledged when it is on the disk; ``os``: when the operating system has it.
+        segment_mb: Size from which the log goes on in a new file [MB].
+    """
+
+    sync: str = "commit"
+    segment_mb: int = 256
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """Scheduled evaluations: deterministic, no person, on starts that neither training nor the final figure uses.
+
+    Attributes:
+        every_env_steps: Environment steps between two evaluations; 0 for none.
+        episodes: Episodes of one evaluation.
+        success_mark: Success rate an evaluation must reach.
+        in_a_row: Evaluations in a row that must reach it before training may stop.
+        patience_s: An evaluation from which nothing was heard for this long is given to another actor [s].
+    """
+
+    every_env_steps: int = 500
+    episodes: int = 20
+    success_mark: float = 0.95
+    in_a_row: int = 2
+    patience_s: float = 30.0
+
+
+@dataclass(frozen=True)
+class StopConfig:
+    """When training ends by itself.
+
+    Attributes:
+        when_autonomous: Stop when the policy succeeds on its own: ``evaluation.in_a_row`` evaluations at the mark, a
+            cycle no longer than the operator's, and interventions below ``intervention_rate``.
+        intervention_rate: Share of human steps in the last 20 training episodes that counts as autonomous.
+        max_env_steps: Environment steps at which training stops; 0 for no cap.
+        max_time_s: Time since the first actor step at which training stops [s]; 0 for no cap.
+    """
+
+    when_autonomous: bool = False
+    intervention_rate: float = 0.05
+    max_env_steps: int = 0
+    max_time_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class LearnerConfig:
+    """Settings of ``tandem learner``.
+
+    Attributes:
+        env: Registered name of the environment.
+        env_config: Its config (``envs.registry.env_config_type``).
+        run: Run folder; empty for runs/<task>-<time>.
+        address: host:port to listen on. Loopback only, until TLS comes; port 0 takes a free one.
+        token_path: File with the token; empty for TANDEM_TOKEN or the default file, made on first start.
+        device: Where updates run: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        torch_threads: Threads of torch on the CPU; 0 leaves it to torch.
+        resume: ``auto`` goes on where the run folder has a run, ``must`` refuses when it has none, ``never`` when it
+            has one.
+        demos: Folder of demonstrations (``tandem record``); empty for none.
+        policy: What the policy starts from.
+        algorithm: Settings of the algorithm.
+        replay: Settings of the replay buffer.
+        acting: What the actors are told.
+        log: Settings of the log.
+        learning: False for a control run: everything runs but the updates.
+        max_ahead: Environment steps that lockstep actors may run ahead of the update-to-data ratio, all together.
+        max_deficit_updates: Updates that a learner may be behind the ratio; more are dropped, and logged.
+        publish_every: Updates between two published policy versions.
+        policy_dtype: Dtype of published weights: ``float32`` or ``bfloat16``.
+        evaluation: Scheduled evaluations.
+        stop: When training ends by itself.
+        checkpoint_every_s: Time between two checkpoints [s].
+        keep_checkpoints: Newest checkpoints kept, besides the best.
+        report_every_s: Time between two lines of metrics [s].
+        tracker: ``wandb``, ``trackio`` or ``none``.
+        console: Progress on the learner's own terminal.
+    """
+
+    env: str
+    env_config: Any
+    run: str = ""
+    address: str = "127.0.0.1:50051"
+    token_path: str = ""
+    device: str = "auto"
+    torch_threads: int = 1
+    resume: str = "auto"
+    demos: str = ""
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+    algorithm: Any = field(default_factory=SACConfig)
+    replay: ReplayConfig = field(default_factory=ReplayConfig)
+    acting: ActingSettings = field(default_factory=ActingSettings)
+    log: LogConfig = field(default_factory=LogConfig)
+    learning: bool = True
+    max_ahead: int = 50
+    max_deficit_updates: int = 2000
+    publish_every: int = 50
+    policy_dtype: str = "float32"
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    stop: StopConfig = field(default_factory=StopConfig)
+    checkpoint_every_s: float = 30.0
+    keep_checkpoints: int = 2
+    report_every_s: float = 1.0
+    tracker: str = "none"
+    console: bool = True
+
+    def __post_init__(self) -> None:
+        if self.resume not in RESUME:
+            raise ConfigError(f"resume must be one of {RESUME}. Got: {self.resume!r}")
+        for key in ("max_ahead", "publish_every", "keep_checkpoints"):
+            if getattr(self, key) < 1:
+                raise ConfigError(f"{key} must be at least 1. Got: {getattr(self, key)}")
+        if self.evaluation.every_env_steps < 0 or self.evaluation.episodes < 1 or self.evaluation.in_a_row < 1:
+            raise ConfigError(
+                "evaluation needs every_env_steps >= 0, episodes >= 1 and in_a_row >= 1. "
+                f"Got: {self.evaluation.every_env_steps}, {self.evaluation.episodes} and {self.evaluation.in_a_row}"
+            )
+        if self.stop.when_autonomous and not self.evaluation.every_env_steps:
+            raise ConfigError("stop.when_autonomous needs evaluations: set evaluation.every_env_steps above 0")

@@ -1,0 +1,211 @@
+"""The replay buffer: every step once, n-step windows and frame stacks when a batch is drawn."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from episodes.contract import Contract
+from episodes.outcome import Outcome
+from learner.memory import free_memory_bytes
+from learner.replay_records import ReplayRecords
+from learner.replay_rows import RowStorage, row_bytes
+from learner.windows import Batch, Windows
+from transport import records_pb2 as pb
+
+__all__ = ["Batch", "EmptyReplayError", "ReplayBuffer", "ReplayConfig"]
+
+
+class EmptyReplayError(LookupError):
+    """Something was asked of a replay buffer that holds nothing to answer with."""
+
+
+@dataclass(frozen=True)
+class ReplayConfig:
+    """Settings of the replay buffer.
+
+    Attributes:
+        capacity_gb: Memory of the buffer in 1e9 bytes; None for a quarter of what is free at start.
+        protected_share: Share of it kept for demonstrations and episodes in which a person acted, in (0, 1).
+        cut_at_takeover: Whether an n-step window ends where who acts changes.
+    """
+
+    capacity_gb: float | None = None
+    protected_share: float = 0.3
+    cut_at_takeover: bool = True
+
+    def capacity_bytes(self) -> int:
+        return int(0.25 * free_memory_bytes() if self.capacity_gb is None else self.capacity_gb * 1e9)
+
+
+class ReplayBuffer:
+    """Holds what the log says, in log order, and draws batches from two views of it.
+
+    The *online* view has every step of the run's actors, human ones included. The *demonstration* view has recorded
+    demonstrations and human steps. Within a view every step is drawn with the same probability, the last n-1 of an
+    episode with shorter windows. A step of a running episode can be drawn as soon as its own next observation is there.
+
+    A window starts at a usable step and ends after n steps, at termination or truncation, at the newest step, before a
+    step that is held, interrupted or has left sampling, and where who acts changes (``cut_at_takeover``).
+
+    The same entries and seed give the same batches: only drawing uses the generator, and what applying does depends on
+    nothing but the entries.
+
+    Args:
+        contract: Of the run.
+        capacity_bytes: Memory for rows with all that is kept beside them; taken only as rows are written.
+        protected_share: Share of the rows for demonstrations and episodes with human steps, in (0, 1). Online episodes
+            use what of it is not taken yet; they never make a protected episode leave.
+        n_step: Longest window, at least 1.
+        gamma: Discount per step, in [0, 1].
+        cut_at_takeover: Whether a window ends where who acts changes.
+        seed: Of the generator that draws batches.
+
+    Attributes:
+        last_demonstration_share: Share of the newest batch that came from the demonstration view.
+
+    Raises:
+        ValueError: for a capacity of less than two rows a side, or a view that asks for cropping or resizing.
+    """
+
+    def __init__(
+        self,
+        contract: Contract,
+        *,
+        capacity_bytes: int,
+        protected_share: float = 0.3,
+        n_step: int = 1,
+        gamma: float = 0.99,
+        cut_at_takeover: bool = True,
+        seed: int = 0,
+    ):
+        for view in contract.view.features:
+            if view.crop or view.resize:
+                raise ValueError(
+                    f"replay cannot render {view.name!r} with crop={view.crop} and resize={view.resize}: "
+                    "capture the camera at the size the policy sees"
+                )
+        self._contract = contract
+        self._storage = RowStorage(contract, capacity_bytes)
+        protected_rows = int(self._storage.capacity * protected_share)
+        if not 2 <= protected_rows <= self._storage.capacity - 2:
+            raise ValueError(
+                f"replay.protected_share must leave 2 rows or more on either side. Got: {protected_share} of "
+                f"{self._storage.capacity} rows of {row_bytes(contract)} bytes"
+            )
+        self._stacks = {f.name: contract.view.stack(f.name) for f in self._storage.features}
+        self._windows = Windows(self._storage, self._stacks, n_step, gamma)
+        self._records = ReplayRecords(
+            self._storage,
+            protected_rows=protected_rows,
+            max_stack=max(self._stacks.values()),
+            cut_at_takeover=cut_at_takeover,
+        )
+        self._rng = np.random.default_rng(seed)
+        self.last_demonstration_share = 0.0
+
+    @property
+    def capacity_rows(self) -> int:
+        return self._storage.capacity
+
+    @property
+    def capacity_hours(self) -> float:
+        """Hours of robot time the rows hold; infinite where the contract states no control rate."""
+        hz = self._contract.interface.control_hz
+        return self.capacity_rows / hz / 3600 if hz > 0 else math.inf
+
+    @property
+    def rows(self) -> int:
+        """Rows in use: observations stored."""
+        return self._storage.capacity - self._storage.free
+
+    @property
+    def online_size(self) -> int:
+        """Steps that can be drawn from the online view."""
+        return len(self._records.online)
+
+    @property
+    def demonstration_size(self) -> int:
+        """Steps that can be drawn from the demonstration view."""
+        return len(self._records.demonstrations)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What was not simply stored, since the start: held, interrupted, misplaced, unknown, evicted, overflowed."""
+        episodes = self._records.episodes
+        left = {"evicted_episodes": episodes.evicted, "overflowed_episodes": episodes.overflowed}
+        return self._records.counts | left
+
+    def rng_state(self) -> dict[str, Any]:
+        """State of the generator, of JSON types."""
+        return dict(self._rng.bit_generator.state)
+
+    def set_rng_state(self, state: dict[str, Any]) -> None:
+        self._rng.bit_generator.state = state
+
+    def apply(self, entry: pb.LogEntry) -> None:
+        """Takes the next entry of the log; the only way in."""
+        self._records.apply(entry.record)
+
+    def sample(self, batch_size: int, demo_share: float = 0.5) -> Batch:
+        """Draws from both views, online first. While one is empty the other fills the batch.
+
+        Raises:
+            EmptyReplayError: where both are empty.
+        """
+        demos = round(batch_size * demo_share) if self.demonstration_size else 0
+        if not self.online_size:
+            demos = batch_size
+        return self._draw(batch_size - demos, demos)
+
+    def sample_demonstrations(self, batch_size: int) -> Batch:
+        """Draws from the demonstration view alone. Raises EmptyReplayError where it is empty."""
+        return self._draw(0, batch_size)
+
+    def windows(self, rows: np.ndarray, demonstration: bool | np.ndarray = False) -> Batch:
+        """The windows that start at ``rows`` (B,), each one of ``online_rows`` or ``demonstration_rows``."""
+        return self._windows.read(rows, demonstration)
+
+    @property
+    def online_rows(self) -> np.ndarray:
+        """Rows of the online view, int32 (online_size,), in no order; valid until the next entry is applied."""
+        return self._records.online.rows
+
+    @property
+    def demonstration_rows(self) -> np.ndarray:
+        """Rows of the demonstration view, int32 (demonstration_size,), in no order; valid until the next entry."""
+        return self._records.demonstrations.rows
+
+    def statistics(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Mean and standard deviation of every vector feature over all that is stored and not discarded.
+
+        Both are float32 of shape (S * D,) as in ``Batch.observation``: a stack repeats those of one frame.
+
+        Raises:
+            EmptyReplayError: where nothing is stored.
+        """
+        kept = [e for e in self._records.episodes if e.verdict is None or e.verdict.outcome is not Outcome.DISCARDED]
+        rows = np.concatenate([np.empty(0, np.int32), *(np.array(e.rows, np.int32) for e in kept)])
+        result = {}
+        for feature in self._storage.features:
+            if feature.is_image:
+                continue
+            values = self._storage.frames[feature.name][rows].astype(np.float64)
+            values = values[np.isfinite(values).all(axis=1)]
+            if not len(values):
+                raise EmptyReplayError(f"no statistics of {feature.name!r}: replay holds no observation of it")
+            stack = self._stacks[feature.name]
+            mean, std = values.mean(axis=0), values.std(axis=0)
+            result[feature.name] = (np.tile(mean, stack).astype(np.float32), np.tile(std, stack).astype(np.float32))
+        return result
+
+    def _draw(self, online: int, demos: int) -> Batch:
+        if demos and not self.demonstration_size:
+            raise EmptyReplayError(f"replay has no step to draw a batch from. It holds {self.rows} observations")
+        views = ((self._records.online, online), (self._records.demonstrations, demos))
+        rows = np.concatenate([view.draw(self._rng, count) for view, count in views if count])
+        self.last_demonstration_share = demos / (online + demos)
+        return self.windows(rows, np.arange(online + demos) >= online)

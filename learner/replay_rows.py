@@ -1,0 +1,157 @@
+"""The rows of the replay buffer: one per observation, with the step taken from it beside it."""
+
+from __future__ import annotations
+
+import math
+import struct
+from array import array
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from episodes.contract import Contract, Feature
+from learner.row_set import RowSet
+from policies.stacking import join_frames
+
+NO_ROW = -1
+
+
+class RowStorage:
+    """Preallocated columns, touched only where a row was written, and the rows that are free.
+
+    A row holds an observation and, once the step taken from it is over, that step. The observation after a step is the
+    next row, so each is stored once: an episode of T steps takes T + 1 rows.
+
+    Attributes:
+        capacity: Number of rows.
+        features: Observation features, in the order of the wire.
+        frames: Column of each feature, shape (capacity, *feature shape), in the feature's dtype.
+        action: Chosen actions, float32 (capacity, A).
+        proposed: Actions proposed by the policy, float32 (capacity, A); NaN where none was.
+        recorded_reward: Reward by source order, before any verdict, float32 (capacity,).
+        recorded_terminated, recorded_truncated: As recorded, bool (capacity,).
+        usable: The step may be sampled as far as it was recorded: neither held nor interrupted, every number finite.
+        reward: Effective reward, float32 (capacity,).
+        terminated: Effective, bool (capacity,).
+        human: A person chose the action, bool (capacity,).
+        continues: A window that holds this step may go on with the next one, bool (capacity,).
+        following: Row of the observation after the step, int32 (capacity,); NO_ROW where there is none yet.
+        preceding: Row of the frame before this one; a first frame precedes itself, int32 (capacity,).
+    """
+
+    def __init__(self, contract: Contract, capacity_bytes: int):
+        self.features: tuple[Feature, ...] = contract.interface.observations
+        size = contract.interface.action.shape[0]
+        self.capacity = n = int(capacity_bytes // row_bytes(contract))
+        if n < 2:
+            raise ValueError(
+                f"replay capacity must hold at least 2 rows of {row_bytes(contract)} bytes. "
+                f"Got: {capacity_bytes} bytes; raise replay.capacity_gb"
+            )
+        self.frames = {f.name: np.empty((n, *f.shape), f.dtype) for f in self.features}
+        self.action = np.empty((n, size), np.float32)
+        self.proposed = np.empty((n, size), np.float32)
+        self.recorded_reward = np.empty(n, np.float32)
+        self.reward = np.empty(n, np.float32)
+        self.recorded_terminated = np.empty(n, bool)
+        self.recorded_truncated = np.empty(n, bool)
+        self.terminated = np.empty(n, bool)
+        self.usable = np.empty(n, bool)
+        self.human = np.empty(n, bool)
+        self.continues = np.empty(n, bool)
+        self.following = np.empty(n, np.int32)
+        self.preceding = np.empty(n, np.int32)
+        self._bytes = [memoryview(self.frames[f.name].reshape(-1).view(np.uint8)) for f in self.features]
+        self._sizes = [f.nbytes for f in self.features]
+        self._floats = [self.frames[f.name] for f in self.features if f.dtype == "float32"]
+        self._action_bytes = memoryview(self.action.reshape(-1).view(np.uint8))
+        self._proposed_bytes = memoryview(self.proposed.reshape(-1).view(np.uint8))
+        self._action_format = struct.Struct(f"={size}f")
+        self._no_action = (float("nan"),) * size
+        # Scalars through a memoryview cost half of what numpy's indexing costs.
+        self.reward_at = memoryview(self.reward)
+        self.recorded_reward_at = memoryview(self.recorded_reward)
+        self.recorded_terminated_at = memoryview(self.recorded_terminated)
+        self.recorded_truncated_at = memoryview(self.recorded_truncated)
+        self.terminated_at = memoryview(self.terminated)
+        self.usable_at = memoryview(self.usable)
+        self.human_at = memoryview(self.human)
+        self.continues_at = memoryview(self.continues)
+        self.following_at = memoryview(self.following)
+        self.preceding_at = memoryview(self.preceding)
+        self._freed = array("i")
+        self._fresh = 0
+
+    @property
+    def free(self) -> int:
+        """Rows that can be taken without evicting anything."""
+        return self.capacity - self._fresh + len(self._freed)
+
+    def take(self) -> int:
+        """A free row; there must be one."""
+        if self._freed:
+            return self._freed.pop()
+        self._fresh += 1
+        return self._fresh - 1
+
+    def give_back(self, rows: Iterable[int]) -> None:
+        """Frees rows. They come back in the same order, so that an episode's frames tend to lie side by side."""
+        self._freed.extend(reversed(array("i", rows)))
+
+    def write_observation(self, row: int, observation: Sequence[bytes], preceding: int) -> bool:
+        """Stores one frame of every feature. False where a number of it is not finite.
+
+        Args:
+            row: Where to.
+            observation: Raw bytes per feature, in the order of the interface.
+            preceding: Row of the frame before; ``row`` itself for a first frame.
+        """
+        for column, size, data in zip(self._bytes, self._sizes, observation, strict=True):
+            column[row * size : (row + 1) * size] = data
+        self.preceding_at[row] = preceding
+        self.following_at[row] = NO_ROW
+        self.usable_at[row] = False
+        self.continues_at[row] = False
+        for column in self._floats:
+            values = column[row]
+            # A sum is finite unless a number is not, or it overflowed: one call in the usual case.
+            if not math.isfinite(np.add.reduce(values)) and not np.isfinite(values).all():
+                return False
+        return True
+
+    def write_action(self, row: int, chosen: Sequence[float], proposed: Sequence[float]) -> None:
+        """Stores the action taken from a row; a policy that proposed nothing leaves NaN."""
+        pack, size = self._action_format.pack_into, self._action_format.size
+        pack(self._action_bytes, row * size, *chosen)
+        pack(self._proposed_bytes, row * size, *(proposed or self._no_action))
+
+    def stacked(self, rows: np.ndarray, stack: int) -> np.ndarray:
+        """Rows of the last ``stack`` frames up to each of ``rows``, oldest first, shape (*rows.shape, stack).
+
+        The first frame of an episode repeats, as in ``policies.stacking.FrameStack``.
+        """
+        frames = [rows]
+        for _ in range(stack - 1):
+            frames.append(self.preceding[frames[-1]])
+        return np.stack(frames[::-1], axis=-1)
+
+    def observation(self, rows: np.ndarray, stacks: dict[str, int]) -> dict[str, np.ndarray]:
+        """Stacked observations at ``rows`` (B,): vectors float32 (B, stack * D), images uint8 (B, H, W, 3 * stack)."""
+        return {f.name: self._gather(f, rows, stacks[f.name]) for f in self.features}
+
+    def _gather(self, feature: Feature, rows: np.ndarray, stack: int) -> np.ndarray:
+        column = self.frames[feature.name]
+        if stack == 1:
+            frames = column.take(rows, axis=0)
+        else:
+            frames = join_frames(column.take(self.stacked(rows, stack), axis=0), image=feature.is_image)
+        return frames if feature.is_image else frames.astype(np.float32, copy=False)
+
+
+def row_bytes(contract: Contract) -> int:
+    """Bytes of one row of the replay buffer with everything kept beside it."""
+    actions = 2 * contract.interface.action.nbytes
+    rewards, flags, links = 2 * 4, 6 * 1, 2 * 4
+    views = 2 * RowSet.BYTES_PER_ROW
+    lists = 2 * 5  # its place in the episode's and in the free list: int32, grown by an eighth at a time
+    return sum(f.nbytes for f in contract.interface.observations) + actions + rewards + flags + links + views + lists

@@ -1,0 +1,132 @@
+"""The learner's gRPC server: a thread and an event loop of its own beside the update loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_reflection.v1alpha import reflection
+
+from learner.ingest import Ingest
+from learner.publisher import PolicyPublisher
+from learner.servicer import LearnerServicer
+from transport import service_pb2 as pb
+from transport import service_pb2_grpc
+from transport.server import (
+    MAX_CONCURRENT_CALLS,
+    BindError,
+    TokenInterceptor,
+    check_free,
+    check_loopback,
+    server_options,
+)
+
+logger = logging.getLogger(__name__)
+
+MAX_MESSAGE_BYTES = 8 << 20
+SERVICE = "tandem.v1.Learner"
+
+
+class LearnerServer:
+    """Serves one run until stopped."""
+
+    def __init__(
+        self,
+        address: str,
+        token: str,
+        run: pb.RunDescription,
+        ingest: Ingest,
+        publisher: PolicyPublisher,
+        status_fn: Callable[[], pb.Status],
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+    ):
+        """Binds nothing yet.
+
+        Args:
+            address: ``localhost:50051`` or another loopback ``host:port``; port 0 takes a free one.
+            token: Asked of every call but health.
+            run: Answer to Describe; Join compares with its contract.
+            ingest: Takes the records.
+            publisher: Holds the policies.
+            status_fn: Called in the service's thread for GetStatus; must return within milliseconds.
+            max_message_bytes: Larger messages are refused; must hold one record of the contract.
+
+        Raises BindError for an address that is not loopback.
+        """
+        self._host, self._port = check_loopback(address)
+        self._token = token
+        self._max_message_bytes = max_message_bytes
+        self._servicer = LearnerServicer(run, ingest, publisher, status_fn, max_message_bytes)
+        self._ingest, self._publisher = ingest, publisher
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._grace_s = 0.5
+        self._ready = threading.Event()
+        self._failure: BaseException | None = None
+
+    @property
+    def port(self) -> int:
+        """The bound port, after ``start``."""
+        return self._port
+
+    def start(self) -> int:
+        """Returns the bound port once calls are answered. Raises BindError when the port is taken."""
+        check_free(self._host, self._port)
+        self._thread = threading.Thread(target=self._run, name="learner-service", daemon=True)
+        self._thread.start()
+        self._ready.wait()
+        if self._failure is not None:
+            self._thread.join()
+            raise self._failure
+        return self._port
+
+    def stop(self, grace_s: float = 0.5) -> None:
+        """Ends every stream (UNAVAILABLE, or OK for actors of a finished run) and the thread. May be called twice."""
+        if self._thread is None or not self._thread.is_alive() or self._loop is None or self._stop is None:
+            return
+        self._grace_s = grace_s
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(grace_s + 5.0)
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:
+            self._failure = error
+            if self._ready.is_set():
+                logger.exception("the learner's service ended")
+        finally:
+            self._ready.set()
+
+    async def _serve(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        server = grpc.aio.server(
+            interceptors=[TokenInterceptor(self._token)],
+            options=server_options(self._max_message_bytes),
+            maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS,
+        )
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        try:
+            self._port = server.add_insecure_port(f"{host}:{self._port}")
+        except RuntimeError as error:
+            raise BindError(f"{host}:{self._port} cannot be bound ({error}): choose another port") from None
+        service_pb2_grpc.add_LearnerServicer_to_server(self._servicer, server)
+        health = HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(health, server)
+        reflection.enable_server_reflection((SERVICE, "grpc.health.v1.Health", reflection.SERVICE_NAME), server)
+        self._servicer.attach(self._loop)
+        await server.start()
+        await health.set("", health_pb2.HealthCheckResponse.SERVING)
+        await health.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
+        self._ready.set()
+        await self._stop.wait()
+        await health.enter_graceful_shutdown()
+        self._servicer.detach()
+        await server.stop(self._grace_s)

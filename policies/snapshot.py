@@ -1,0 +1,147 @@
+"""One version of a policy as bytes: safetensors with JSON metadata, loaded completely or refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from policies.gaussian import GaussianPolicy
+from policies.spec import PolicySpec, PolicySpecError, build_policy
+
+FORMAT = "tandem.policy.v1"
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+class SnapshotError(ValueError):
+    """Bytes that are no complete snapshot of the policy they claim to be."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a snapshot says before any network is built.
+
+    Attributes:
+        spec: The network.
+        version: Policy version.
+        meta: Free JSON values, such as the run and where the weights came from.
+        tensors: Every parameter and buffer by name, float32.
+    """
+
+    spec: PolicySpec
+    version: int
+    meta: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+
+def save_snapshot(
+    policy: GaussianPolicy, version: int, meta: Mapping[str, Any] | None = None, dtype: str = "float32"
+) -> bytes:
+    """The policy as bytes. ``dtype`` is that of the parameters, ``float32`` or ``bfloat16``; buffers stay as they are."""
+    if dtype not in _DTYPES:
+        raise SnapshotError(f"dtype must be one of {sorted(_DTYPES)}. Got: {dtype!r}")
+    parameters = {name for name, _ in policy.named_parameters()}
+    tensors = {
+        name: value.detach().to("cpu", _DTYPES[dtype] if name in parameters else value.dtype).contiguous()
+        for name, value in policy.state_dict().items()
+    }
+    header = {
+        "format": FORMAT,
+        "version": str(version),
+        "spec": json.dumps(asdict(policy.spec)),
+        "meta": json.dumps(dict(meta or {})),
+        "sha256": _digest(tensors),
+    }
+    return save(tensors, metadata=header)
+
+
+def read_snapshot(data: bytes) -> Snapshot:
+    """What a snapshot holds. Raises SnapshotError where it is cut short, changed or of another format."""
+    header = _header(data)
+    if header.get("format") != FORMAT:
+        raise SnapshotError(f"a policy snapshot must have format {FORMAT!r}. Got: {header.get('format')!r}")
+    try:
+        tensors = load(data)
+        fields = json.loads(header["spec"])
+        spec = PolicySpec(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+        version, meta = int(header["version"]), json.loads(header["meta"])
+    except (SafetensorError, PolicySpecError, KeyError, TypeError, ValueError) as error:
+        raise SnapshotError(f"the policy snapshot cannot be read: {error}") from error
+    if _digest(tensors) != header.get("sha256"):
+        raise SnapshotError("the policy snapshot is damaged: its tensors do not match the sha256 in its header")
+    return Snapshot(spec, version, meta, {k: v.float() if v.dtype == torch.bfloat16 else v for k, v in tensors.items()})
+
+
+def load_snapshot(data: bytes) -> tuple[PolicySpec, int, GaussianPolicy]:
+    """Spec, version and a newly built policy. Raises SnapshotError naming what is missing, unexpected or misshapen."""
+    snapshot = read_snapshot(data)
+    policy = build_policy(snapshot.spec)
+    load_tensors(policy, snapshot.tensors)
+    return snapshot.spec, snapshot.version, policy
+
+
+def load_weights(policy: GaussianPolicy, data: bytes) -> int:
+    """Loads a snapshot into a policy built from the same spec and returns its version.
+
+    Raises SnapshotError, with the policy left as it was, where the spec differs or anything is missing.
+    """
+    snapshot = read_snapshot(data)
+    if snapshot.spec != policy.spec:
+        raise SnapshotError(f"the snapshot is of another policy: expected {policy.spec}. Got: {snapshot.spec}")
+    load_tensors(policy, snapshot.tensors)
+    return snapshot.version
+
+
+def load_tensors(module: torch.nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Copies tensors into a module, all of them or none. Raises SnapshotError naming every difference."""
+    own = module.state_dict()
+    faults = name_differences({k: (tuple(v.shape), v.dtype) for k, v in own.items()}, tensors)
+    if faults:
+        raise SnapshotError("nothing was loaded: " + "; ".join(faults))
+    with torch.no_grad():
+        for name, value in own.items():
+            value.copy_(tensors[name])
+
+
+def name_differences(
+    expected: Mapping[str, tuple[tuple[int, ...], torch.dtype]], actual: Mapping[str, Tensor]
+) -> list[str]:
+    """One line per tensor that is missing, unexpected, or of another shape or dtype."""
+    faults = [f"{name!r} is missing" for name in expected if name not in actual]
+    faults += [f"{name!r} is unexpected" for name in actual if name not in expected]
+    for name, (shape, dtype) in expected.items():
+        if name in actual and (tuple(actual[name].shape), actual[name].dtype) != (shape, dtype):
+            faults.append(
+                f"{name!r} must be {dtype} of shape {shape}. Got: {actual[name].dtype} {tuple(actual[name].shape)}"
+            )
+    return faults
+
+
+def _header(data: bytes) -> dict[str, str]:
+    try:
+        (size,) = struct.unpack_from("<Q", data)
+        if size > len(data):
+            raise SnapshotError(f"the policy snapshot is cut short: its header needs {size} bytes. Got: {len(data)}")
+        return dict(json.loads(data[8 : 8 + size]).get("__metadata__", {}))
+    except (struct.error, ValueError, AttributeError) as error:
+        if isinstance(error, SnapshotError):
+            raise
+        raise SnapshotError(f"these {len(data)} bytes are no policy snapshot: {error}") from error
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].contiguous().view(torch.uint8).numpy() if tensors[name].ndim else b"")
+        if not tensors[name].ndim:
+            digest.update(tensors[name].reshape(1).view(torch.uint8).numpy())
+    return digest.hexdigest()

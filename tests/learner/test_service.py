@@ -1,0 +1,240 @@
+"""Who may call the learner, and what its answers to wrong calls say."""
+
+import socket
+import time
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from learner.ingest import Ingest
+from learner.service import LearnerServer
+from transport import service_pb2 as sp
+from transport import service_pb2_grpc
+from transport.channel import PROTOCOL, open_channel
+from transport.server import BindError
+
+TOKEN = "token-of-the-tests-0123456789"
+
+
+def refusal(call, *args, **kwargs) -> grpc.RpcError:
+    with pytest.raises(grpc.RpcError) as caught:
+        reply = call(*args, timeout=10, **kwargs)
+        if hasattr(reply, "__iter__"):
+            list(reply)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("token", "got"), [(None, "got none"), ("another-token-0123456789", "got another one"), ("", "got another one")]
+)
+def test_every_call_without_the_token_is_refused_and_harms_nobody(wire, episode, token, got):
+    wire.join()
+    channel = grpc.insecure_channel(wire.address) if token is None else open_channel(wire.address, token)
+    with channel:
+        stub = service_pb2_grpc.LearnerStub(channel)
+        reflect = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo
+        errors = [
+            refusal(stub.Describe, sp.DescribeRequest(protocol=PROTOCOL)),
+            refusal(stub.Join, wire.join_request()),
+            refusal(stub.Push, iter([wire.batch(episode(1, 2))])),
+            refusal(stub.PullPolicy, sp.PullPolicyRequest()),
+            refusal(stub.AmendEpisode, sp.AmendEpisodeRequest()),
+            refusal(stub.GetStatus, sp.GetStatusRequest()),
+            refusal(reflect, iter([reflection_pb2.ServerReflectionRequest(list_services="")])),
+            refusal(channel.unary_unary("/tandem.v1.Learner/Nothing"), b""),
+        ]
+    for error in errors:
+        assert error.code() == grpc.StatusCode.UNAUTHENTICATED
+        assert "authorization: Bearer TOKEN" in error.details()
+        assert got in error.details()
+        assert "TANDEM_TOKEN" in error.details()
+    assert wire.log.end == 0
+    assert wire.push(wire.batch(episode(1, 2)))[-1] == 4
+
+
+def test_health_needs_no_token(wire):
+    with grpc.insecure_channel(wire.address) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        for service in ("", "tandem.v1.Learner"):
+            reply = health.Check(health_pb2.HealthCheckRequest(service=service), timeout=10)
+            assert reply.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_reflection_names_the_services(wire):
+    reflect = reflection_pb2_grpc.ServerReflectionStub(wire.channel).ServerReflectionInfo
+    (reply,) = reflect(iter([reflection_pb2.ServerReflectionRequest(list_services="")]), timeout=10)
+    names = {service.name for service in reply.list_services_response.service}
+    assert names == {"tandem.v1.Learner", "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
+
+
+def test_unknown_method_is_unimplemented(wire):
+    error = refusal(wire.channel.unary_unary("/tandem.v1.Learner/Nothing"), b"")
+    assert error.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_garbage_instead_of_a_message_is_refused(wire):
+    error = refusal(wire.channel.unary_unary("/tandem.v1.Learner/Join"), b"\xff\xff\xff")
+    assert error.code() in (grpc.StatusCode.INTERNAL, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNKNOWN)
+    assert wire.join().acknowledged == 0
+
+
+def test_oversized_message_is_refused_and_the_server_lives(wire):
+    wire.join()
+    error = refusal(wire.channel.unary_unary("/tandem.v1.Learner/Describe"), bytes(2 << 20))
+    assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert wire.join().max_message_bytes == 1 << 20
+
+
+def test_describe_and_status(wire):
+    assert wire.stub.Describe(sp.DescribeRequest(protocol=PROTOCOL), timeout=10) == wire.description
+    assert wire.stub.GetStatus(sp.GetStatusRequest(), timeout=10).phase == "waiting"
+
+
+def test_another_protocol_is_refused(wire):
+    error = refusal(wire.stub.Describe, sp.DescribeRequest(protocol=99))
+    assert error.code() == grpc.StatusCode.FAILED_PRECONDITION
+    assert f"protocol: expected {PROTOCOL}, got 99" in error.details()
+
+
+def test_another_contract_is_refused_naming_key_expected_and_actual(wire):
+    request = wire.join_request()
+    request.contract.interface.observations[0].shape[:] = [3]
+    request.contract.view.features[0].stack = 4
+    error = refusal(wire.stub.Join, request)
+    assert error.code() == grpc.StatusCode.FAILED_PRECONDITION
+    assert "interface.observations.observation.state.shape: expected (2,), got (3,)" in error.details()
+    assert "view.observation.state.stack: expected 1, got 4" in error.details()
+    assert "same version of Tandem" in error.details()
+
+
+def test_a_malformed_contract_is_an_invalid_argument(wire):
+    request = wire.join_request()
+    request.contract.interface.observations[0].dtype = "float64"
+    error = refusal(wire.stub.Join, request)
+    assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert "must have dtype float32 or uint8. Got: 'float64'" in error.details()
+
+
+def test_a_contract_of_a_thousand_differences_still_gets_a_status(wire):
+    request = wire.join_request()
+    request.contract.interface.observations[0].components[:] = ["x" * 100] * 1000
+    error = refusal(wire.stub.Join, request)
+    assert error.code() == grpc.StatusCode.FAILED_PRECONDITION
+    assert len(error.details()) < 5000
+
+
+@pytest.mark.parametrize("call", ["Join", "Push", "PullPolicy", "AmendEpisode"])
+def test_another_run_is_refused_by_name(wire, episode, call):
+    request = {
+        "Join": wire.join_request(),
+        "Push": wire.batch(episode(1, 1)),
+        "PullPolicy": sp.PullPolicyRequest(),
+        "AmendEpisode": sp.AmendEpisodeRequest(),
+    }[call]
+    request.run_id = "yesterday"
+    error = refusal(getattr(wire.stub, call), iter([request]) if call == "Push" else request)
+    assert error.code() == grpc.StatusCode.FAILED_PRECONDITION
+    assert "run_id: expected 'run-of-the-tests', got 'yesterday'" in error.details()
+
+
+@pytest.mark.parametrize("field", ["spool_id", "actor"])
+@pytest.mark.parametrize("value", ["", "../etc", "a" * 129, "über", "-x"])
+def test_identifiers_are_checked(wire, field, value):
+    request = wire.join_request()
+    setattr(request, field, value)
+    error = refusal(wire.stub.Join, request)
+    assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert f"{field} must be 1 to 128 of" in error.details()
+
+
+def test_amendment_is_in_the_log_when_the_call_returns(wire, episode):
+    wire.join()
+    wire.push(wire.batch(episode(7, 3)))
+    amendment = sp.AmendEpisodeRequest(run_id=wire.description.run_id)
+    amendment.amendment.episode_id = f"{7:032x}"
+    amendment.amendment.author = "person"
+    amendment.amendment.outcome = 2
+    assert wire.stub.AmendEpisode(amendment, timeout=10).applied
+    newest = [entry for _, entry in wire.log.read()][-1]
+    assert newest.record.amendment == amendment.amendment
+    assert (newest.spool_id, newest.actor) == ("", "learner")
+    assert wire.ingest.drain()[-1] == newest
+
+
+def test_amendments_of_unknown_episodes_and_outcomes_are_refused(wire):
+    request = sp.AmendEpisodeRequest(run_id=wire.description.run_id)
+    request.amendment.episode_id = "f" * 32
+    request.amendment.outcome = 3
+    error = refusal(wire.stub.AmendEpisode, request)
+    assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert "amendment.outcome must be SUCCESS, FAILURE or DISCARDED. Got: 3" in error.details()
+    request.amendment.outcome = 1
+    error = refusal(wire.stub.AmendEpisode, request)
+    assert error.code() == grpc.StatusCode.NOT_FOUND
+    assert "f" * 32 in error.details()
+    request.amendment.episode_id = "no"
+    assert "amendment.episode_id must be 32 hexadecimal digits. Got: 'no'" in (
+        refusal(wire.stub.AmendEpisode, request).details()
+    )
+
+
+def test_an_episode_logged_before_a_restart_can_be_amended(serve, episode):
+    first = serve()
+    first.join()
+    first.push(first.batch(episode(7, 3)))
+    first.close()
+    second = serve()
+    request = sp.AmendEpisodeRequest(run_id=second.description.run_id)
+    request.amendment.episode_id = f"{7:032x}"
+    request.amendment.outcome = 1
+    assert second.stub.AmendEpisode(request, timeout=10).applied
+
+
+def test_a_second_server_on_the_port_says_that_it_is_taken(wire):
+    other = LearnerServer(wire.address, TOKEN, wire.description, wire.ingest, wire.publisher, sp.Status)
+    with pytest.raises(BindError, match=rf"{wire.address} is taken by another program .*choose another port"):
+        other.start()
+
+
+def test_a_port_taken_on_one_of_the_addresses_of_localhost_is_taken(wire, tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"localhost:{taken.getsockname()[1]}"
+        other = LearnerServer(address, TOKEN, wire.description, wire.ingest, wire.publisher, sp.Status)
+        with pytest.raises(BindError, match="is taken by another program"):
+            other.start()
+
+
+def test_stops_within_a_second_with_streams_open_and_says_why(wire, episode):
+    wire.join()
+
+    def batches():
+        yield wire.batch(episode(1, 2))
+        time.sleep(5)
+
+    pushing = wire.stub.Push(batches())
+    assert next(pushing).sequence >= 0
+    pulling = wire.stub.PullPolicy(sp.PullPolicyRequest(run_id=wire.description.run_id))
+    time.sleep(0.1)
+    began = time.monotonic()
+    wire.server.stop()
+    assert time.monotonic() - began < 1.0
+    for call in (pushing, pulling):
+        with pytest.raises(grpc.RpcError) as caught:
+            list(call)
+        assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+        assert "the learner is stopping: keep your records" in caught.value.details()
+    wire.server.stop()
+
+
+def test_ingest_says_which_spools_it_has(wire, episode):
+    wire.join("spool-a", "left")
+    wire.join("spool-b", "right")
+    wire.push(wire.batch(episode(1, 3), "spool-b"))
+    left, right = wire.ingest.spools()
+    assert (left.actor, left.acknowledged, left.training_steps) == ("left", 0, 0)
+    assert (right.actor, right.acknowledged, right.training_steps) == ("right", 5, 3)
+    assert right.seconds_since_heard < 10
+    assert isinstance(wire.ingest, Ingest)

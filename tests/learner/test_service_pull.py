@@ -1,0 +1,110 @@
+"""PullPolicy: the newest at that moment, in bounded chunks; an evaluation for one spool alone."""
+
+import contextlib
+import hashlib
+import os
+import queue
+import threading
+import time
+
+import grpc
+import pytest
+from transport import service_pb2 as sp
+
+MIB = 1 << 20
+
+
+def pull(wire, have_version: int = 0, have_evaluation: int = 0, spool_id: str = "spool-0"):
+    return wire.stub.PullPolicy(
+        sp.PullPolicyRequest(
+            run_id=wire.description.run_id,
+            spool_id=spool_id,
+            have_version=have_version,
+            have_evaluation=have_evaluation,
+        ),
+        timeout=10,
+    )
+
+
+def test_version_0_is_newer_than_none_and_comes_in_chunks_of_at_most_a_mebibyte(wire):
+    payload = os.urandom(2 * MIB + 17)
+    wire.publisher.publish(0, payload)
+    first, *rest = list(pull(wire))
+    assert (first.use, first.version, first.total_bytes) == (sp.POLICY_USE_ACTING, 0, len(payload))
+    assert first.sha256 == hashlib.sha256(payload).hexdigest()
+    assert [len(chunk.data) for chunk in (first, *rest)] == [MIB, MIB, 17]
+    assert b"".join(chunk.data for chunk in (first, *rest)) == payload
+    assert {chunk.sha256 for chunk in rest} == {""}
+
+
+def test_waits_until_something_newer_exists(wire):
+    wire.publisher.publish(0, b"zero")
+    got: queue.Queue[list[sp.PolicyChunk]] = queue.Queue()
+    threading.Thread(target=lambda: got.put(list(pull(wire, have_version=1))), name="puller", daemon=True).start()
+    with pytest.raises(queue.Empty):
+        got.get(timeout=0.2)
+    began = time.monotonic()
+    wire.publisher.publish(1, b"one")
+    (chunk,) = got.get(timeout=5)
+    assert time.monotonic() - began < 0.5
+    assert (chunk.version, chunk.data) == (1, b"one")
+
+
+def test_a_slow_puller_gets_the_newest_not_each(wire):
+    payload = os.urandom(40 * MIB)
+    wire.publisher.publish(0, payload)
+    slow = pull(wire)
+    assert next(slow).version == 0
+    for version in range(1, 50):
+        wire.publisher.publish(version, b"%d" % version)
+    assert sum(len(chunk.data) for chunk in slow) == len(payload) - MIB
+    (newest,) = list(pull(wire, have_version=1))
+    assert (newest.version, newest.data) == (49, b"49")
+
+
+def test_an_evaluation_goes_to_exactly_one_spool_and_once(wire):
+    wire.publisher.publish(3, b"acting")
+    wire.publisher.request_evaluation(1, 2, b"average", episodes=20, first_seed=77, spool_id="b")
+    (acting,) = list(pull(wire, spool_id="a"))
+    assert (acting.use, acting.version) == (sp.POLICY_USE_ACTING, 3)
+    (evaluation,) = list(pull(wire, have_version=4, spool_id="b"))
+    assert (evaluation.use, evaluation.version, evaluation.data) == (sp.POLICY_USE_EVALUATION, 2, b"average")
+    assert (evaluation.evaluation_id, evaluation.evaluation_episodes, evaluation.evaluation_first_seed) == (1, 20, 77)
+    for spool_id, have_evaluation in (("a", 0), ("b", 1)):
+        waiting = pull(wire, have_version=4, have_evaluation=have_evaluation, spool_id=spool_id)
+        assert comes_nothing(waiting)
+
+
+def comes_nothing(call) -> bool:
+    got: queue.Queue[sp.PolicyChunk] = queue.Queue()
+
+    def read() -> None:
+        with contextlib.suppress(grpc.RpcError):
+            got.put(next(call))
+
+    reader = threading.Thread(target=read, name="reader", daemon=True)
+    reader.start()
+    time.sleep(0.1)
+    call.cancel()
+    reader.join(5)
+    return got.empty()
+
+
+def test_a_request_wakes_the_waiting_spool(wire):
+    wire.publisher.publish(0, b"acting")
+    got: queue.Queue[list[sp.PolicyChunk]] = queue.Queue()
+    threading.Thread(target=lambda: got.put(list(pull(wire, have_version=1))), name="puller", daemon=True).start()
+    time.sleep(0.1)
+    wire.publisher.request_evaluation(5, 0, b"average", episodes=1, first_seed=0, spool_id="spool-0")
+    (chunk,) = got.get(timeout=5)
+    assert chunk.evaluation_id == 5
+
+
+def test_a_cancelled_puller_leaves_nothing_waiting(wire):
+    waiting = pull(wire)
+    time.sleep(0.1)
+    waiting.cancel()
+    deadline = time.monotonic() + 5
+    while wire.server._servicer._pulls and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not wire.server._servicer._pulls

@@ -1,0 +1,110 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load, save
+
+from policies.snapshot import SnapshotError, load_snapshot, load_weights, read_snapshot, save_snapshot
+from policies.spec import PolicySpec, build_policy
+
+SPEC = PolicySpec(inputs=("s",), stacks=(1,), sizes=(4,), action_size=2, hidden=(16, 16))
+
+
+@pytest.fixture
+def policy():
+    torch.manual_seed(3)
+    policy = build_policy(SPEC)
+    policy.freeze_statistics({"s": (np.arange(4.0), np.full(4, 3.0))}, 0.01)
+    return policy
+
+
+def same(left, right):
+    a, b = left.state_dict(), right.state_dict()
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_a_snapshot_brings_back_spec_version_normalisation_and_weights(policy):
+    data = save_snapshot(policy, 17, {"run": "abc"})
+    spec, version, loaded = load_snapshot(data)
+    assert (spec, version) == (SPEC, 17)
+    assert same(policy, loaded)
+    assert read_snapshot(data).meta == {"run": "abc"}
+
+
+def test_weights_go_into_an_existing_policy(policy):
+    other = build_policy(SPEC)
+    assert load_weights(other, save_snapshot(policy, 5)) == 5
+    assert same(policy, other)
+
+
+def test_bfloat16_halves_the_bytes_and_acts_alike(policy):
+    full, half = save_snapshot(policy, 1), save_snapshot(policy, 1, dtype="bfloat16")
+    assert len(half) < len(full)
+    loaded = load_snapshot(half)[2]
+    assert torch.equal(loaded.normalizer.mean, policy.normalizer.mean)
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        seen = {"s": rng.standard_normal(4).astype(np.float32)}
+        difference = policy.act(seen, deterministic=True) - loaded.act(seen, deterministic=True)
+        assert np.abs(difference).max() < 0.01
+
+
+def test_another_spec_is_refused(policy):
+    other = build_policy(dataclasses.replace(SPEC, hidden=(8,)))
+    before = {k: v.clone() for k, v in other.state_dict().items()}
+    with pytest.raises(SnapshotError, match="of another policy: expected .*hidden=\\(8,\\)"):
+        load_weights(other, save_snapshot(policy, 1))
+    assert all(torch.equal(v, before[k]) for k, v in other.state_dict().items())
+
+
+def rewritten(data, change):
+    """The snapshot with other tensors and a digest that fits them: only names and shapes can give it away."""
+    import json
+    import struct
+
+    from policies.snapshot import _digest
+
+    (size,) = struct.unpack_from("<Q", data)
+    metadata = json.loads(data[8 : 8 + size])["__metadata__"]
+    tensors = load(data)
+    change(tensors)
+    return save(tensors, metadata={**metadata, "sha256": _digest(tensors)})
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda t: t.pop("head.weight"), "'head.weight' is missing"),
+        (lambda t: t.update(extra=torch.zeros(2)), "'extra' is unexpected"),
+        (
+            lambda t: t.update({"head.bias": torch.zeros(3)}),
+            r"'head.bias' must be torch.float32 of shape \(4,\). Got: torch.float32 \(3,\)",
+        ),
+    ],
+)
+def test_incomplete_snapshots_are_refused_with_nothing_loaded(policy, change, text):
+    data = rewritten(save_snapshot(policy, 1), change)
+    other = build_policy(SPEC)
+    before = {k: v.clone() for k, v in other.state_dict().items()}
+    with pytest.raises(SnapshotError, match=text):
+        load_weights(other, data)
+    assert all(torch.equal(v, before[k]) for k, v in other.state_dict().items())
+
+
+def test_a_flipped_bit_is_found(policy):
+    data = bytearray(save_snapshot(policy, 1))
+    data[-5] ^= 1
+    with pytest.raises(SnapshotError, match="damaged"):
+        load_snapshot(bytes(data))
+
+
+@pytest.mark.parametrize("cut", [0, 4, 100, -1])
+def test_truncated_bytes_are_refused(policy, cut):
+    with pytest.raises(SnapshotError):
+        load_snapshot(save_snapshot(policy, 1)[:cut])
+
+
+def test_foreign_safetensors_are_refused():
+    with pytest.raises(SnapshotError, match="must have format 'tandem.policy.v1'. Got: None"):
+        load_snapshot(save({"x": torch.zeros(1)}))

@@ -1,0 +1,117 @@
+"""What every server of ours has: loopback only, bounded sizes, and the token asked of every call but health."""
+
+from __future__ import annotations
+
+import errno
+import hmac
+import ipaddress
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+
+HEALTH_PREFIX = "/grpc.health.v1.Health/"
+MAX_CONCURRENT_CALLS = 512
+UNAUTHENTICATED_TEXT = (
+    "this learner wants its token in the metadata 'authorization: Bearer TOKEN'. Expected the token "
+    "it started with, got {got}. Copy ~/.config/tandem/token from the learner's machine, or set TANDEM_TOKEN to the "
+    "same value on both sides"
+)
+
+
+class BindError(RuntimeError):
+    """An address that a server will not, or cannot, bind."""
+
+
+def server_options(max_message_bytes: int) -> tuple[tuple[str, int], ...]:
+    """Options of a server that refuses messages above ``max_message_bytes``."""
+    return (
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_metadata_size", 16 << 10),
+        ("grpc.max_concurrent_streams", 64),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 1000),
+        ("grpc.http2.max_ping_strikes", 0),
+        ("grpc.keepalive_time_ms", 5000),
+        ("grpc.keepalive_timeout_ms", 5000),
+        ("grpc.keepalive_permit_without_calls", 1),
+    )
+
+
+def check_loopback(address: str) -> tuple[str, int]:
+    """Host and port of ``address`` (``host:port``, ``[::1]:port``). Raises BindError unless it is loopback alone."""
+    host, _, text = address.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not text.isdecimal() or int(text) > 65535:
+        raise BindError(f"address must be HOST:PORT, e.g. localhost:50051. Got: {address!r}")
+    if not all(ipaddress.ip_address(ip).is_loopback for _, ip in _resolve(host, int(text))):
+        raise BindError(
+            f"a learner binds loopback alone until it has TLS. Expected localhost:{text}, got {address!r}. To reach it "
+            f"from another machine, bind localhost:{text} and run there: ssh -L {text}:localhost:{text} GPUBOX"
+        )
+    return host, int(text)
+
+
+def check_free(host: str, port: int) -> None:
+    """Raises BindError when a port is taken, on any of the addresses of ``host``. Port 0 is always free."""
+    for family, ip in _resolve(host, port):
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((ip, port))
+            except PermissionError:
+                raise BindError(f"port {port} needs privileges: choose one above 1023") from None
+            except OSError as error:
+                if family == socket.AF_INET6 and error.errno != errno.EADDRINUSE:
+                    continue
+                raise BindError(
+                    f"{host}:{port} is taken by another program ({error.strerror}). Stop it (`ss -ltnp` names it), or "
+                    "choose another port"
+                ) from None
+
+
+class TokenInterceptor(grpc.aio.ServerInterceptor):
+    """Refuses (UNAUTHENTICATED) every call without the token, but those of grpc.health.v1.Health."""
+
+    def __init__(self, token: str):
+        self._expected = f"Bearer {token}".encode()
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler:
+        if handler_call_details.method.startswith(HEALTH_PREFIX):
+            return await continuation(handler_call_details)
+        given = [value for key, value in handler_call_details.invocation_metadata or () if key == "authorization"]
+        if len(given) == 1 and hmac.compare_digest(_bytes(given[0]), self._expected):
+            return await continuation(handler_call_details)
+        return _REFUSE_OTHER if given else _REFUSE_NONE
+
+
+def _bytes(value: str | bytes) -> bytes:
+    return value if isinstance(value, bytes) else value.encode()
+
+
+def _resolve(host: str, port: int) -> list[tuple[socket.AddressFamily, str]]:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise BindError(f"host {host!r} is unknown ({error.strerror}): expected localhost") from None
+    return list(dict.fromkeys((family, str(place[0])) for family, _, _, _, place in found))
+
+
+def _refuse(got: str) -> grpc.RpcMethodHandler:
+    """A handler that reads nothing, so that it answers calls of every kind."""
+
+    async def refuse(_: Any, context: grpc.aio.ServicerContext) -> None:
+        await context.abort(grpc.StatusCode.UNAUTHENTICATED, UNAUTHENTICATED_TEXT.format(got=got))
+
+    return grpc.stream_stream_rpc_method_handler(refuse)
+
+
+_REFUSE_NONE = _refuse("none")
+_REFUSE_OTHER = _refuse("another one")
