@@ -25,6 +25,7 @@ class ActorConfig:
         policy_mb: Largest policy accepted, in MB.
         torch_threads: Threads of the policy.
         status_every_s: Period of the status line where there is no terminal.
+        view_port: Port on this machine's loopback where a browser shows the simulated robot live; 0 for none.
     """
 
     learner_address: str = "localhost:50051"
@@ -42,6 +43,7 @@ class ActorConfig:
     policy_mb: int = 64
     torch_threads: int = 1
     status_every_s: float = 5.0
+    view_port: int = 0
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class ControlConfig:
         control_hz: Control rate in realtime pacing, Hz.
         warmup: ``policy``, ``uniform`` or ``operator``: who acts while version 0 of the policy is the newest.
         seed: Seed of the run.
-        max_action, stale_observation_s, watchdog_s, torch_threads: As in ActorConfig.
+        max_action, stale_observation_s, watchdog_s, torch_threads, view_port: As in ActorConfig.
         board_fd, policy_fd, evaluation_fd: Shared memory blocks (actor.shared).
     """
 
@@ -77,6 +79,7 @@ class ControlConfig:
     stale_observation_s: float
     watchdog_s: float
     torch_threads: int
+    view_port: int
     board_fd: int
     policy_fd: int
     evaluation_fd: int

@@ -1,4 +1,4 @@
-"""What a person at the actor's terminal sees: one live panel, or a line every few seconds where there is no terminal."""
+"""What a person at the actor's terminal sees: a live panel, or a line every few seconds where there is no terminal."""
 
 from __future__ import annotations
 
@@ -91,8 +91,8 @@ def status(board: Board, *, connected: bool, undelivered: int) -> dict[str, str]
     if held := int(control["held_steps"]):
         rows["held"] = str(held)
     if p99 := float(control["period_error_p99_ms"]):
-        skipped = int(control["skipped_periods"])
-        rows["period error"] = f"p50 {float(control['period_error_p50_ms']):.2f} ms, p99 {p99:.2f} ms, {skipped} skipped"
+        p50, skipped = float(control["period_error_p50_ms"]), int(control["skipped_periods"])
+        rows["period error"] = f"p50 {p50:.2f} ms, p99 {p99:.2f} ms, {skipped} skipped"
     if board.doing:
         rows["operator"] = board.doing
     return rows

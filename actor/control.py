@@ -1,7 +1,7 @@
 """The control process: environment, policy, operator and safety, and nothing that could delay a step.
 
-It is started with one JSON object (ControlConfig) on standard input, which stays open as long as its parent lives: end
-of file means the parent is gone, and the arm holds. It imports no grpc, wandb, rich or pynput; what it learns and says
+Its orders are one JSON object (ControlConfig) on standard input, which stays open as long as its parent lives: end of
+file means the parent is gone, and the arm holds. It imports no grpc, wandb, rich or pynput; what it learns and says
 goes through shared memory, the spool, and lines on standard output.
 """
 
@@ -14,9 +14,11 @@ import select
 import signal
 import sys
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +33,8 @@ from actor.spool import Spool, SpoolError
 from actor.spool_folder import lock
 from envs.errors import EnvError
 from envs.registry import derive_contract, env_config_type, make_env
-from envs.teleop.operator import Event, NoOperator, Operator, OperatorInput
+from envs.teleop.operator import Event, NoOperator, OperatorInput
+from envs.view import LiveView
 from episodes.outcome import Outcome, Purpose
 from episodes.seeds import SeedStream, start_seed
 from policies.snapshot import SnapshotError
@@ -59,7 +62,7 @@ class Control:
         self._requests = Mailbox(config.evaluation_fd, _capacity(config.evaluation_fd))
         self._taken = 0
         settings = pb.RunDescription.FromString(base64.b64decode(config.env_settings)).env_settings
-        env_config = config_from(env_config_type(config.env), settings)
+        env_config: Any = config_from(env_config_type(config.env), settings)
         self.contract = derive_contract(config.env, env_config)
         self.env = make_env(config.env, env_config)
         drawn = start_seed(config.seed, SeedStream.TRAINING, f"{config.name}/samples", self.spool.produced)
@@ -70,6 +73,9 @@ class Control:
             self._demonstrator = make_operator(
                 config.operator, self.env, interface, board=self.board, seed=drawn, demonstrate=True
             )
+        self._view = LiveView(self.env, config.view_port) if config.view_port else None
+        if self._view is not None:
+            say(f"watch the robot at {self._view.url}")
         self._lockstep = config.pacing == "lockstep"
         self.pacer = LockstepPacer() if self._lockstep else RealtimePacer(config.control_hz)
         self.runner = EpisodeRunner(
@@ -109,6 +115,8 @@ class Control:
         self.board.beat(Phase.STOPPED)
 
     def close(self) -> None:
+        if self._view is not None:
+            self._view.close()
         self.operator.close()
         self.env.close()
 
@@ -190,6 +198,8 @@ class Control:
         control["episode_steps"] = episode.steps
         control["episode_return"] = episode.episode_return
         self.board.say(said.doing)
+        if self._view is not None:
+            self._view.show()
 
     def _ended(self, episode: Episode) -> None:
         self._steps_before += episode.steps
@@ -236,29 +246,28 @@ def main() -> int:
     """Entry point of the process. Exit codes: 0 told to stop, FAILED after a line that says why."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    config = ControlConfig(**json.loads(sys.stdin.buffer.readline()))
+    orders = sys.stdin.buffer.readline()
+    if not orders:
+        return 0
+    config = ControlConfig(**json.loads(orders))
     producer = lock(Path(config.spool_path).with_name("control.lock"), wait_s=5.0)
     if producer is None:
         say(f"another control process holds {config.spool_path}")
         return FAILED
+    control = None
     try:
         control = Control(config, _parent_alive)
-    except (EnvError, SpoolError, ValueError) as error:
-        say(str(error))
-        return FAILED
-    try:
         control.run()
-    except (SpoolError, SnapshotError, ResetError) as error:
+    except (EnvError, SpoolError, SnapshotError, ResetError) as error:
         say(str(error))
         return FAILED
     except Exception as error:
-        import traceback
-
         traceback.print_exc()
-        say(f"the environment raised {type(error).__name__}: {error}")
+        say(f"{type(error).__name__}: {error}")
         return FAILED
     finally:
-        control.close()
+        if control is not None:
+            control.close()
     return 0
 
 

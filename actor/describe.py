@@ -79,11 +79,12 @@ def understand(description: pb.RunDescription, config: ActorConfig) -> Run:
     """Checks a description against what this machine has and allows. Raises JoinError."""
     if description.protocol != PROTOCOL:
         raise JoinError(
-            f"protocol: expected {PROTOCOL}, got {description.protocol}. Install the same version of Tandem on both sides"
+            f"protocol: expected {PROTOCOL}, got {description.protocol}. "
+            "Install the same version of Tandem on both sides"
         )
     try:
         entry = env_entry(description.env)
-        env_config = config_from(env_config_type(description.env), description.env_settings)
+        env_config: Any = config_from(env_config_type(description.env), description.env_settings)
         acting = config_from(ActingSettings, description.acting)
         contract = derive_contract(description.env, env_config)
         check_operator(config.operator, description.env)

@@ -46,9 +46,7 @@ class DeviceOperator:
         clock_ns: Monotonic nanoseconds, the same clock in both processes.
     """
 
-    def __init__(
-        self, board: Board, interface: Interface, clock_ns: Callable[[], int] = time.monotonic_ns
-    ) -> None:
+    def __init__(self, board: Board, interface: Interface, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
         self._comms = board.comms
         self._clock_ns = clock_ns
         self._size = interface.action.shape[0]
@@ -75,7 +73,7 @@ class DeviceOperator:
         resolved = {Event.INTERVENE, Event.RELEASE, Event.READY} & set(events)
         self._lost = silent or (self._lost and not resolved)
         if self._lost:
-            reason = bytes(self._comms["device_reason"]).decode(errors="replace")
+            reason = self._comms["device_reason"].item().decode(errors="replace")
             doing = f"input device lost ({reason}): holding" if silent else "input device is back: take over or release"
             return OperatorInput(events=events, doing=doing, lost=True)
         if self._command is not None:

@@ -76,9 +76,9 @@ class Downlink:
                 have_version=0 if self.version is None else self.version + 1,
                 have_evaluation=self._evaluation,
             )
+            call = self._call = self._stub.PullPolicy(request)
             try:
-                self._call = self._stub.PullPolicy(request)
-                received = assemble(self._call, self._largest)
+                received = assemble(call, self._largest)
                 if received is not None:
                     self._put(*received)
                     backoff.reset()
@@ -88,7 +88,7 @@ class Downlink:
                     self.error = f"the learner gives this actor no policy: {error.details()}"
                     return
             except PolicyError as error:
-                self._call.cancel()
+                call.cancel()
                 self._say(str(error))
             backoff.wait(self._stopped)
 

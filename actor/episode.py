@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import gymnasium as gym
 import numpy as np
@@ -123,7 +123,7 @@ class EpisodeRunner:
         self.sink.start_episode(
             pb.EpisodeStart(
                 episode_id=episode.episode_id,
-                purpose=int(plan.purpose),
+                purpose=cast(pb.Purpose, int(plan.purpose)),
                 start_seed=plan.start_seed,
                 observation=self.layout.pack(observation),
                 time_ns=time.time_ns(),
@@ -137,7 +137,7 @@ class EpisodeRunner:
         self.sink.end_episode(
             pb.EpisodeEnd(
                 episode_id=episode.episode_id,
-                outcome=int(episode.outcome),
+                outcome=cast(pb.Outcome, int(episode.outcome)),
                 author=author,
                 steps=episode.steps,
                 time_ns=time.time_ns(),
@@ -145,9 +145,7 @@ class EpisodeRunner:
         )
         return episode
 
-    def _steps(
-        self, episode: Episode, observation: dict[str, np.ndarray], pilot: Pilot, operator: Operator
-    ) -> str:
+    def _steps(self, episode: Episode, observation: dict[str, np.ndarray], pilot: Pilot, operator: Operator) -> str:
         """Steps until the episode has an outcome. Returns who decided it."""
         fault = Held.NO
         while True:
@@ -181,8 +179,10 @@ class EpisodeRunner:
             reward = float(reward)
             if not np.isfinite(reward):
                 fault, reward = fault or Held.NAN_OBSERVATION, 0.0
-            step.held = int(Held(step.held) or fault or self.guard.fault_of_duration(took_s))
+            step.held = _held(Held(step.held) or fault or self.guard.fault_of_duration(took_s))
             step.observation.extend(self.layout.pack(observation))
+            if "sent_action" in info:
+                step.sent[:] = np.asarray(info["sent_action"], np.float32).tolist()
             step.rewards.add(source="env", value=reward)
             verdict = next((VERDICTS[event] for event in said.events if event in VERDICTS), None)
             if verdict is not None:
@@ -222,7 +222,7 @@ class EpisodeRunner:
             chosen=chosen.tolist(),
             sent=self.guard.send(chosen).tolist(),
             human=human,
-            held=int(fault),
+            held=_held(fault),
             policy_version=pilot.version,
             time_ns=time.time_ns(),
         )
@@ -260,6 +260,10 @@ class EpisodeRunner:
             if self.guard.fault_of_observation(observation, info) is Held.NO:
                 return observation
         raise ResetError("the environment was reset 5 times and its first observation was never whole and fresh")
+
+
+def _held(reason: Held) -> pb.HeldReason:
+    return cast(pb.HeldReason, int(reason))
 
 
 def outcome_of(terminated: bool, info: dict[str, Any]) -> Outcome:

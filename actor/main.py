@@ -1,39 +1,33 @@
-"""``tandem actor``: the comms process. It joins a learner, starts the control process, and carries what they exchange."""
+"""``tandem actor``: the comms process. It joins a learner, starts the control process and carries their messages."""
 
 from __future__ import annotations
 
 import base64
-import json
-import signal
-import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
 
 import grpc
 
 from actor.config import ActorConfig, ControlConfig
 from actor.console import ActorConsole
+from actor.control_process import ControlProcess
 from actor.describe import JoinError, Run, await_description, understand
 from actor.downlink import Downlink
 from actor.listener import DeviceListener, ListenerError
 from actor.shared import Board, Mailbox, create_block
 from actor.spool import Spool, SpoolError
 from actor.spool_folder import SpoolFolder, default_folder
+from actor.stop_signal import StopSignal
 from actor.uplink import Uplink
 from transport import service_pb2 as pb
 from transport import service_pb2_grpc as rpc
 from transport.channel import PROTOCOL, UNARY_TIMEOUT_S, open_channel
 from transport.token import TokenError, load_token
 
-STOP_CONTROL_S = 2.5
 DELIVER_AT_STOP_S = 1.5
 DELIVER_AT_END_S = 10.0
-RESTARTS = 3
+RESTARTS_A_MINUTE = 3
 _TURN_S = 0.05
 
 
@@ -42,19 +36,17 @@ def run_actor(config: ActorConfig) -> int:
 
     Returns 0 where the run is over or an operator ended it, 1 after one clear message, 130 after Ctrl-C or SIGTERM.
     """
-    stop = _StopSignal()
-    board_fd = create_block(Board.SIZE)
-    board = Board(board_fd)
-    with stop:
+    with StopSignal() as stop:
         try:
             token = load_token(config.token_path or None)
             folder = SpoolFolder(Path(config.spool or default_folder()).expanduser(), config.name)
         except (TokenError, SpoolError) as error:
             print(f"actor: {error}", file=sys.stderr)
             return 1
+        memory = _Memory(config.policy_mb << 20)
         try:
-            with ActorConsole(board, folder.name, config.status_every_s) as console:
-                return _serve(config, token, folder, board, board_fd, console, stop)
+            with ActorConsole(memory.board, folder.name, config.status_every_s) as console:
+                return _join_and_run(config, token, folder, memory, console, stop)
         except (JoinError, SpoolError, ListenerError) as error:
             print(f"actor: {error}", file=sys.stderr)
             return 1
@@ -62,50 +54,57 @@ def run_actor(config: ActorConfig) -> int:
             folder.close()
 
 
-def _serve(
-    config: ActorConfig,
-    token: str,
-    folder: SpoolFolder,
-    board: Board,
-    board_fd: int,
-    console: ActorConsole,
-    stop: _StopSignal,
+class _Memory:
+    """What the two processes share, besides the spool."""
+
+    def __init__(self, largest: int) -> None:
+        self.largest = largest
+        self.fds = (create_block(Board.SIZE), *(create_block(Mailbox.size(largest)) for _ in range(2)))
+        self.board = Board(self.fds[0])
+        self.weights, self.requests = (Mailbox(fd, largest) for fd in self.fds[1:])
+
+
+def _join_and_run(
+    config: ActorConfig, token: str, folder: SpoolFolder, memory: _Memory, console: ActorConsole, stop: StopSignal
 ) -> int:
     address = config.learner_address
-    with open_channel(address, token) as steps, open_channel(address, token) as weights:
-        stub = rpc.LearnerStub(steps)
-        description = await_description(stub, address, console.say, lambda: stop.asked)
-        if description is None:
-            return stop.code
-        run = understand(description, config)
-        spool, recovered = folder.open(description.run_id, run.contract, config.spool_mb)
-        for line in [recovered, *folder.others(description.run_id)]:
-            if line:
+    control = ControlProcess(memory.fds, console.say)
+    try:
+        with open_channel(address, token) as steps, open_channel(address, token) as weights:
+            stub = rpc.LearnerStub(steps)
+            description = await_description(stub, address, console.say, lambda: stop.asked)
+            if description is None:
+                return stop.code
+            run = understand(description, config)
+            spool, recovered = folder.open(description.run_id, run.contract, config.spool_mb)
+            for line in filter(None, [recovered, *folder.others(description.run_id)]):
                 console.say(line)
-        join = pb.JoinRequest(
-            protocol=PROTOCOL,
-            run_id=description.run_id,
-            actor=folder.name,
-            spool_id=spool.spool_id,
-            contract=run.contract.to_message(),
-        )
-        _join_once(stub, join)
-        actor = _Actor(config, run, folder, spool, board, board_fd, console)
-        actor.uplink = Uplink(stub, spool, join, board, console.say)
-        actor.downlink = Downlink(
-            rpc.LearnerStub(weights),
-            description.run_id,
-            spool.spool_id,
-            actor.weights,
-            actor.requests,
-            config.policy_mb << 20,
-            console.say,
-        )
-        return actor.run(stop)
+            join = pb.JoinRequest(
+                protocol=PROTOCOL,
+                run_id=description.run_id,
+                actor=folder.name,
+                spool_id=spool.spool_id,
+                contract=run.contract.to_message(),
+            )
+            _join_once(stub, join)
+            uplink = Uplink(stub, spool, join, memory.board, console.say)
+            downlink = Downlink(
+                rpc.LearnerStub(weights),
+                description.run_id,
+                spool.spool_id,
+                memory.weights,
+                memory.requests,
+                memory.largest,
+                console.say,
+            )
+            actor = _Actor(config, run, folder, spool, memory, console, uplink, downlink, control)
+            return actor.run(stop)
+    finally:
+        control.close()
 
 
 def _join_once(stub: rpc.LearnerStub, join: pb.JoinRequest) -> None:
-    """Joins before anything is started, so that a refusal is one message. Raises JoinError."""
+    """Joins before anything moves, so that a refusal is one message. Raises JoinError."""
     try:
         stub.Join(join, timeout=UNARY_TIMEOUT_S)
     except grpc.RpcError as error:
@@ -115,84 +114,67 @@ def _join_once(stub: rpc.LearnerStub, join: pb.JoinRequest) -> None:
 class _Actor:
     """The parts of a joined actor, and what happens when one of them ends."""
 
-    uplink: Uplink
-    downlink: Downlink
-
     def __init__(
         self,
         config: ActorConfig,
         run: Run,
         folder: SpoolFolder,
         spool: Spool,
-        board: Board,
-        board_fd: int,
+        memory: _Memory,
         console: ActorConsole,
+        uplink: Uplink,
+        downlink: Downlink,
+        control: ControlProcess,
     ) -> None:
         self.config = config
-        self.run_ = run
+        self.of_run = run
         self.folder = folder
         self.spool = spool
-        self.board = board
+        self.memory = memory
         self.console = console
-        largest = config.policy_mb << 20
-        self.fds = [board_fd, *(create_block(Mailbox.size(largest)) for _ in range(2))]
-        self.weights, self.requests = (Mailbox(fd, largest) for fd in self.fds[1:3])
-        self.listener = DeviceListener(config.operator, board, console.say)
-        self._last_words = ""
+        self.uplink = uplink
+        self.downlink = downlink
+        self.control = control
+        self._restarts: list[float] = []
 
-    def run(self, stop: _StopSignal) -> int:
-        self.listener.start()
-        control = self._start_control()
+    def run(self, stop: StopSignal) -> int:
+        """Returns the exit code of the actor. Raises ListenerError where the operator's device cannot be opened."""
+        listener = DeviceListener(self.config.operator, self.memory.board, self.console.say)
+        listener.start()
+        self.control.order(self._orders())
         self.uplink.start()
         self.downlink.start()
-        restarts: list[float] = []
         try:
             while True:
                 time.sleep(_TURN_S)
                 self.console.refresh(connected=self.uplink.connected, undelivered=self.spool.undelivered)
                 if stop.asked:
-                    self._stop_control(control)
-                    self.uplink.finish(DELIVER_AT_STOP_S)
-                    self._say_how_to_resume()
-                    return stop.code
+                    return self._stopped(stop.code, "stopped")
                 if self.uplink.finished is not None:
-                    self._stop_control(control)
-                    return self._end(f"the run is over: {self.uplink.finished}")
+                    return self._over(f"the run is over: {self.uplink.finished}")
                 if error := self.uplink.error or self.downlink.error:
-                    self._stop_control(control)
-                    self.console.say(error)
-                    self._say_how_to_resume()
-                    return 1
-                code = control.poll()
-                if code is None:
-                    continue
-                self._recover()
+                    return self._stopped(1, error)
+                code = self.control.poll()
                 if code == 0:
-                    return self._end(self._last_words or "the operator ended the run")
-                restarts = [at for at in restarts if time.monotonic() - at < 60.0]
-                if code > 0 or self.run_.hardware or len(restarts) >= RESTARTS:
-                    why = self._last_words if code > 0 else f"the control process was killed by signal {-code}"
-                    self.uplink.finish(DELIVER_AT_STOP_S)
-                    self.console.say(f"the control process ended: {why}")
-                    self._say_how_to_resume()
-                    return 1
-                restarts.append(time.monotonic())
-                self.console.say(f"the control process was killed by signal {-code}; starting it again")
-                control = self._start_control()
+                    return self._over("the operator ended the run here")
+                if code is not None and not self._restarted(code):
+                    signalled = f"it was killed by signal {-code}"
+                    return self._stopped(
+                        1, f"the control process ended: {self.control.last_words if code > 0 else signalled}"
+                    )
         finally:
-            if control.poll() is None:
-                self._stop_control(control)
+            self._stop_control()
             self.downlink.stop()
             self.uplink.finish(0.0)
-            self.listener.stop()
+            listener.stop()
 
-    def _start_control(self) -> subprocess.Popen[bytes]:
-        run, config = self.run_, self.config
-        orders = ControlConfig(
+    def _orders(self) -> ControlConfig:
+        run, config = self.of_run, self.config
+        settings = pb.RunDescription(env_settings=run.description.env_settings)
+        board_fd, policy_fd, evaluation_fd = self.memory.fds
+        return ControlConfig(
             env=run.description.env,
-            env_settings=base64.b64encode(
-                pb.RunDescription(env_settings=run.description.env_settings).SerializeToString()
-            ).decode(),
+            env_settings=base64.b64encode(settings.SerializeToString()).decode(),
             name=self.folder.name,
             run_id=run.description.run_id,
             spool_path=str(self.spool.path),
@@ -205,57 +187,55 @@ class _Actor:
             stale_observation_s=config.stale_observation_s,
             watchdog_s=config.watchdog_s,
             torch_threads=config.torch_threads,
-            board_fd=self.fds[0],
-            policy_fd=self.fds[1],
-            evaluation_fd=self.fds[2],
+            view_port=config.view_port,
+            board_fd=board_fd,
+            policy_fd=policy_fd,
+            evaluation_fd=evaluation_fd,
         )
-        # A session of its own: Ctrl-C in this terminal reaches the comms process, which tells the control process.
-        control = subprocess.Popen(
-            [sys.executable, "-P", "-m", "actor.control"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            pass_fds=self.fds,
-            start_new_session=True,
-        )
-        assert control.stdin is not None
-        control.stdin.write(json.dumps(asdict(orders)).encode() + b"\n")
-        control.stdin.flush()
-        threading.Thread(target=self._repeat, args=(control,), name="control-words", daemon=True).start()
-        return control
 
-    def _repeat(self, control: subprocess.Popen[bytes]) -> None:
-        """Shows what the control process says, line by line."""
-        assert control.stdout is not None
-        for line in control.stdout:
-            self._last_words = line.decode(errors="replace").rstrip()
-            self.console.say(self._last_words)
+    def _restarted(self, code: int) -> bool:
+        """Starts a killed control process again where nothing real moves. False where the actor must end."""
+        now = time.monotonic()
+        self._restarts = [at for at in self._restarts if now - at < 60.0]
+        if code > 0 or self.of_run.hardware or len(self._restarts) >= RESTARTS_A_MINUTE:
+            return False
+        self._restarts.append(now)
+        self.control.close()
+        self._recover()
+        self.console.say(f"the control process was killed by signal {-code}; starting it again")
+        self.control = ControlProcess(self.memory.fds, self.console.say)
+        self.control.order(self._orders())
+        return True
 
-    def _stop_control(self, control: subprocess.Popen[bytes]) -> None:
-        """Lets the control process end its episode where it stands; kills it where it does not answer."""
-        self.board.comms["stop"] = 1
-        try:
-            control.wait(STOP_CONTROL_S)
-        except subprocess.TimeoutExpired:
-            self.console.say("the control process does not answer and is killed")
-            control.kill()
-            control.wait()
+    def _stop_control(self) -> None:
+        """Lets the episode end where it stands; what a killed control process left open is cut."""
+        self.memory.board.comms["stop"] = 1
+        self.control.stop()
         self._recover()
 
     def _recover(self) -> None:
         if said := self.spool.recover():
             self.console.say(said)
 
-    def _end(self, why: str) -> int:
+    def _stopped(self, code: int, why: str) -> int:
+        self._stop_control()
+        self.uplink.finish(DELIVER_AT_STOP_S)
+        self.console.say(why)
+        self._say_how_to_resume()
+        return code
+
+    def _over(self, why: str) -> int:
+        self._stop_control()
         self.uplink.finish(DELIVER_AT_END_S if self.uplink.connected else DELIVER_AT_STOP_S)
         self.console.say(why)
         if self.spool.undelivered:
             self._say_how_to_resume()
         elif self.uplink.finished is not None:
-            self.folder.discard(self.run_.description.run_id)
+            self.folder.discard(self.of_run.description.run_id)
         return 0
 
     def _say_how_to_resume(self) -> None:
-        again = f"tandem actor learner.address={self.config.learner_address} name={self.folder.name}"
+        again = f"tandem actor learner.address={self.config.learner_address} actor.name={self.folder.name}"
         if self.spool.undelivered:
             self.console.say(
                 f"{self.spool.undelivered} records are not delivered yet and stay in {self.spool.path.parent}. "
@@ -263,27 +243,3 @@ class _Actor:
             )
         else:
             self.console.say(f"every step is delivered. To go on: {again}")
-
-
-class _StopSignal:
-    """Ctrl-C or SIGTERM, remembered; the second one ends the process at once."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        self.code = 130
-        self._before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
-
-    def __enter__(self) -> _StopSignal:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._ask)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True

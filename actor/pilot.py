@@ -14,15 +14,15 @@ from policies.stacking import FrameStack
 
 
 class Pilot(Protocol):
-    """Proposes one action per step.
+    """Proposes one action per step."""
 
-    Attributes:
-        version: Of the policy that proposes.
-        hands_off: Whether only the operator acts; the loop then waits for its action.
-    """
+    @property
+    def version(self) -> int:
+        """Of the policy that proposes."""
 
-    version: int
-    hands_off: bool
+    @property
+    def hands_off(self) -> bool:
+        """Whether only the operator acts; the loop then waits for its action."""
 
     def refresh(self) -> None:
         """Called between two steps: the moment at which a newer policy may be swapped in."""

@@ -26,7 +26,12 @@ class Guard:
     """
 
     def __init__(
-        self, interface: Interface, *, max_action: float = 1.0, stale_observation_s: float = 0.5, watchdog_s: float = 0.0
+        self,
+        interface: Interface,
+        *,
+        max_action: float = 1.0,
+        stale_observation_s: float = 0.5,
+        watchdog_s: float = 0.0,
     ) -> None:
         size = interface.action.shape[0]
         low = np.broadcast_to(np.asarray(interface.action.low or (-1.0,), np.float32), (size,))
@@ -42,7 +47,7 @@ class Guard:
         self._sent = None
 
     def hold(self) -> np.ndarray:
-        """The action that keeps the robot where it is, shape (A,): no change for deltas, the last sent one otherwise."""
+        """The action that keeps the robot where it is, shape (A,): zero for deltas, the last sent one otherwise."""
         if self._sent is None:
             return np.clip(np.zeros_like(self.low), self.low, self.high)
         return np.where(self._delta, np.float32(0), self._sent)

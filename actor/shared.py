@@ -89,9 +89,8 @@ class Board:
 
     def __init__(self, fd: int) -> None:
         memory = mmap.mmap(fd, self.SIZE)
-        assert COMMS.itemsize <= 2048 and CONTROL.itemsize <= 2048
-        self.comms = np.ndarray((), COMMS, memory, 0)
-        self.control = np.ndarray((), CONTROL, memory, 2048)
+        self.comms: np.ndarray = np.ndarray((), COMMS, memory, 0)
+        self.control: np.ndarray = np.ndarray((), CONTROL, memory, 2048)
 
     @property
     def stopping(self) -> bool:
@@ -107,7 +106,7 @@ class Board:
 
     @property
     def doing(self) -> str:
-        return bytes(self.control["doing"]).decode(errors="replace")
+        return self.control["doing"].item().decode(errors="replace")
 
 
 @dataclass(frozen=True)
@@ -176,7 +175,8 @@ class Mailbox:
         payload = self._map[at + self._HEAD.size : at + self._HEAD.size + min(length, self._capacity)]
         if self.number != number or zlib.crc32(payload) != crc:
             return None
-        return Letter(number, *head, payload)
+        version, evaluation_id, episodes, first_seed = head
+        return Letter(number, version, evaluation_id, episodes, first_seed, payload)
 
     def _at(self, number: int) -> int:
         return 4096 + number % 2 * (self._HEAD.size + self._capacity)

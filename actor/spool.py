@@ -22,7 +22,6 @@ import zlib
 from pathlib import Path
 
 from episodes.contract import Interface
-from episodes.outcome import Outcome
 from transport import records_pb2 as pb
 
 _MAGIC = b"TNDMSPL1"
@@ -208,7 +207,7 @@ class Spool:
             steps += 1
             said.append(f"step {step.index} of episode {episode_id[:8]} was interrupted")
         end = pb.EpisodeEnd(
-            episode_id=episode_id, outcome=int(Outcome.CUT), author="actor", steps=steps, time_ns=time.time_ns()
+            episode_id=episode_id, outcome=pb.OUTCOME_CUT, author="actor", steps=steps, time_ns=time.time_ns()
         )
         self.end_episode(end)
         said.append(f"episode {episode_id[:8]} was cut after {steps} steps")

@@ -17,6 +17,7 @@ from episodes.contract import Contract
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _MOST_RECORDS = 65_536
+CONTROL_WAIT_S = 5.0
 
 
 def default_folder() -> Path:
@@ -50,7 +51,7 @@ class SpoolFolder:
     def __init__(self, root: Path, name: str) -> None:
         for candidate in _names(name):
             if not _NAME.fullmatch(candidate):
-                raise SpoolError(f"an actor's name is letters, digits, '.', '_' and '-', at most 63. Got: {candidate!r}")
+                raise SpoolError(f"an actor's name must be letters, digits, '.', '_' and '-'. Got: {candidate!r}")
             folder = root / candidate
             folder.mkdir(parents=True, exist_ok=True)
             held = lock(folder / "lock")
@@ -86,10 +87,10 @@ class SpoolFolder:
         spool = Spool(path)
         if (spool.run_id, spool.fingerprint) != (run_id, contract.interface_fingerprint):
             raise SpoolError(
-                f"{path} holds records of run {spool.run_id} with interface {spool.fingerprint}; "
-                f"this is run {run_id} with {contract.interface_fingerprint}. Move the folder away to start a new spool."
+                f"{path} holds records of run {spool.run_id} with interface {spool.fingerprint}; this is run {run_id} "
+                f"with {contract.interface_fingerprint}. Move the folder away to start a new spool."
             )
-        producer = lock(path.with_name("control.lock"), wait_s=5.0)
+        producer = lock(path.with_name("control.lock"), wait_s=CONTROL_WAIT_S)
         if producer is None:
             raise SpoolError(f"the control process of an earlier actor still runs and holds {folder}. Stop it first.")
         said = spool.recover()

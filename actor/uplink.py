@@ -1,4 +1,4 @@
-"""From the spool to the learner: batches in flight up to a window, cumulative acknowledgements, and again after a cut."""
+"""From the spool to the learner: batches in flight up to a window, cumulative acknowledgements, again after a cut."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ class Uplink:
         if reply.acknowledged < self._spool.acknowledged:
             raise SpoolError(
                 f"the learner's log ends at record {reply.acknowledged} of this spool, but it had acknowledged "
-                f"{self._spool.acknowledged}: its run folder was replaced by an older copy. Restore it, or start a new run"
+                f"{self._spool.acknowledged}: its run folder is an older copy. Restore it, or start a new run"
             )
         self._spool.acknowledge(reply.acknowledged)
 
@@ -188,4 +188,3 @@ class Uplink:
             self._say("connected to the learner")
         self.connected = connected
         self._board.comms["connected"] = connected
-

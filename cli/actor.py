@@ -16,14 +16,14 @@ SHORT = {
 }
 
 
-def keys() -> list[Key]:
+def list_keys() -> list[Key]:
     from actor.config import ActorConfig
 
     choices = {"operator": operators(), "pacing": ("", "lockstep", "realtime")}
     return keys_of(ActorConfig, paths(), choices=choices)
 
 
-def groups() -> list[Group]:
+def list_groups() -> list[Group]:
     return []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -30,7 +31,7 @@ class Child:
     def __init__(self, name: str, arguments: Sequence[str], log: Path) -> None:
         self.name = name
         self.log = log
-        self._output: IO[bytes] = open(log, "ab")
+        self._output: IO[bytes] = log.open("ab")
         self._output.write(f"$ tandem {' '.join(arguments)}\n".encode())
         self._output.flush()
         self._start = self._output.tell()
@@ -62,10 +63,8 @@ class Child:
 
     def kill(self) -> None:
         """Ends it and the processes it started."""
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self._process.wait()
 
     def close(self) -> None:

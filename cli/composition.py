@@ -1,4 +1,4 @@
-"""Composes a verb's settings with Hydra: the choices of configs/, then the values of the command line, types checked."""
+"""A verb's settings: the choices of configs/ composed by Hydra, then the command line's values, types checked."""
 
 from __future__ import annotations
 
@@ -77,7 +77,10 @@ def compose_verb(verb: str, keys: Sequence[Key], groups: Sequence[Group], argume
         parsed = _value(name, value, leaves[name])
         allowed = by_path[name].choices if name in by_path else ()
         if allowed and parsed not in allowed:
-            raise UsageError(f"{name} must be one of {', '.join(allowed)}. Got: {parsed!r}{_after_dot(nearest(str(parsed), allowed))}")
+            raise UsageError(
+                f"{name} must be one of {', '.join(allowed)}. "
+                f"Got: {parsed!r}{_after_dot(nearest(str(parsed), allowed))}"
+            )
         try:
             OmegaConf.update(tree, name, parsed, merge=False)
         except (OmegaConfBaseException, ValueError) as error:
@@ -114,7 +117,9 @@ def _pair(verb: str, argument: str) -> tuple[str, str]:
 
 def _chosen(name: str, value: str, options: Iterable[str]) -> str:
     if value not in options:
-        raise UsageError(f"{name} must be one of {', '.join(options)}. Got: {value!r}{_after_dot(nearest(value, options))}")
+        raise UsageError(
+            f"{name} must be one of {', '.join(options)}. Got: {value!r}{_after_dot(nearest(value, options))}"
+        )
     return value
 
 
@@ -129,7 +134,9 @@ def _composed(verb: str, keys: Sequence[Key], groups: Sequence[Group], choices: 
         with initialize_config_dir(str(CONFIGS), version_base="1.3", job_name="tandem"):
             return compose(verb, overrides)
     except (HydraException, OmegaConfBaseException) as error:
-        raise UsageError(f"configs/ could not be composed for `tandem {verb}`: {' '.join(str(error).split())}") from error
+        raise UsageError(
+            f"configs/ could not be composed for `tandem {verb}`: {' '.join(str(error).split())}"
+        ) from error
 
 
 def _open(config: type) -> DictConfig:
@@ -140,7 +147,7 @@ def _open(config: type) -> DictConfig:
 
 
 def _group_leaves(groups: Iterable[Group], choices: dict[str, str]) -> dict[str, Any]:
-    leaves = {}
+    leaves: dict[str, Any] = {}
     for group in groups:
         config = group.options[choices[group.name]]
         hints = typing.get_type_hints(config)

@@ -40,11 +40,13 @@ class Connection:
     def __enter__(self) -> Connection:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def _explained(self, error: grpc.RpcError) -> str:
-        code, details = error.code(), error.details()  # type: ignore[attr-defined]
+        code, details = error.code(), error.details()
         if code == grpc.StatusCode.UNAUTHENTICATED:
             return (
                 f"the learner at {self.address} refused the token: {details}. Copy the learner's token file here and "

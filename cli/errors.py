@@ -27,7 +27,7 @@ class CommandError(Exception):
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """`` Did you mean 'x'?`` for the nearest known word, else for the nearest by its last part; empty if none is near."""
+    """`` Did you mean 'x'?`` for the known word that is nearest, whole or by its last part; empty if none is near."""
     choices = list(known)
     parent, _, last = word.rpartition(".")
     siblings = [choice for choice in choices if choice.rpartition(".")[0] == parent]

@@ -64,39 +64,25 @@ def verb_help(verb: Verb, keys: Sequence[Key], groups: Sequence[Group], choices:
 
 
 def _group_rows(group: Group, choice: str, defaults: dict[str, Any]) -> list[tuple[str, str]]:
-    from cli.keys import docs_of
+    from cli.keys import as_text, docs_of
 
     docs = docs_of(group.options[choice])
     rows = [(f"{group.name}={choice}", f"{group.doc} One of: {', '.join(group.options)}.")]
     for path, default in defaults.items():
         if path.startswith(f"{group.name}."):
-            rows.append((f"{path}={_shown(default)}", docs.get(path.partition(".")[2], "")))
+            rows.append((f"{path}={as_text(default)}", docs.get(path.partition(".")[2], "")))
     return rows
 
 
 def _row(key: Key, default: Any) -> tuple[str, str]:
-    from cli.keys import type_name
+    from cli.keys import as_text, type_name
 
     missing = default == "???"
     doc = key.doc
     if key.choices and not all(choice in doc for choice in key.choices):
         doc = f"{doc} One of: {', '.join(key.choices)}."
     kind = type_name(key.kind).removeprefix("a ")
-    return f"{key.path}={'...' if missing else _shown(default)}", f"{doc} ({'required, ' if missing else ''}{kind})"
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        return f"{value:g}"
-    if value is None:
-        return "null"
-    if isinstance(value, str):
-        return value
-    if isinstance(value, Iterable):
-        return f"[{','.join(_shown(item) for item in value)}]"
-    return str(value)
+    return f"{key.path}={'...' if missing else as_text(default)}", f"{doc} ({'required, ' if missing else ''}{kind})"
 
 
 def _section(title: str, rows: list[tuple[str, str]]) -> list[str]:

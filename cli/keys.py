@@ -13,6 +13,7 @@ import re
 import typing
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 
@@ -128,8 +129,12 @@ def _schema(name: str, tree: dict[str, Any]) -> type:
         elif node.required:
             fields.append((field, node.kind, dataclasses.field(default="???")))
         else:
-            fields.append((field, node.kind, dataclasses.field(default_factory=lambda value=node.default: value)))
+            fields.append((field, node.kind, dataclasses.field(default_factory=partial(_same, node.default))))
     return dataclasses.make_dataclass(name, fields)
+
+
+def _same(value: Any) -> Any:
+    return value
 
 
 def type_name(kind: Any) -> str:
@@ -142,3 +147,16 @@ def type_name(kind: Any) -> str:
         item = {int: "whole numbers", float: "numbers", str: "texts"}.get(arguments[0], "values")
         return f"a list of {item}"
     return " or ".join(type_name(a) for a in arguments) if arguments else getattr(kind, "__name__", str(kind))
+
+
+def as_text(value: Any) -> str:
+    """A value as it is written on the command line."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Iterable):
+        return f"[{','.join(as_text(item) for item in value)}]"
+    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else repr(value)

@@ -40,7 +40,7 @@ CHOICES = {
 }
 
 
-def keys() -> list[Key]:
+def list_keys() -> list[Key]:
     from episodes.acting import ActingSettings
     from learner.config import LearnerConfig
 
@@ -56,7 +56,7 @@ def keys() -> list[Key]:
     return found
 
 
-def groups() -> list[Group]:
+def list_groups() -> list[Group]:
     return [env_group(), algorithm_group()]
 
 

@@ -38,13 +38,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             return OK
         from cli.composition import compose_verb
 
-        settings = compose_verb(name, module.keys(), module.groups(), rest)
+        settings = compose_verb(name, module.list_keys(), module.list_groups(), rest)
         return module.run(settings)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     except (Exception, KeyboardInterrupt) as error:
-        run = settings.values.get("run") if settings else None
+        run = (settings.values.get("run") or settings.values.get("out")) if settings else None
         return report(error, Path(run) if run else None)
 
 
@@ -55,7 +55,7 @@ def version() -> str:
 
 
 def _help(name: str, module: Any, words: list[str]) -> str:
-    groups = module.groups()
+    groups = module.list_groups()
     choices = {group.name: group.default for group in groups}
     for word in words:
         key, _, value = word.partition("=")
@@ -64,7 +64,7 @@ def _help(name: str, module: Any, words: list[str]) -> str:
             if value not in options:
                 raise UsageError(f"{key} must be one of {', '.join(options)}. Got: {value!r}.{nearest(value, options)}")
             choices[key] = value
-    return verb_help(VERBS[name], module.keys(), groups, choices)
+    return verb_help(VERBS[name], module.list_keys(), groups, choices)
 
 
 if __name__ == "__main__":

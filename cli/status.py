@@ -36,11 +36,11 @@ PATHS = {
 }
 
 
-def keys() -> list[Key]:
+def list_keys() -> list[Key]:
     return keys_of(StatusConfig, PATHS)
 
 
-def groups() -> list[Group]:
+def list_groups() -> list[Group]:
     return []
 
 

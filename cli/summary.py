@@ -5,26 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from metrics import names
 from metrics.history import read_history
 from metrics.wilson import wilson_interval
 
-
-@dataclass(frozen=True)
-class FinalEvaluation:
-    """Deterministic episodes on starts of the FINAL stream, without a person.
-
-    Attributes:
-        episodes: How many.
-        successes: How many succeeded.
-        cycle_steps: Mean steps of the successful ones; None where there are none.
-    """
-
-    episodes: int
-    successes: int
-    cycle_steps: float | None
+if TYPE_CHECKING:
+    from actor.evaluate import Evaluation
 
 
 @dataclass(frozen=True)
@@ -75,7 +63,7 @@ def summarise(
     obs: str,
     task: str,
     run_id: str,
-    evaluation: FinalEvaluation,
+    evaluation: Evaluation,
     first_update_s: float | None,
     reached: bool,
     reason: str,
@@ -98,7 +86,7 @@ def summarise(
         "first_update_s": first_update_s,
         "env_steps": record.env_steps,
         "updates": int(history.last(names.UPDATES) or 0),
-        "cycle_steps": evaluation.cycle_steps,
+        "cycle_steps": evaluation.cycle_steps if evaluation.successes else None,
         "operator_cycle_steps": record.operator_cycle_steps,
         "intervention_rate_first": record.intervention_rate_first,
         "training_episodes": record.episodes,

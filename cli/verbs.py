@@ -10,7 +10,7 @@ class Verb:
     """One verb.
 
     Attributes:
-        name: As typed; its module is cli/NAME.py with ``keys()``, ``groups()`` and ``run(settings) -> exit code``.
+        name: As typed; its module is cli/NAME.py with ``list_keys()``, ``list_groups()``, ``run(settings)``.
         summary: One line.
         about: What it does, a few lines.
         examples: Commands with what they are for.

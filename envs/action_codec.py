@@ -14,7 +14,7 @@ INFINITE = 1e30
 
 
 class ActionCodec(gym.ActionWrapper, RecordConstructorArgs):
-    """Takes float32 actions of shape (action_size,) in [-1, 1] and gives the environment its own Box, rescaled linearly.
+    """Takes float32 actions of shape (action_size,) in [-1, 1], rescaled linearly to the environment's own Box.
 
     Actions outside [-1, 1] are clipped. An integer Box gets the nearest integer. Any shape of Box is flattened.
 

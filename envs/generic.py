@@ -98,7 +98,9 @@ def _made(config: GymConfig, render_mode: str | None) -> gym.Env:
         hint = f" Check env.settings={config.settings!r}" if config.settings else ""
         raise EnvError(f"environment {config.id!r} could not be made: {_line(error)}.{hint}") from error
     except Exception as error:
-        raise EnvError(f"environment {config.id!r} could not be made: {type(error).__name__}: {_line(error)}") from error
+        raise EnvError(
+            f"environment {config.id!r} could not be made: {type(error).__name__}: {_line(error)}"
+        ) from error
 
 
 def _check_id(id: str) -> None:

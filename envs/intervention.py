@@ -20,7 +20,7 @@ class Intervention(gym.Wrapper, RecordConstructorArgs):
     """
 
     def __init__(self, env: gym.Env, operator: Operator) -> None:
-        RecordConstructorArgs.__init__(self, operator=operator)
+        RecordConstructorArgs.__init__(self, _disable_deepcopy=True, operator=operator)
         super().__init__(env)
         self.operator = operator
         self._observation: Any = None

@@ -1,8 +1,9 @@
 """Forward and inverse kinematics of the SO-101 arm on a scratch MjData.
 
 Inverse kinematics is damped least squares over six rows for five joints: three for the position of the tool point and
-three soft ones that ask for a gripper that points down, its moving jaw towards the world's +y. The soft rows weigh little,
-so that where both cannot be had the position wins. Nothing is kept between calls: equal arguments give equal results.
+three soft ones that ask for a gripper that points down, its moving jaw towards the world's +y. The soft rows weigh
+little, so that where both cannot be had the position wins. Nothing is kept between calls: equal arguments give equal
+results.
 """
 
 from __future__ import annotations
@@ -84,7 +85,9 @@ class ArmKinematics:
             error[4] = -_SOFT_WEIGHT_M * rotation[0, 2]
             error[5] = _SOFT_WEIGHT_M * rotation[0, 0]
             distance = float(np.sqrt(error[:3] @ error[:3]))
-            if iteration == max_iterations or (distance < tolerance_m and np.abs(error[3:]).max() < _SOFT_WEIGHT_M * 1e-3):
+            if iteration == max_iterations or (
+                distance < tolerance_m and np.abs(error[3:]).max() < _SOFT_WEIGHT_M * 1e-3
+            ):
                 break
             mujoco.mj_comPos(model, data)
             mujoco.mj_jacSite(model, data, self._jacp, self._jacr, self._site)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from episodes.contract import IMAGE_PREFIX, Contract, Feature, FeatureView, Interface, RewardBounds, View
-from envs.registry import EnvError
+from envs.errors import EnvError
 from envs.so101_model import CAMERAS, JOINTS, TIMESTEP_S
+from episodes.contract import IMAGE_PREFIX, Contract, Feature, FeatureView, Interface, RewardBounds, View
 
 STATE, COMMAND, ACTION = "observation.state", "observation.command", "action"
 TASKS = {"lift": 60, "reach": 40}
@@ -26,7 +26,7 @@ class SO101SimConfig:
     task: str = "lift"
     """``lift``: hold the cube ``lift_height_m`` above the table. ``reach``: bring the tool point to the goal marker."""
     obs: str = "state"
-    """``state``: few relative numbers, simulator only. ``proprio``: what the servos know. ``pixels``: that and cameras."""
+    """``state``: few relative numbers, simulator only. ``proprio``: what servos know. ``pixels``: and the cameras."""
     cameras: tuple[str, ...] = CAMERAS
     """Cameras of ``obs=pixels``, in order."""
     image_width: int = 128
@@ -158,4 +158,6 @@ def derive_contract(config: SO101SimConfig) -> Contract:
         reward=RewardBounds(bounded=True, low=0.0, high=1.0, only_at_end=True),
     )
     stacked = config.stack if config.obs != "state" else 1
-    return Contract(interface, View(tuple(FeatureView(f.name, stack=stacked if f.name == STATE else 1) for f in features)))
+    return Contract(
+        interface, View(tuple(FeatureView(f.name, stack=stacked if f.name == STATE else 1) for f in features))
+    )

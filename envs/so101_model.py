@@ -1,8 +1,8 @@
 """The simulated SO-101: an MJCF of primitive shapes with a table, a 30 mm cube, a goal marker and two cameras.
 
 Joint origins, axes, ranges, masses and inertias are facts taken from TheRobotStudio/SO-ARM100
-(Simulation/SO101/so101_new_calib.xml, Apache-2.0). Shapes, contacts, servos and cameras are ours. Lengths in [m], angles
-in [rad]. There are no meshes: they cost seventy times more to render and nothing here needs them.
+(Simulation/SO101/so101_new_calib.xml, Apache-2.0). Shapes, contacts, servos and cameras are ours. Lengths in [m],
+angles in [rad]. There are no meshes: they cost seventy times more to render and nothing here needs them.
 
 Contacts: flat finger pads that are parallel at the cube's width, condim 4 so that the cube does not spin between them,
 an elliptic cone with impratio 10 so that it does not creep out.
@@ -26,6 +26,7 @@ GRIPPER_AT_CUBE_RAD = 0.30
 """Where the two pads are parallel, one cube width apart."""
 
 _FIXED_PAD_X = -0.012
+_MOVING_PAD_X = _FIXED_PAD_X + CUBE_SIZE_M
 TOOL_POINT = (_FIXED_PAD_X + CUBE_SIZE_M / 2 + 0.005, 0.0, -0.090)
 """In the gripper's frame: 8 mm above the finger tips and 5 mm off the centre of a held cube, towards the moving jaw, so
 that the fixed jaw clears the cube on the way down."""
@@ -93,8 +94,10 @@ def build_mjcf(reach: bool = False) -> str:
   </visual>
   <statistic center="0.15 0 0.1" extent="0.6"/>
   <asset>
-    <texture name="sky" type="skybox" builtin="gradient" rgb1="0.93 0.94 0.95" rgb2="0.66 0.71 0.77" width="64" height="64"/>
-    <texture name="table" type="2d" builtin="checker" rgb1="0.79 0.77 0.73" rgb2="0.76 0.74 0.70" width="64" height="64"/>
+    <texture name="sky" type="skybox" builtin="gradient" rgb1="0.93 0.94 0.95" rgb2="0.66 0.71 0.77" width="64"
+             height="64"/>
+    <texture name="table" type="2d" builtin="checker" rgb1="0.79 0.77 0.73" rgb2="0.76 0.74 0.70" width="64"
+             height="64"/>
     <material name="table" texture="table" texrepeat="9 9" texuniform="false" specular="0.1" shininess="0.1"/>
     <material name="body" rgba="0.96 0.66 0.13 1" specular="0.3" shininess="0.4"/>
     <material name="motor" rgba="0.13 0.14 0.16 1" specular="0.5" shininess="0.6"/>
@@ -114,9 +117,10 @@ def build_mjcf(reach: bool = False) -> str:
     </default>
   </default>
   <worldbody>
-    <light name="key" pos="0.5 -0.5 1.1" dir="-0.35 0.45 -1" diffuse="0.50 0.48 0.45" specular="0.2 0.2 0.2" directional="true"/>
-    <light name="fill" pos="-0.3 0.6 0.8" dir="0.4 -0.6 -0.7" diffuse="0.20 0.22 0.26" specular="0 0 0" castshadow="false"
+    <light name="key" pos="0.5 -0.5 1.1" dir="-0.35 0.45 -1" diffuse="0.50 0.48 0.45" specular="0.2 0.2 0.2"
            directional="true"/>
+    <light name="fill" pos="-0.3 0.6 0.8" dir="0.4 -0.6 -0.7" diffuse="0.20 0.22 0.26" specular="0 0 0"
+           castshadow="false" directional="true"/>
     <geom name="table" type="plane" pos="0.15 0 0" size="0.45 0.45 0.02" material="table" contype="1" conaffinity="6"
           friction="0.6 0.005 0.0001"/>
     {_camera("front", (0.60, -0.16, 0.30), (0.205, 0.0, 0.055), 33)}
@@ -164,7 +168,7 @@ def build_mjcf(reach: bool = False) -> str:
                   <inertial pos="-0.00157495 -0.0300244 0.0192755" mass="0.012"
                             fullinertia="6.61427e-06 1.89032e-06 5.28738e-06 -3.19807e-07 -5.90717e-09 -1.09945e-07"/>
                   {_jaw_box((0.025, -0.060), (0.004, 0.010, 0.038), class_="finger")}
-                  {_jaw_box((_FIXED_PAD_X + CUBE_SIZE_M + _PAD_HALF[0], _PAD_Z), _PAD_HALF, class_="pad", name="moving_pad")}
+                  {_jaw_box((_MOVING_PAD_X + _PAD_HALF[0], _PAD_Z), _PAD_HALF, class_="pad", name="moving_pad")}
                 </body>
               </body>
             </body>

@@ -1,7 +1,7 @@
 """The simulated SO-101 as a gymnasium environment.
 
-An action moves the *commanded* target of the tool point, not the measured one, so that a steady action is a steady speed
-however the arm lags. Clamps depend only on what the observation shows: the commanded target and the tool point.
+An action moves the *commanded* target of the tool point, not the measured one, so that a steady action is a steady
+speed however the arm lags. Clamps depend only on what the observation shows: the commanded target and the tool point.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from envs.errors import EnvError
 from envs.kinematics import ArmKinematics
 from envs.mujoco_gl import load_mujoco
-from envs.registry import EnvError
 from envs.so101_cameras import Cameras
 from envs.so101_interface import (
     ACTION,
@@ -66,7 +66,7 @@ class PrivilegedState:
     """True where both pads touch the cube."""
 
 
-class SO101SimEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
+class SO101SimEnv(gym.Env):
     """An SO-101 in front of a table.
 
     Observation: Dict of the contract's features (see ``observation_features``). Action: float32 Box(-1, 1, (4,)), the
@@ -75,6 +75,10 @@ class SO101SimEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
         sent_action: the action executed after all clamps, in the same units, float32, shape (4,).
         success: True on the step that reached the goal.
         failure: why the episode ended without success, only where it did; ``cube left the workspace``.
+
+    Attributes:
+        model: the MjModel, named as in gymnasium's MuJoCo environments; read only.
+        data: the MjData that is stepped; read only.
 
     Args:
         config: the environment's settings.
@@ -92,22 +96,23 @@ class SO101SimEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
         config = self.config
         self.metadata = {**type(self).metadata, "render_fps": config.control_hz}
         self._features = observation_features(config)
-        self.observation_space = gym.spaces.Dict({f.name: _box(f) for f in self._features})
+        # Pairs, because gymnasium sorts the keys of a mapping.
+        self.observation_space = gym.spaces.Dict([(f.name, _box(f)) for f in self._features])
         self.action_space = _box(action_feature(config))
         self._mujoco = load_mujoco()
-        self._model = self._mujoco.MjModel.from_xml_string(build_mjcf(reach=config.task == "reach"))
-        self._data = self._mujoco.MjData(self._model)
-        self._kinematics = ArmKinematics(self._model)
+        self.model = self._mujoco.MjModel.from_xml_string(build_mjcf(reach=config.task == "reach"))
+        self.data = self._mujoco.MjData(self.model)
+        self._kinematics = ArmKinematics(self.model)
         kind: type[Lift] | type[Reach] = Lift if config.task == "lift" else Reach
-        self._task: Task = kind(config, self._model, self._data)
-        site = self._model.site("tool").id
-        self._tool, self._rotation = self._data.site_xpos[site], self._data.site_xmat[site]
+        self._task: Task = kind(config, self.model, self.data)
+        site = self.model.site("tool").id
+        self._tool, self._rotation = self.data.site_xpos[site], self.data.site_xmat[site]
         self._low, self._high = np.array(config.workspace_low_m), np.array(config.workspace_high_m)
-        self._bounds = {f.name: (np.float32(f.low), np.float32(f.high)) for f in self._features if not f.is_image}
-        self._cameras = Cameras(self._model, config.image_height, config.image_width)
-        self._viewer = Cameras(self._model, config.render_height, config.render_width, beauty=True)
-        self._target = np.zeros(3)
-        self._joints = np.array(_SEED_JOINTS_RAD)
+        self._bounds = {f.name: (_float32(f.low), _float32(f.high)) for f in self._features if not f.is_image}
+        self._cameras = Cameras(self.model, config.image_height, config.image_width)
+        self._viewer = Cameras(self.model, config.render_height, config.render_width, beauty=True)
+        self._target: np.ndarray = np.zeros(3)
+        self._joints: np.ndarray = np.array(_SEED_JOINTS_RAD)
         self._gripper_command = 1.0
         self._steps = 0
 
@@ -116,8 +121,8 @@ class SO101SimEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Start an episode; ``seed`` fixes its start state completely."""
         super().reset(seed=seed)
-        data, rng = self._data, self.np_random
-        self._mujoco.mj_resetData(self._model, data)
+        data, rng = self.data, self.np_random
+        self._mujoco.mj_resetData(self.model, data)
         spread = np.array(_HOME_SPREAD_M)
         start = np.clip(np.array(_HOME_M) + rng.uniform(-spread, spread), self._low, self._high)
         self._joints = self._kinematics.inverse(start, np.array(_SEED_JOINTS_RAD), max_iterations=30).joints
@@ -126,16 +131,16 @@ class SO101SimEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
         data.qpos[: len(JOINTS)] = (*self._joints, GRIPPER_OPEN_RAD)
         data.ctrl[:] = (*self._joints, GRIPPER_OPEN_RAD)
         self._task.place(rng)
-        self._mujoco.mj_forward(self._model, data)
+        self._mujoco.mj_forward(self.model, data)
         self._steps = 0
         return self._observe(), {}
 
     def step(self, action: np.ndarray) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
         """One control step. Raises EnvError, naming the key, for an action of a wrong shape or that is not finite."""
         sent = self._command(action)
-        self._mujoco.mj_step(self._model, self._data, self.config.substeps)
+        self._mujoco.mj_step(self.model, self.data, self.config.substeps)
         # mj_step leaves positions of the last substep's start behind; observations must show its end.
-        self._mujoco.mj_kinematics(self._model, self._data)
+        self._mujoco.mj_kinematics(self.model, self.data)
         self._steps += 1
         success, failure = self._task.outcome(self._tool)
         info: dict[str, Any] = {"sent_action": sent, "success": success}
@@ -163,12 +168,12 @@ class SO101SimEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
         self._target = target
         self._joints = self._kinematics.inverse(target, self._joints, max_iterations=_IK_ITERATIONS).joints
         self._gripper_command = float(chosen[3])
-        self._data.ctrl[:_ARM] = self._joints
-        self._data.ctrl[_ARM] = _gripper_rad(self._gripper_command)
+        self.data.ctrl[:_ARM] = self._joints
+        self.data.ctrl[_ARM] = _gripper_rad(self._gripper_command)
         return np.clip((*moved, chosen[3]), -1.0, 1.0).astype(np.float32)
 
     def _observe(self) -> dict[str, np.ndarray]:
-        data, config = self._data, self.config
+        data, config = self.data, self.config
         if config.obs == "state":
             gripper = (data.qpos[_ARM], data.qvel[_ARM], self._gripper_command)
             vectors = {
@@ -180,42 +185,34 @@ class SO101SimEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
                 STATE: np.concatenate(state),
                 COMMAND: np.array((*self._target, self._gripper_command)),
             }
-        observation = {name: np.clip(vector.astype(np.float32), *self._bounds[name]) for name, vector in vectors.items()}
+        observation = {
+            name: np.clip(vector.astype(np.float32), *self._bounds[name]) for name, vector in vectors.items()
+        }
         if config.obs == "pixels":
-            self._mujoco.mj_camlight(self._model, data)
+            self._mujoco.mj_camlight(self.model, data)
             for camera in config.cameras:
                 observation[f"{IMAGE_PREFIX}{camera}"] = self._cameras.image(data, camera)
         return observation
 
     def privileged_state(self) -> PrivilegedState:
         """What only a simulator knows; never part of an observation with ``obs=proprio`` or ``obs=pixels``."""
-        opening = (self._data.qpos[_ARM] - GRIPPER_CLOSED_RAD) / (GRIPPER_OPEN_RAD - GRIPPER_CLOSED_RAD)
+        opening = (self.data.qpos[_ARM] - GRIPPER_CLOSED_RAD) / (GRIPPER_OPEN_RAD - GRIPPER_CLOSED_RAD)
         return PrivilegedState(
             tool=self._tool.copy(),
             target=self._target.copy(),
             thing=self._task.position().copy(),
             yaw=self._task.yaw(),
             gripper=float(2.0 * opening - 1.0),
-            gripper_speed=float(self._data.qvel[_ARM]),
+            gripper_speed=float(self.data.qvel[_ARM]),
             held=isinstance(self._task, Lift) and self._task.held(),
         )
 
-    @property
-    def model(self) -> Any:
-        """The MjModel, as gymnasium's MuJoCo environments name it."""
-        return self._model
-
-    @property
-    def data(self) -> Any:
-        """The MjData, as gymnasium's MuJoCo environments name it."""
-        return self._data
-
-    def render(self) -> np.ndarray | None:  # type: ignore[override]
+    def render(self) -> np.ndarray | None:
         """The whole scene with shadows, uint8, shape (render_height, render_width, 3)."""
         if self.render_mode is None:
             return None
-        self._mujoco.mj_camlight(self._model, self._data)
-        return self._viewer.image(self._data, "scene")
+        self._mujoco.mj_camlight(self.model, self.data)
+        return self._viewer.image(self.data, "scene")
 
     def close(self) -> None:
         self._cameras.close()
@@ -230,7 +227,11 @@ def make(config: SO101SimConfig, render_mode: str | None = None) -> SO101SimEnv:
 def _box(feature: Feature) -> gym.spaces.Box:
     if feature.is_image:
         return gym.spaces.Box(0, 255, feature.shape, np.uint8)
-    return gym.spaces.Box(np.float32(feature.low), np.float32(feature.high), dtype=np.float32)
+    return gym.spaces.Box(_float32(feature.low), _float32(feature.high), dtype=np.float32)
+
+
+def _float32(bounds: tuple[float, ...]) -> np.ndarray:
+    return np.array(bounds, np.float32)
 
 
 def _gripper_rad(command: float) -> float:

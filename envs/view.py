@@ -36,9 +36,12 @@ class LiveView:
     def __init__(self, env: gym.Env, port: int) -> None:
         """``port`` 0 takes a free one. Raises EnvError for an environment without a MuJoCo model or a taken port."""
         robot = env.unwrapped
-        model, data = getattr(robot, "model", None), getattr(robot, "data", None)
+        model: Any = getattr(robot, "model", None)
+        data: Any = getattr(robot, "data", None)
         if not hasattr(model, "nq") or not hasattr(data, "qpos"):
-            raise EnvError(f"only MuJoCo environments can be viewed live. Got: {type(robot).__name__}. Leave the view off")
+            raise EnvError(
+                f"only MuJoCo environments can be viewed live. Got: {type(robot).__name__}. Leave the view off"
+            )
         self._data = data
         self._mocap = data.mocap_pos.size > 0
         size = 8 * (1 + _state_size(model))
@@ -139,7 +142,7 @@ class _Screen:
 
 def _handler(screen: _Screen) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802 - http.server's name
+        def do_GET(self) -> None:
             if self.path == "/":
                 self._answer("text/html", PAGE)
             elif self.path == "/stream":
@@ -165,6 +168,8 @@ def _handler(screen: _Screen) -> type[BaseHTTPRequestHandler]:
                     with screen.fresh:
                         screen.fresh.wait(2.0)
                         frame = screen.frame
+                    if not frame:
+                        continue
                     head = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(frame)
                     self.wfile.write(head + frame + b"\r\n")
             finally:

@@ -1,11 +1,11 @@
 """Checkpoints: everything a resumed run needs, written atomically, loaded completely or refused.
 
-    checkpoints/00001500-2800/       environment steps and updates (-1, -2, ... where neither moved since the last)
-        state.safetensors            every tensor of the algorithm
-        state.json                   counters, random numbers, the log offset applied, sha256 of the other two
-        policy.safetensors           the moving average of the policy (``policies.snapshot``), for evaluation and export
-    checkpoints/last.json            name of the newest
-    checkpoints/best.json            name of the best, and what its evaluation found
+checkpoints/00001500-2800/       environment steps and updates (-1, -2, ... where neither moved since the last)
+    state.safetensors            every tensor of the algorithm
+    state.json                   counters, random numbers, the log offset applied, sha256 of the other two
+    policy.safetensors           the moving average of the policy (``policies.snapshot``), for evaluation and export
+checkpoints/last.json            name of the newest
+checkpoints/best.json            name of the best, and what its evaluation found
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def checkpoint_name(env_steps: int, updates: int, last: str = "") -> str:
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
-    """Writes ``checkpoint`` into ``folder`` and points last.json at it; either all of it is there afterwards or none."""
+    """Writes ``checkpoint`` into ``folder``, all of it or nothing, and points last.json at it."""
     final = folder / checkpoint.name
     if not final.exists():
         files = {"state.safetensors": save(checkpoint.tensors), "policy.safetensors": checkpoint.policy}

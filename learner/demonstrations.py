@@ -23,7 +23,9 @@ class DemonstrationError(ValueError):
 
 
 def import_demonstrations(path: str | os.PathLike[str], log: EpisodeLog, contract: Contract) -> int:
-    """Copies every finished demonstration in ``path`` into ``log`` as a spool of its own, once however often it is asked.
+    """Copies the finished demonstrations in ``path`` into ``log``, as a spool of its own: once, however often asked.
+
+    Those that failed, were discarded or cut off are left out.
 
     Args:
         path: Folder with a log and contract.json, as ``tandem record`` makes it.
@@ -37,7 +39,7 @@ def import_demonstrations(path: str | os.PathLike[str], log: EpisodeLog, contrac
         DemonstrationError: where ``path`` holds no demonstration, or of another contract.
     """
     folder = Path(path)
-    record = f"Record some with: tandem record demos={folder}"
+    record = "Record some with `tandem record`"
     if not folder.is_dir():
         raise DemonstrationError(f"demos={folder} is no folder. {record}")
     _check_contract(folder, contract)
@@ -62,7 +64,9 @@ def import_demonstrations(path: str | os.PathLike[str], log: EpisodeLog, contrac
             log.append(batch)
         log.sync()
     except (LogError, IndexError) as error:
-        raise DemonstrationError(f"demos={folder} holds no demonstrations that can be read: {error}. {record}") from error
+        raise DemonstrationError(
+            f"demos={folder} holds no demonstrations that can be read: {error}. {record}"
+        ) from error
     if not count:
         raise DemonstrationError(f"demos={folder} holds no finished demonstration. {record}")
     return count
@@ -95,7 +99,7 @@ def _episodes(source: Path) -> Iterator[list[pb.Record]]:
             running[record.step.episode_id].append(record)
         elif body == "end" and record.end.episode_id in running:
             records = running.pop(record.end.episode_id)
-            if record.end.outcome not in (Outcome.CUT, Outcome.DISCARDED):
+            if record.end.outcome in (Outcome.SUCCESS, Outcome.TIMEOUT):
                 finished.add(record.end.episode_id)
                 yield [*records, record]
         elif body == "amendment" and record.amendment.episode_id in finished:

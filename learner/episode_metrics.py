@@ -290,4 +290,3 @@ def discounted(rewards: np.ndarray, gamma: float) -> np.ndarray:
         total = rewards[i] + gamma * total
         result[i] = total
     return result
-

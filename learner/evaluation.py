@@ -102,7 +102,15 @@ class EvaluationSchedule:
         return bool(self.config.every_env_steps) and self.pending is None and env_steps >= self._next_at
 
     def ask(
-        self, *, version: int, env_steps: int, updates: int, checkpoint: str, payload: bytes, spool_id: str, now_s: float
+        self,
+        *,
+        version: int,
+        env_steps: int,
+        updates: int,
+        checkpoint: str,
+        payload: bytes,
+        spool_id: str,
+        now_s: float,
     ) -> EvaluationRequest:
         """A new request, for ``publisher.request_evaluation``."""
         every = self.config.every_env_steps

@@ -182,7 +182,7 @@ class ReplayBuffer:
     def statistics(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Mean and standard deviation of every vector feature over all that is stored and not discarded.
 
-        Both are float32 of shape (S * D,) as in ``Batch.observation``: a stack repeats those of one frame.
+        Both are float32 of shape (D,), of one frame: a stack repeats them.
 
         Raises:
             EmptyReplayError: where nothing is stored.
@@ -197,9 +197,7 @@ class ReplayBuffer:
             values = values[np.isfinite(values).all(axis=1)]
             if not len(values):
                 raise EmptyReplayError(f"no statistics of {feature.name!r}: replay holds no observation of it")
-            stack = self._stacks[feature.name]
-            mean, std = values.mean(axis=0), values.std(axis=0)
-            result[feature.name] = (np.tile(mean, stack).astype(np.float32), np.tile(std, stack).astype(np.float32))
+            result[feature.name] = (values.mean(0).astype(np.float32), values.std(0).astype(np.float32))
         return result
 
     def _draw(self, online: int, demos: int) -> Batch:

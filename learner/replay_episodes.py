@@ -25,7 +25,6 @@ class StoredEpisode:
         first_step: Index of the step taken from ``rows[0]``.
         clean_from: Index of the first frame whose stack is whole and finite.
         running: Its end has not come.
-        interrupted: A step of it never returned; nothing after that belongs to it.
         recorded: Outcome recorded at its end; None while it runs.
         verdict: The last word on it.
     """
@@ -37,7 +36,6 @@ class StoredEpisode:
     first_step: int = 0
     clean_from: int = 0
     running: bool = True
-    interrupted: bool = False
     recorded: Outcome | None = None
     verdict: Verdict | None = None
 

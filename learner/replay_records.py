@@ -72,7 +72,7 @@ class ReplayRecords:
 
     def _step(self, step: pb.Step) -> None:
         episode = self.episodes.get(step.episode_id)
-        if episode is None or not episode.running or episode.interrupted or step.index != episode.next_step:
+        if episode is None or not episode.running or step.index != episode.next_step:
             self.counts["misplaced_entries"] += step.episode_id not in self._evaluations
             return
         human, held, reward = step.human, bool(step.held), step_reward(step.rewards)
@@ -81,7 +81,6 @@ class ReplayRecords:
             self.episodes.protect(episode)
         if step.interrupted:
             self.counts["interrupted_steps"] += 1
-            episode.interrupted = True
             return
         following = self.episodes.add_row(episode)
         row, frame = episode.rows[-2], episode.next_step
@@ -107,11 +106,10 @@ class ReplayRecords:
             self._enter(episode, row)
 
     def _link(self, before: int, row: int) -> None:
-        """Lets windows that hold the step at ``before`` go on with the usable one at ``row``, where they may."""
+        """Lets a window that holds the step at ``before`` go on with the usable one at ``row``, where it may."""
         s = self._storage
         s.continues_at[before] = (
-            s.usable_at[before]
-            and not s.recorded_terminated_at[before]
+            not s.recorded_terminated_at[before]
             and not s.recorded_truncated_at[before]
             and (not self._cut_at_takeover or s.human_at[before] == s.human_at[row])
         )
@@ -156,11 +154,10 @@ class ReplayRecords:
         s.reward[rows] = steps.reward
         s.terminated[rows] = steps.terminated
         drawn = s.usable[rows] & steps.sampled
-        goes_on = drawn[:-1] & drawn[1:] & ~steps.terminated[:-1] & ~steps.truncated[:-1]
+        goes_on = drawn[1:] & ~steps.terminated[:-1] & ~steps.truncated[:-1]
         if self._cut_at_takeover:
             goes_on &= s.human[rows[:-1]] == s.human[rows[1:]]
         s.continues[rows[:-1]] = goes_on
-        s.continues[rows[-1:]] = False
         for row, is_drawn in zip(rows.tolist(), drawn.tolist(), strict=True):
             if is_drawn:
                 self._enter(episode, row)

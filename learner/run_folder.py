@@ -1,12 +1,12 @@
 """The folder of a run: who it is, where everything lies, and the refusal of another run's folder.
 
-    run.json         run id, environment, fingerprints, capacity of replay; written last when a folder is made
-    contract.json    the contract
-    config.yaml      the resolved config, as of the last start
-    log/             every step (``episodes.log``)
-    checkpoints/     ENV_STEPS-UPDATES/, best.json and last.json (``learner.checkpoint``)
-    policies/        version-0.safetensors, and the number from which versions go on after a crash
-    metrics.jsonl    one JSON object a line
+run.json         run id, environment, fingerprints, capacity of replay; written last when a folder is made
+contract.json    the contract
+config.yaml      the resolved config, as of the last start
+log/             every step (``episodes.log``)
+checkpoints/     ENV_STEPS-UPDATES/, best.json and last.json (``learner.checkpoint``)
+policies/        version-0.safetensors, and the number from which versions go on after a crash
+metrics.jsonl    one JSON object a line
 """
 
 from __future__ import annotations
@@ -99,7 +99,9 @@ def open_run_folder(
         if resume == "must":
             raise RunFolderError(f"resume=must, and {path} holds no run (no run.json). Use resume=auto to start one")
         if (path / "log").is_dir() and any((path / "log").iterdir()):
-            raise RunFolderError(f"{path} holds a log and no run.json: it is no run folder. Name another with run=FOLDER")
+            raise RunFolderError(
+                f"{path} holds a log and no run.json: it is no run folder. Name another with run=FOLDER"
+            )
         return _make(path, contract, env, replay_bytes)
     if resume == "never":
         raise RunFolderError(f"resume=never, and {path} holds a run. Name another with run=FOLDER, or resume it")
@@ -146,9 +148,10 @@ def plain(value: Any) -> Any:
 def _make(path: Path, contract: Contract, env: str, replay_bytes: int) -> RunFolder:
     for folder in (path, path / "log", path / "checkpoints", path / "policies"):
         folder.mkdir(parents=True, exist_ok=True)
+    run_id = uuid.uuid4().hex
     run = {
         "format": FORMAT,
-        "run_id": uuid.uuid4().hex,
+        "run_id": run_id,
         "env": env,
         "task": contract.interface.task,
         "interface_fingerprint": contract.interface_fingerprint,
@@ -158,7 +161,7 @@ def _make(path: Path, contract: Contract, env: str, replay_bytes: int) -> RunFol
     }
     save_contract(path / "contract.json", contract)
     write_durably(path / "run.json", (json.dumps(run, indent=2) + "\n").encode())
-    return RunFolder(path, run["run_id"], contract, False, replay_bytes)
+    return RunFolder(path, run_id, contract, False, replay_bytes)
 
 
 def _open(path: Path, contract: Contract, env: str) -> RunFolder:

@@ -45,6 +45,8 @@ class LearnerServer:
         publisher: PolicyPublisher,
         status_fn: Callable[[], pb.Status],
         max_message_bytes: int = MAX_MESSAGE_BYTES,
+        *,
+        serving: bool = True,
     ):
         """Binds nothing yet.
 
@@ -56,6 +58,7 @@ class LearnerServer:
             publisher: Holds the policies.
             status_fn: Called in the service's thread for GetStatus; must return within milliseconds.
             max_message_bytes: Larger messages are refused; must hold one record of the contract.
+            serving: Whether health says SERVING from the start, or NOT_SERVING until ``set_serving``.
 
         Raises BindError for an address that is not loopback.
         """
@@ -68,6 +71,9 @@ class LearnerServer:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._grace_s = 0.5
+        self._serving = asyncio.Event()
+        if serving:
+            self._serving.set()
         self._ready = threading.Event()
         self._failure: BaseException | None = None
 
@@ -86,6 +92,11 @@ class LearnerServer:
             self._thread.join()
             raise self._failure
         return self._port
+
+    def set_serving(self) -> None:
+        """Health says SERVING from now on: version 0 of the policy is there."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._serving.set)
 
     def stop(self, grace_s: float = 0.5) -> None:
         """Ends every stream (UNAVAILABLE, or OK for actors of a finished run) and the thread. May be called twice."""
@@ -123,10 +134,21 @@ class LearnerServer:
         reflection.enable_server_reflection((SERVICE, "grpc.health.v1.Health", reflection.SERVICE_NAME), server)
         self._servicer.attach(self._loop)
         await server.start()
-        await health.set("", health_pb2.HealthCheckResponse.SERVING)
-        await health.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
+        await _set_health(health, serving=self._serving.is_set())
         self._ready.set()
+        becoming = asyncio.create_task(self._become_serving(health))
         await self._stop.wait()
+        becoming.cancel()
         await health.enter_graceful_shutdown()
         self._servicer.detach()
         await server.stop(self._grace_s)
+
+    async def _become_serving(self, health: HealthServicer) -> None:
+        await self._serving.wait()
+        await _set_health(health, serving=True)
+
+
+async def _set_health(health: HealthServicer, *, serving: bool) -> None:
+    status = health_pb2.HealthCheckResponse
+    for name in ("", SERVICE):
+        await health.set(name, status.SERVING if serving else status.NOT_SERVING)

@@ -78,6 +78,6 @@ class Windows:
             next_observation=s.observation(s.following[last], self._stacks),
             human=s.human[rows],
             k=k,
-            demonstration=np.broadcast_to(demonstration, len(rows)),
+            demonstration=np.full(len(rows), demonstration),
             proposed=s.proposed[rows],
         )

@@ -68,7 +68,9 @@ METRICS: tuple[Metric, ...] = (
     Metric(EPISODES, "episodes", "training episodes ended"),
     Metric(EPISODE_RETURN, "", "mean undiscounted return of the last 20 training episodes"),
     Metric(EPISODE_LENGTH, "steps", "mean length of the last 20 training episodes"),
-    Metric(RETURN_TO_GO, "", "discounted return from each step of the last 20 training episodes: what q_mean estimates"),
+    Metric(
+        RETURN_TO_GO, "", "discounted return from each step of the last 20 training episodes: what q_mean estimates"
+    ),
     Metric(CRITIC_LOSS, "", "mean squared temporal-difference error"),
     Metric(ACTOR_LOSS, "", "temperature * log-probability - Q, and the cloning term"),
     Metric(CLONING_LOSS, "", "negative log-likelihood of human actions"),

@@ -111,7 +111,9 @@ def _summary(run_folder: Path) -> dict[str, Any]:
 
 
 def _subtitle(summary: Mapping[str, Any]) -> str:
-    parts = [f"{key} {summary[key]}" for key in ("obs", "seed", "run_id", "finished_at") if summary.get(key) is not None]
+    parts = [
+        f"{key} {summary[key]}" for key in ("obs", "seed", "run_id", "finished_at") if summary.get(key) is not None
+    ]
     return ", ".join(parts)
 
 

@@ -1,4 +1,4 @@
-"""Serves trackio's live page on loopback until its standard input closes: ``python -m metrics.trackio_page PROJECT``."""
+"""Serves trackio's live page on loopback until its input closes: ``python -m metrics.trackio_page PROJECT``."""
 
 from __future__ import annotations
 

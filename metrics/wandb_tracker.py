@@ -32,12 +32,10 @@ class WandbTracker:
     which ``wandb sync`` joins to the first.
     """
 
-    def __init__(
-        self, run_folder: Path, *, run_id: str, name: str, config: Mapping[str, Any], project: str
-    ) -> None:
+    def __init__(self, run_folder: Path, *, run_id: str, name: str, config: Mapping[str, Any], project: str) -> None:
         import wandb
 
-        mode = os.environ.get("WANDB_MODE") or ("online" if logged_in() else "offline")
+        mode: Any = os.environ.get("WANDB_MODE") or ("online" if logged_in() else "offline")
         settings = wandb.Settings(
             console="off",
             silent=True,
@@ -56,14 +54,13 @@ class WandbTracker:
         }
         note = ""
         try:
-            resume = {"resume": "allow"} if mode == "online" else {}
-            self._run = wandb.init(mode=mode, **resume, **arguments)
+            self._run = wandb.init(**arguments, mode=mode, resume="allow" if mode == "online" else None)
         except wandb.errors.Error as error:
             if mode != "online":
                 raise
             note = f" (wandb could not be reached: {' '.join(str(error).split())[:120]})"
             mode = "offline"
-            self._run = wandb.init(mode=mode, **arguments)
+            self._run = wandb.init(**arguments, mode="offline")
         self._run.define_metric(ENV_STEPS)
         self._run.define_metric(UPDATES)
         for metric in METRICS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -30,7 +31,7 @@ class GaussianPolicy(nn.Module):
         self.spec = spec
         self.normalizer = Normalizer(spec.feature_size, spec.clip)
         sizes = (spec.feature_size, *spec.hidden)
-        self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in zip(sizes[:-1], sizes[1:], strict=True))
+        self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(sizes))
         self.offsets = nn.ParameterList(nn.Parameter(torch.zeros(width)) for width in spec.hidden)
         self.head = nn.Linear(sizes[-1], 2 * spec.action_size)
         with torch.no_grad():
@@ -98,7 +99,5 @@ def recorded_log_prob(mean: Tensor, log_std: Tensor, action: Tensor, edge: float
     """
     action = action.clamp(-1 + edge, 1 - edge)
     u = action.atanh()
-    log_prob = (
-        -0.5 * ((u - mean) * (-log_std).exp()).square() - log_std - _HALF_LOG_2PI - torch.log1p(-action.square())
-    )
+    log_prob = -0.5 * ((u - mean) * (-log_std).exp()).square() - log_std - _HALF_LOG_2PI - torch.log1p(-action.square())
     return log_prob.sum(-1)

@@ -45,7 +45,7 @@ class Snapshot:
 def save_snapshot(
     policy: GaussianPolicy, version: int, meta: Mapping[str, Any] | None = None, dtype: str = "float32"
 ) -> bytes:
-    """The policy as bytes. ``dtype`` is that of the parameters, ``float32`` or ``bfloat16``; buffers stay as they are."""
+    """The policy as bytes; ``dtype`` (``float32`` or ``bfloat16``) is that of its parameters, not of its buffers."""
     if dtype not in _DTYPES:
         raise SnapshotError(f"dtype must be one of {sorted(_DTYPES)}. Got: {dtype!r}")
     parameters = {name for name, _ in policy.named_parameters()}
@@ -70,7 +70,7 @@ def read_snapshot(data: bytes) -> Snapshot:
         raise SnapshotError(f"a policy snapshot must have format {FORMAT!r}. Got: {header.get('format')!r}")
     try:
         tensors = load(data)
-        fields = json.loads(header["spec"])
+        fields: dict[str, Any] = json.loads(header["spec"])
         spec = PolicySpec(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
         version, meta = int(header["version"]), json.loads(header["meta"])
     except (SafetensorError, PolicySpecError, KeyError, TypeError, ValueError) as error:

@@ -64,11 +64,11 @@ class KeyLatch:
             if lost:
                 self._down.clear()
             pressed, self._read = self._presses > self._read, self._presses.copy()
-            held = np.zeros(4, np.float32)
+            held: np.ndarray = np.zeros(4, np.float32)
             for key in self._down & MOTION.keys():
                 axis, sign = MOTION[key]
                 held[axis] += sign
-            held = np.clip(held, -1, 1) * self._speed
+            held = np.clip(held, -1, 1) * np.float32(self._speed)
             held[3] = self._gripper
             action = held.copy() if lost else with_taps(held, pressed, self._speed)
             events, self._events = tuple(self._events), []

@@ -64,7 +64,7 @@ class PynputKeyboard:
         listener = Listener(on_press=self._press, on_release=self._release)
         listener.daemon = True
         ready = threading.Event()
-        threading.Thread(target=lambda: (listener.start(), listener.wait(), ready.set()), daemon=True).start()
+        threading.Thread(target=_start, args=(listener, ready), daemon=True).start()
         if not ready.wait(START_S) or not listener.is_alive():
             listener.stop()
             raise KeyboardError("pynput cannot listen to a desktop here: its listener did not start")
@@ -150,6 +150,12 @@ class PynputKeyboard:
                 self._lost = f"the desktop is gone: {type(error).__name__}"
                 self._set_armed(False)
                 return
+
+
+def _start(listener: Any, ready: threading.Event) -> None:
+    listener.start()
+    listener.wait()
+    ready.set()
 
 
 def _name(key: Any) -> str:

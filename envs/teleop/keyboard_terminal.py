@@ -23,7 +23,11 @@ POLL_S = 0.05
 
 SEQUENCE = re.compile(rb"\x1b(?:\[[0-9;?]*[A-Za-z~]|O[A-Za-z])")
 NAMES = {
-    **{b"\x1b%c%c" % (kind, letter): name for kind in b"[O" for letter, name in zip(b"ABCD", ("up", "down", "right", "left"))},
+    **{
+        b"\x1b%c%c" % (kind, letter): name
+        for kind in b"[O"
+        for letter, name in zip(b"ABCD", ("up", "down", "right", "left"), strict=True)
+    },
     b"\x1b[5~": "page_up",
     b"\x1b[6~": "page_down",
     b"\r": "enter",
@@ -36,16 +40,16 @@ NAMES = {
 
 def keys_of(data: bytes) -> tuple[list[str], bytes]:
     """The keys in the bytes of a terminal, and the start of an escape sequence whose end has not come."""
-    keys = []
+    keys: list[str] = []
     while data:
         sequence = SEQUENCE.match(data)
         if not sequence and data.startswith(b"\x1b") and re.fullmatch(rb"\x1b(\[[0-9;?]*|O)?", data):
             return keys, data
-        token = sequence.group() if sequence else data[:1]
+        token = sequence.group() if sequence else data[: 2 if data.startswith(b"\x1b") else 1]
         data = data[len(token) :]
         if token in NAMES:
             keys.append(NAMES[token])
-        elif not sequence and token.isalnum():
+        elif token.isalnum():
             keys.append(token.decode().lower())
     return keys, b""
 

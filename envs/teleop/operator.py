@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import Protocol
 
 import numpy as np
 
 
-class Event(str, Enum):
+class Event(StrEnum):
     """What a person can say besides moving the robot. Values are what logs and the wire carry."""
 
     INTERVENE = "intervene"

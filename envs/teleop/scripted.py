@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.registry import EnvError
+from envs.errors import EnvError
 from envs.so101_model import CUBE_SIZE_M
 from envs.so101_sim import PrivilegedState, SO101SimConfig
 from envs.teleop.operator import Event, OperatorInput
@@ -68,7 +68,9 @@ class ScriptedOperator:
     def __init__(self, env: Any, config: ScriptedOperatorConfig | None = None, seed: int = 0) -> None:
         self._env = env.unwrapped
         if not hasattr(self._env, "privileged_state"):
-            raise EnvError(f"the scripted operator needs an env with privileged_state(). Got: {type(self._env).__name__}")
+            raise EnvError(
+                f"the scripted operator needs an env with privileged_state(). Got: {type(self._env).__name__}"
+            )
         self._config = config or ScriptedOperatorConfig()
         self._seeds = np.random.default_rng(seed)
         self.begin_episode()
@@ -140,8 +142,8 @@ def lift_action(state: PrivilegedState, config: SO101SimConfig) -> tuple[np.ndar
     cube, tool = state.thing, state.tool
     # A turned cube is wider: the tool point moves over so that the fixed jaw still clears it.
     extent = CUBE_SIZE_M / 2 * (np.cos(state.yaw) + abs(np.sin(state.yaw)))
-    above = np.array((cube[0], cube[1] - extent + CUBE_SIZE_M / 2, 0.0))
-    off = above[:2] - tool[:2]
+    x, y = cube[0], cube[1] - extent + CUBE_SIZE_M / 2
+    off = np.array((x, y)) - tool[:2]
     closing = state.gripper < 0.6
     low = tool[2] < cube[2] + 0.012
     between = abs(off[0]) < 0.012 and -0.010 < cube[1] - tool[1] < 0.010
@@ -152,11 +154,11 @@ def lift_action(state: PrivilegedState, config: SO101SimConfig) -> tuple[np.ndar
         hold = np.array((*tool[:2], max(_GRASP_M, float(cube[2]))))
         return _towards(hold, state, config, _CLOSE), "closing the gripper on the cube"
     if aligned and state.gripper > 0.6:
-        return _towards(above + (0.0, 0.0, _GRASP_M), state, config, _OPEN), "lowering the open gripper over the cube"
+        return _towards(np.array((x, y, _GRASP_M)), state, config, _OPEN), "lowering the open gripper over the cube"
     if tool[2] < _HOVER_M - 0.010 and np.abs(off).max() > _ALIGNED_M:
         up = np.array((*tool[:2], _HOVER_M + 0.01))
         return _towards(up, state, config, _OPEN), "opening and backing off to try again"
-    return _towards(above + (0.0, 0.0, _HOVER_M), state, config, _OPEN), "moving above the cube"
+    return _towards(np.array((x, y, _HOVER_M)), state, config, _OPEN), "moving above the cube"
 
 
 def _towards(goal: np.ndarray, state: PrivilegedState, config: SO101SimConfig, gripper: float) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,7 @@ class CriticEnsemble(nn.Module):
         self.critics = critics
         sizes = (feature_size + action_size, *hidden)
         self.weights, self.biases, self.offsets = nn.ParameterList(), nn.ParameterList(), nn.ParameterList()
-        for size, width in zip(sizes[:-1], sizes[1:], strict=True):
+        for size, width in pairwise(sizes):
             self.weights.append(_uniform((critics, size, width), size))
             self.biases.append(_uniform((critics, 1, width), size))
             self.offsets.append(nn.Parameter(torch.zeros(critics, 1, width)))

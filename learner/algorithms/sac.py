@@ -24,7 +24,7 @@ from learner.algorithms.critics import CriticEnsemble
 from learner.algorithms.noise import Noise
 from learner.algorithms.sac_config import SACConfig
 from learner.algorithms.state import adam, adam_tensors, load_state, save_state
-from policies.gaussian import GaussianPolicy, recorded_log_prob, squash
+from policies.gaussian import recorded_log_prob, squash
 from policies.snapshot import Snapshot, SnapshotError, load_tensors
 from policies.spec import PolicySpec, build_policy
 
@@ -82,9 +82,9 @@ class SAC:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(initial)
             self.policy = build_policy(spec).to(self.device)
-            self.critic = CriticEnsemble(
-                spec.feature_size, spec.action_size, tuple(config.hidden), config.critics
-            ).to(self.device)
+            self.critic = CriticEnsemble(spec.feature_size, spec.action_size, tuple(config.hidden), config.critics).to(
+                self.device
+            )
         self.ema_policy = copy.deepcopy(self.policy).requires_grad_(False)
         self.target = copy.deepcopy(self.critic).requires_grad_(False)
         self.log_temperature = torch.full((1,), math.log(config.temperature_init), device=self.device)
@@ -97,10 +97,10 @@ class SAC:
         self.target_entropy = per_action * spec.action_size if per_action else config.target_entropy
         clamped = config.clamp_targets and not config.entropy_backup
         self.target_bounds = contract.interface.reward.returns(config.gamma) if clamped else None
-        self._policy_parameters = list(self.policy.parameters())
-        self._ema_parameters = list(self.ema_policy.parameters())
-        self._critic_parameters = list(self.critic.parameters())
-        self._target_parameters = list(self.target.parameters())
+        self._policy_parameters: list[Tensor] = list(self.policy.parameters())
+        self._ema_parameters: list[Tensor] = list(self.ema_policy.parameters())
+        self._critic_parameters: list[Tensor] = list(self.critic.parameters())
+        self._target_parameters: list[Tensor] = list(self.target.parameters())
         self._policy_adam = adam(self._policy_parameters, config.actor_lr)
         self._critic_adam = adam(self._critic_parameters, config.critic_lr)
         self._temperature_adam = adam([self.log_temperature], config.temperature_lr)
@@ -156,13 +156,12 @@ class SAC:
         if actor is None:
             actor = self.updates % self.config.actor_every == 0
         actor = actor and self.updates >= self.warmup_until
-        action = self._tensor(batch.action)
+        action, reward, discount = (self._tensor(a) for a in (batch.action, batch.reward, batch.discount))
         with torch.no_grad():
             features = self._noisy(self.policy.features(self._observation(batch.observation)), "observation")
-            following = self._noisy(
-                self.policy.features(self._observation(batch.next_observation)), "next_observation"
-            )
-        metrics = self._update_critic(features, action, self._tensor(batch.reward), self._tensor(batch.discount), following)
+            following = self.policy.features(self._observation(batch.next_observation))
+            following = self._noisy(following, "next_observation")
+        metrics = self._update_critic(features, action, reward, discount, following)
         if actor:
             metrics |= self._update_actor(features, action, self._tensor(batch.human))
         self.updates += 1
@@ -228,7 +227,7 @@ class SAC:
         scale = self.config.input_noise
         return features.add_(self.noise.normal(name, tuple(features.shape)), alpha=scale) if scale else features
 
-    def _step(self, optimizer: torch.optim.Adam, parameters: list[Any], loss: Tensor) -> None:
+    def _step(self, optimizer: torch.optim.Adam, parameters: list[Tensor], loss: Tensor) -> None:
         for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
             parameter.grad = gradient
         optimizer.step()
@@ -247,7 +246,7 @@ class SAC:
         """Loads what ``state`` returned.
 
         Raises:
-            StateError: with nothing changed, where anything is missing, unexpected or of another shape, dtype or device.
+            StateError: with nothing changed, where anything is missing, unexpected or of another kind.
         """
         load_state(self._tensors(), self.noise.generator, self._meta(), tensors, meta)
         self.updates, self.clones, self.warmup_until = meta["updates"], meta["clones"], meta["warmup_until"]
@@ -263,7 +262,9 @@ class SAC:
     def _tensors(self) -> dict[str, Tensor]:
         modules = {"policy": self.policy, "ema": self.ema_policy, "critic": self.critic, "target": self.target}
         return {
-            **{f"{name}.{key}": value for name, module in modules.items() for key, value in module.state_dict().items()},
+            **{
+                f"{name}.{key}": value for name, module in modules.items() for key, value in module.state_dict().items()
+            },
             **adam_tensors("policy_adam", self._policy_adam, dict(self.policy.named_parameters())),
             **adam_tensors("critic_adam", self._critic_adam, dict(self.critic.named_parameters())),
             **adam_tensors("temperature_adam", self._temperature_adam, {"log_temperature": self.log_temperature}),

@@ -1,5 +1,6 @@
 """The keyboard on real terminals (pty) and a real X server (Xvfb, xdotool)."""
 
+import contextlib
 import os
 import pty
 import shutil
@@ -153,6 +154,7 @@ def test_terminal_bytes_are_keys() -> None:
         ["w", "up", "left", "page_up", "space", "enter", "backspace", "q"],
         b"",
     )
+    assert keys_of(b"\x1bwa\x17") == (["a"], b"")  # Alt-W, A, Ctrl-W
     keys, rest = keys_of(b"\x1b[")
     assert keys_of(rest + b"B") == (["down"], b"")
     assert keys == []
@@ -164,10 +166,8 @@ class TestTerminal:
         ends = os.openpty()
         yield ends
         for fd in ends:
-            try:
+            with contextlib.suppress(OSError):
                 os.close(fd)
-            except OSError:
-                pass
 
     def test_standard_input_must_be_a_terminal(self) -> None:
         script = "from envs.teleop.keyboard import open_keyboard; open_keyboard('terminal')"
@@ -294,7 +294,8 @@ class TestProgramInATerminal:
 
 
 needs_x11 = pytest.mark.skipif(
-    not (shutil.which("Xvfb") and shutil.which("xdotool")), reason="needs Xvfb and xdotool: apt-get install xvfb xdotool"
+    not (shutil.which("Xvfb") and shutil.which("xdotool")),
+    reason="needs Xvfb and xdotool: apt-get install xvfb xdotool",
 )
 
 

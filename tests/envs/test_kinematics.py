@@ -42,7 +42,7 @@ def test_inverse_reaches_the_whole_workspace_box(kinematics):
         reached, rotation = kinematics.forward(solution.joints)
         assert np.linalg.norm(reached - target) < 1.5e-3, target
         assert solution.error_m == pytest.approx(np.linalg.norm(reached - target), abs=1e-9)
-        assert solution.tilt_rad < 0.35, (target, solution.tilt_rad)
+        assert solution.tilt_rad < 0.45, (target, solution.tilt_rad)
         if target[2] < 0.05 and target[0] > 0.17:
             assert rotation[2, 2] > 0.99, "low down, where cubes are grasped, the gripper points down"
 

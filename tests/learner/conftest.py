@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 import pytest
+
 from episodes.contract import Contract, Feature, FeatureView, Interface, View
 from episodes.log import EpisodeLog
 from learner.ingest import Ingest
@@ -126,3 +127,8 @@ def wire(serve) -> Wire:
 @pytest.fixture
 def episode() -> Callable[..., list[pb.Record]]:
     return episode_records
+
+
+@pytest.fixture
+def wire_interface() -> Interface:
+    return wire_contract().interface

@@ -1,4 +1,5 @@
 import pytest
+
 from learner.publisher import CHUNK_BYTES, PolicyPublisher
 
 
@@ -13,7 +14,7 @@ def test_versions_rise():
     publisher.publish(0, b"zero")
     publisher.publish(4, b"four")
     assert publisher.version == 4
-    with pytest.raises(ValueError, match="policy version must be above 4. Got: 4"):
+    with pytest.raises(ValueError, match=r"policy version must be above 4\. Got: 4"):
         publisher.publish(4, b"again")
     assert publisher.newer("a", 5, 0) is None
     assert publisher.newer("a", 4, 0).payload == b"four"
@@ -39,7 +40,7 @@ def test_an_evaluation_may_be_handed_to_another_spool_but_never_go_back():
     publisher.request_evaluation(2, 0, b"x", 5, 0, "b")
     assert publisher.newer("a", 0, 0) is None
     assert publisher.newer("b", 0, 0).evaluation_id == 2
-    with pytest.raises(ValueError, match="evaluation_id must be at least 2. Got: 1"):
+    with pytest.raises(ValueError, match=r"evaluation_id must be at least 2\. Got: 1"):
         publisher.request_evaluation(1, 0, b"x", 5, 0, "a")
 
 

@@ -248,9 +248,9 @@ runs_of_steps = st.tuples(
             "human": st.booleans(),
             "held": often,
             "interrupted": rarely,
-            "terminated": rarely,
-            "truncated": rarely,
-            "not_finite": rarely,
+            "terminated": often,
+            "truncated": often,
+            "not_finite": often,
             "reward": st.sampled_from([0.0, 0.0, 0.0, 1.0, -0.5]),
             "no_proposal": often,
         }
@@ -271,7 +271,8 @@ starts = st.tuples(
     st.sampled_from([Purpose.TRAINING] * 4 + [Purpose.DEMONSTRATION, Purpose.EVALUATION]),
     often,
 )
-streams = st.lists(st.one_of(runs_of_steps, runs_of_steps, ends, amendments, starts), min_size=1, max_size=40)
+# Short lists, which hypothesis prefers, would hardly ever evict, amend and go on.
+streams = st.lists(st.one_of(runs_of_steps, runs_of_steps, ends, amendments, starts), min_size=25, max_size=45)
 
 
 class Recorder:
@@ -355,7 +356,7 @@ class Recorder:
         assert sorted(windows_of(replay, replay.demonstration_rows)) == sorted(naive.windows(demonstrations=True))
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(setups, streams)
 def test_holds_exactly_the_windows_of_a_naive_buffer(setup, stream):
     recorder = Recorder(setup)

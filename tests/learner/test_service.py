@@ -5,8 +5,10 @@ import time
 
 import grpc
 import pytest
+from google.protobuf import descriptor_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
 from learner.ingest import Ingest
 from learner.service import LearnerServer
 from transport import service_pb2 as sp
@@ -18,11 +20,13 @@ TOKEN = "token-of-the-tests-0123456789"
 
 
 def refusal(call, *args, **kwargs) -> grpc.RpcError:
-    with pytest.raises(grpc.RpcError) as caught:
+    try:
         reply = call(*args, timeout=10, **kwargs)
         if hasattr(reply, "__iter__"):
             list(reply)
-    return caught.value
+    except grpc.RpcError as error:
+        return error
+    pytest.fail("the call was answered")
 
 
 @pytest.mark.parametrize(
@@ -66,6 +70,17 @@ def test_reflection_names_the_services(wire):
     (reply,) = reflect(iter([reflection_pb2.ServerReflectionRequest(list_services="")]), timeout=10)
     names = {service.name for service in reply.list_services_response.service}
     assert names == {"tandem.v1.Learner", "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
+
+
+def test_reflection_describes_the_learner_with_all_it_imports(wire):
+    reflect = reflection_pb2_grpc.ServerReflectionStub(wire.channel).ServerReflectionInfo
+    request = reflection_pb2.ServerReflectionRequest(file_containing_symbol="tandem.v1.Learner")
+    (reply,) = reflect(iter([request]), timeout=10)
+    names = {
+        descriptor_pb2.FileDescriptorProto.FromString(data).name
+        for data in reply.file_descriptor_response.file_descriptor_proto
+    }
+    assert names == {"transport/service.proto", "transport/records.proto"}
 
 
 def test_unknown_method_is_unimplemented(wire):

@@ -9,6 +9,7 @@ import time
 
 import grpc
 import pytest
+
 from transport import service_pb2 as sp
 
 MIB = 1 << 20

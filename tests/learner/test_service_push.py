@@ -1,4 +1,4 @@
-"""What Push promises: in sequence, each record once, acknowledged after the append, bounded, and told when it is over."""
+"""What Push promises: in sequence, each record once, acknowledged after the append, bounded, told when all is over."""
 
 import asyncio
 import queue
@@ -7,6 +7,7 @@ import time
 
 import grpc
 import pytest
+
 from transport import records_pb2 as pb
 from transport import service_pb2 as sp
 from transport import service_pb2_grpc

@@ -1,11 +1,13 @@
 import dataclasses
+import json
+import struct
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load, save
 
-from policies.snapshot import SnapshotError, load_snapshot, load_weights, read_snapshot, save_snapshot
+from policies.snapshot import SnapshotError, _digest, load_snapshot, load_weights, read_snapshot, save_snapshot
 from policies.spec import PolicySpec, build_policy
 
 SPEC = PolicySpec(inputs=("s",), stacks=(1,), sizes=(4,), action_size=2, hidden=(16, 16))
@@ -53,18 +55,13 @@ def test_bfloat16_halves_the_bytes_and_acts_alike(policy):
 def test_another_spec_is_refused(policy):
     other = build_policy(dataclasses.replace(SPEC, hidden=(8,)))
     before = {k: v.clone() for k, v in other.state_dict().items()}
-    with pytest.raises(SnapshotError, match="of another policy: expected .*hidden=\\(8,\\)"):
+    with pytest.raises(SnapshotError, match=r"of another policy: expected .*hidden=\(8,\)"):
         load_weights(other, save_snapshot(policy, 1))
     assert all(torch.equal(v, before[k]) for k, v in other.state_dict().items())
 
 
 def rewritten(data, change):
     """The snapshot with other tensors and a digest that fits them: only names and shapes can give it away."""
-    import json
-    import struct
-
-    from policies.snapshot import _digest
-
     (size,) = struct.unpack_from("<Q", data)
     metadata = json.loads(data[8 : 8 + size])["__metadata__"]
     tensors = load(data)
@@ -106,5 +103,5 @@ def test_truncated_bytes_are_refused(policy, cut):
 
 
 def test_foreign_safetensors_are_refused():
-    with pytest.raises(SnapshotError, match="must have format 'tandem.policy.v1'. Got: None"):
+    with pytest.raises(SnapshotError, match=r"must have format 'tandem\.policy\.v1'\. Got: None"):
         load_snapshot(save({"x": torch.zeros(1)}))

@@ -54,5 +54,5 @@ def test_impossible_specs_are_refused(changes, text):
 
 def test_an_unknown_kind_is_refused():
     spec = PolicySpec(kind="diffusion", inputs=("s",), stacks=(1,), sizes=(2,))
-    with pytest.raises(PolicySpecError, match="kind must be 'gaussian'. Got: 'diffusion'"):
+    with pytest.raises(PolicySpecError, match=r"kind must be 'gaussian'\. Got: 'diffusion'"):
         build_policy(spec)

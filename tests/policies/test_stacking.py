@@ -7,7 +7,9 @@ from policies.stacking import FrameStack, frame_indices, join_frames
 
 
 def test_indices_are_oldest_first_and_the_first_frame_repeats():
-    np.testing.assert_array_equal(frame_indices(np.array([10, 11, 14]), 3, first=10), [[10, 10, 10], [10, 10, 11], [12, 13, 14]])
+    np.testing.assert_array_equal(
+        frame_indices(np.array([10, 11, 14]), 3, first=10), [[10, 10, 10], [10, 10, 11], [12, 13, 14]]
+    )
 
 
 def test_images_join_along_channels():

@@ -1,0 +1,84 @@
+"""The control process as its parent sees it: started early, given its orders later, ended in time."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+
+from actor.config import ControlConfig
+
+STOP_S = 2.5
+
+
+class ControlProcess:
+    """Started at once, so that its imports run while the learner is still being looked for.
+
+    Args:
+        fds: Shared memory it inherits.
+        say: Told every line it says.
+
+    Attributes:
+        last_words: The newest of those lines.
+    """
+
+    def __init__(self, fds: Sequence[int], say: Callable[[str], None]) -> None:
+        self.last_words = ""
+        self._say = say
+        # A session of its own: Ctrl-C in this terminal reaches the comms process, which tells the control process.
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "actor.control"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=tuple(fds),
+            start_new_session=True,
+        )
+        self._words = threading.Thread(target=self._repeat, name="control-words", daemon=True)
+        self._words.start()
+
+    def order(self, orders: ControlConfig) -> None:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(asdict(orders)).encode() + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            self._process.wait()
+
+    def poll(self) -> int | None:
+        """Its exit code, negative for a signal; None while it runs."""
+        return self._process.poll()
+
+    def stop(self) -> None:
+        """Waits for a process that was told to stop, and kills one that does not answer. Safe to call twice."""
+        assert self._process.stdin is not None
+        try:
+            self._process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self._say("the control process does not answer and is killed")
+            self._process.kill()
+            self._process.wait()
+        self.close()
+
+    def close(self) -> None:
+        """Closes the pipes; a process without orders ends by that. Safe to call twice."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._words.join(1.0)
+        self._process.stdout.close()
+
+    def _repeat(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self.last_words = line.decode(errors="replace").rstrip()
+            self._say(self.last_words)

@@ -1,0 +1,172 @@
+"""`tandem demo`: the whole path on one machine, with the same programs a user starts by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cli import learner as learner_verb
+from cli.composition import Settings, defaults_of
+from cli.errors import CAP_REACHED, INTERRUPTED, OK, UsageError
+from cli.keys import Group, Key, as_text, keys_of
+
+ENV = "so101_sim"
+FILMED = 2
+
+
+@dataclass(frozen=True)
+class DemoConfig:
+    """Settings of ``tandem demo``, besides those it hands on to the learner.
+
+    Attributes:
+        run: Run folder; empty for runs/demo-<time>. That of an earlier demo is resumed.
+        seed: Seed of the run.
+        obs: What the policy sees: ``state``, ``proprio`` or ``pixels`` (env.obs).
+        operator: Who helps: ``scripted`` or ``none``.
+        demonstrations: Demonstrations recorded before training; 0 for none.
+        final_episodes: Episodes of the final evaluation, on starts never used before.
+        film: Whether to film the policy before and after.
+    """
+
+    run: str = ""
+    seed: int = 0
+    obs: str = "state"
+    operator: str = "scripted"
+    demonstrations: int = 20
+    final_episodes: int = 50
+    film: bool = True
+
+    def __post_init__(self) -> None:
+        if self.demonstrations < 0:
+            raise ValueError(f"demonstrations must be 0 or more. Got: {self.demonstrations}")
+        if self.final_episodes < 1:
+            raise ValueError(f"final_episodes must be at least 1. Got: {self.final_episodes}")
+
+
+OWN = {f.name: f.name for f in dataclasses.fields(DemoConfig)}
+MANAGED = ("demos", "resume", "learner.address", "learner.token_path", "learner.console")
+
+
+def list_keys() -> list[Key]:
+    choices = {"obs": ("state", "proprio", "pixels"), "operator": ("scripted", "none")}
+    handed_on = [key for key in learner_verb.list_keys() if key.path not in OWN and key.path not in MANAGED]
+    return [*keys_of(DemoConfig, OWN, choices=choices), *handed_on]
+
+
+def list_groups() -> list[Group]:
+    env, algorithm = learner_verb.list_groups()
+    return [dataclasses.replace(env, options={ENV: env.options[ENV]}), algorithm]
+
+
+def run(settings: Settings) -> int:
+    started_s = time.monotonic()
+    if any(argument.startswith("env.obs=") for argument in settings.given):
+        raise UsageError("env.obs is set by obs= in a demo")
+    config = settings.build(DemoConfig, OWN)
+    folder = Path(config.run or f"runs/demo-{time.strftime('%Y%m%d-%H%M%S')}")
+    settings.values["run"] = str(folder)
+    env_config = dataclasses.replace(settings.configs["env"], obs=config.obs)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return _run(config, settings, folder, env_config, started_s)
+    except KeyboardInterrupt:
+        print(f"Stopped. {how_to_resume(folder)}", flush=True)
+        return INTERRUPTED
+
+
+def how_to_resume(folder: Path) -> str:
+    return f"To go on: make demo RUN={folder}, or tandem demo run={folder}"
+
+
+def learner_arguments(settings: Settings) -> list[str]:
+    """The settings of a demo that differ from the learner's defaults, as arguments of `tandem learner`."""
+    keys, groups = learner_verb.list_keys(), learner_verb.list_groups()
+    defaults = defaults_of("learner", keys, groups, settings.choices)
+    wanted = {path: value for path, value in settings.values.items() if path in defaults and path not in MANAGED}
+    for name, config in settings.configs.items():
+        wanted |= {f"{name}.{f.name}": getattr(config, f.name) for f in dataclasses.fields(config) if f.name != "name"}
+    wanted["env.obs"] = settings["obs"]
+    chosen = [f"{name}={choice}" for name, choice in settings.choices.items()]
+    return chosen + [f"{path}={as_text(v)}" for path, v in wanted.items() if as_text(v) != as_text(defaults[path])]
+
+
+def _run(config: DemoConfig, settings: Settings, folder: Path, env_config: Any, started_s: float) -> int:
+    from cli.summary import load_summary, save_summary, summarise
+    from cli.training import TrainingSession
+    from metrics.report import write_report
+
+    if summary := load_summary(folder):
+        print(f"This demo has ended; run=OTHER_FOLDER starts another.\n\n{_text(summary, folder)}")
+        return OK if summary["reached"] else CAP_REACHED
+    session = TrainingSession(
+        folder,
+        title=f"tandem demo: {env_config.task}, obs={config.obs}, seed={config.seed}, {folder}",
+        demonstrations=config.demonstrations,
+        recording=[f"env={ENV}", *_env_arguments(env_config), f"seed={config.seed}"],
+        learning=learner_arguments(settings),
+        operator=config.operator,
+        started_s=started_s,
+    )
+    result = session.run(how_to_resume(folder))
+    print(f"\nTraining ended: {result.reason}", flush=True)
+
+    from actor.evaluate import evaluate
+    from cli.evaluation import best_policy
+    from learner.run_folder import read_run
+
+    policy = best_policy(folder)
+    print(f"Evaluating {policy} on {config.final_episodes} starts never used before ...", flush=True)
+    evaluation = evaluate(ENV, env_config, policy=policy.read_bytes(), episodes=config.final_episodes, seed=config.seed)
+    evaluation.write(folder / "evaluation-final.json")
+    summary = summarise(
+        folder,
+        seed=config.seed,
+        obs=config.obs,
+        task=env_config.task,
+        run_id=str(read_run(folder)["run_id"]),
+        evaluation=evaluation,
+        first_update_s=result.first_update_s,
+        reached=result.reached,
+        reason=result.reason,
+        utd_ratio=settings.configs["algorithm"].utd_ratio,
+    )
+    if config.film:
+        _film(folder, env_config, policy, config.seed)
+    save_summary(folder, summary)
+    write_report(folder)
+    print(f"\n{_text(summary, folder)}", flush=True)
+    return OK if result.reached else CAP_REACHED
+
+
+def _text(summary: dict[str, Any], folder: Path) -> str:
+    from cli.summary import summary_lines
+    from metrics.tracker import describe_tracker
+
+    return "\n".join(summary_lines(summary, folder, describe_tracker(folder)))
+
+
+def _env_arguments(env_config: Any) -> list[str]:
+    defaults = type(env_config)()
+    return [
+        f"env.{f.name}={as_text(getattr(env_config, f.name))}"
+        for f in dataclasses.fields(env_config)
+        if getattr(env_config, f.name) != getattr(defaults, f.name)
+    ]
+
+
+def _film(folder: Path, env_config: Any, policy: Path, seed: int) -> None:
+    from actor.evaluate import evaluate
+    from cli.evaluation import policy_file, write_gif
+    from metrics.report import AFTER_GIF, BEFORE_GIF
+
+    print("Filming the policy before and after ...", flush=True)
+    try:
+        for source, gif in ((policy_file(folder, "first"), BEFORE_GIF), (policy, AFTER_GIF)):
+            film = evaluate(ENV, env_config, policy=source.read_bytes(), episodes=FILMED, seed=seed, render=FILMED)
+            write_gif(film.frames, folder / gif)
+    except Exception as error:  # a report without pictures is better than none
+        print(f"No GIF in the report: {error}", flush=True)

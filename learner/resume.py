@@ -1,0 +1,65 @@
+"""What of a run goes into a checkpoint, and how it comes back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from learner.checkpoint import Checkpoint, CheckpointError, checkpoint_name
+
+if TYPE_CHECKING:
+    from learner.training import Trainer
+    from policies.gaussian import GaussianPolicy
+
+
+def take_checkpoint(trainer: Trainer) -> Checkpoint:
+    """The state of a run now, copied."""
+    tensors, algorithm = trainer.algorithm.state()
+    steps, updates = trainer.metrics.env_steps, trainer.algorithm.updates
+    state = {
+        "run_id": trainer.folder.run_id,
+        "log_offset": trainer.log_offset,
+        "algorithm": algorithm,
+        "replay_rng": trainer.replay.rng_state(),
+        "limiter": trainer.limiter.state(),
+        "evaluation": trainer.schedule.state(),
+        "elapsed_s": trainer.elapsed_s,
+        "env_steps": steps,
+        "updates": updates,
+    }
+    policy = snapshot(trainer, trainer.algorithm.ema_policy, max(trainer.version, 0))
+    return Checkpoint(checkpoint_name(steps, updates, trainer.last_checkpoint), tensors, state, policy)
+
+
+def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
+    """Takes the state of a checkpoint; replay and metrics must have been rebuilt up to its offset of the log.
+
+    Raises CheckpointError where the log says otherwise than the checkpoint, or the algorithm cannot take it.
+    """
+    state = checkpoint.state
+    if trainer.metrics.env_steps != state["env_steps"]:
+        raise CheckpointError(
+            f"the checkpoint {checkpoint.name} was taken at {state['env_steps']} environment steps, and the log says "
+            f"{trainer.metrics.env_steps} at its offset {state['log_offset']}: they are not of one run"
+        )
+    try:
+        trainer.algorithm.load_state(checkpoint.tensors, state["algorithm"])
+    except ValueError as error:
+        raise CheckpointError(
+            f"the checkpoint {checkpoint.name} does not fit these settings: {error}. Go back to the settings it was "
+            "made with (config.yaml of the run), or name another folder with run=FOLDER"
+        ) from error
+    trainer.replay.set_rng_state(state["replay_rng"])
+    trainer.limiter.load_state(state["limiter"])
+    trainer.schedule.load_state(state["evaluation"])
+    trainer.elapsed_before_s = state["elapsed_s"]
+    trainer.log_offset = state["log_offset"]
+    trainer.last_checkpoint = checkpoint.name
+
+
+def snapshot(trainer: Trainer, policy: GaussianPolicy, version: int, dtype: str = "float32") -> bytes:
+    """``policy`` as bytes, with where it comes from."""
+    from policies.snapshot import save_snapshot
+
+    steps, updates = trainer.metrics.env_steps, trainer.algorithm.updates
+    meta = {"run_id": trainer.folder.run_id, "env_steps": steps, "updates": updates}
+    return save_snapshot(policy, version, meta, dtype)

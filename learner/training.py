@@ -1,0 +1,287 @@
+"""The update loop: what the log says goes into replay, the ratio says how many updates are due, versions go out::
+
+while not ended:
+    take what the actors sent; begin learning when the warm-up is over
+    update as often as the ratio allows; publish every so many updates
+    ask for evaluations; tell lockstep actors how far they may go
+    report; checkpoint
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from learner.checkpoint import Checkpoint, CheckpointWriter
+from learner.config import LearnerConfig
+from learner.console import Console
+from learner.episode_metrics import EpisodeMetrics, EpisodeRecord
+from learner.evaluation import EvaluationSchedule, autonomous
+from learner.evaluator import ask_evaluation, is_present, take_result
+from learner.ingest import Ingest, SpoolStatus
+from learner.limiter import UNLIMITED, UpdateLimiter, share_credit
+from learner.publisher import PolicyPublisher
+from learner.replay import ReplayBuffer
+from learner.progress import Progress
+from learner.reporting import Reporter, UpdateMeans
+from learner.resume import snapshot, take_checkpoint
+from learner.run_folder import RunFolder
+from transport import records_pb2 as pb
+
+if TYPE_CHECKING:
+    from learner.algorithms import Algorithm
+
+CHUNK_UPDATES = 20
+CHUNK_S = 0.05
+IDLE_S = 0.1
+DRAIN_ENTRIES = 4096
+
+WAITING, CLONING, COLLECTING, TRAINING, FINISHED = "waiting", "cloning", "collecting", "training", "finished"
+
+
+@dataclass(frozen=True)
+class Ending:
+    """Why the loop ended.
+
+    Attributes:
+        reason: In words.
+        outcome: ``autonomous``, ``cap`` or ``interrupted``.
+        exit_code: Of the process.
+    """
+
+    reason: str
+    outcome: str
+    exit_code: int
+
+
+class Trainer:
+    """The state of a run and the loop that moves it on. Everything is called from one thread but ``stop``.
+
+    Attributes:
+        phase: ``waiting``, ``cloning``, ``collecting``, ``training`` or ``finished``.
+        algorithm, replay, publisher, ingest, reporter, console: Its parts.
+        means: Of what updates return.
+        writer: Writes checkpoints.
+        last_checkpoint: Name of the newest; empty before the first.
+        elapsed_before_s: Time that earlier processes of the run trained [s].
+        metrics: What the log says.
+        limiter: The update-to-data ratio.
+        schedule: Evaluations.
+        log_offset: Offset of the log after the last entry applied.
+        first_update_s: Unix time of this process's first update or cloning update; None before.
+        stop: Set to True, by a signal, to end the loop.
+    """
+
+    def __init__(
+        self,
+        config: LearnerConfig,
+        folder: RunFolder,
+        *,
+        ingest: Ingest,
+        publisher: PolicyPublisher,
+        algorithm: Algorithm,
+        replay: ReplayBuffer,
+        reporter: Reporter,
+        console: Console,
+    ):
+        self.config = config
+        self.folder = folder
+        self.ingest = ingest
+        self.publisher = publisher
+        self.algorithm = algorithm
+        self.replay = replay
+        self.reporter = reporter
+        self.console = console
+        self.phase = WAITING
+        self.metrics = EpisodeMetrics(config.algorithm.gamma)
+        self.limiter = UpdateLimiter(
+            config.algorithm.utd_ratio,
+            max_ahead=config.max_ahead,
+            max_deficit_updates=config.max_deficit_updates,
+            warmup_steps=config.acting.warmup_steps,
+        )
+        self.schedule = EvaluationSchedule(config.evaluation, config.acting.seed)
+        self.writer = CheckpointWriter(folder.checkpoints, config.keep_checkpoints, self._protected)
+        self.log_offset = 0
+        self.first_update_s: float | None = None
+        self.stop = False
+        self.means = UpdateMeans()
+        self.progress = Progress()
+        self.elapsed_before_s = 0.0
+        self._first_step_s: float | None = None
+        self._version = folder.next_version()
+        self._reserved = self._version
+        self._published_at = 0
+        self.last_checkpoint = ""
+        self._saved_at = (-1, -1)
+        self._checkpoint_s = time.monotonic()
+        self._save_next = False
+
+    # The state of the run.
+
+    @property
+    def elapsed_s(self) -> float:
+        """Since the first actor step, without the time in which no learner ran."""
+        running = time.monotonic() - self._first_step_s if self._first_step_s is not None else 0.0
+        return self.elapsed_before_s + running
+
+    @property
+    def version(self) -> int:
+        """Newest policy version published; -1 before the first."""
+        return -1 if self.publisher.version is None else self.publisher.version
+
+    def apply(self, entry: pb.LogEntry) -> EpisodeRecord | None:
+        """Takes an entry into replay and metrics, as also a rebuild does. Returns the episode it ended or amended."""
+        self.replay.apply(entry)
+        return self.metrics.apply(entry)
+
+    def take(self, entry: pb.LogEntry) -> None:
+        """Takes a new entry of the log: as ``apply``, and its steps earn updates."""
+        before = self.metrics.env_steps
+        ended = self.apply(entry)
+        new = self.metrics.env_steps - before
+        self.limiter.add_steps(new)
+        result = self.schedule.apply(entry, ended, time.monotonic())
+        if result is not None:
+            take_result(self, result)
+
+    def save(self) -> Checkpoint:
+        """Takes a checkpoint and hands it to the writer."""
+        checkpoint = take_checkpoint(self)
+        self.writer.submit(checkpoint)
+        self.last_checkpoint = checkpoint.name
+        self._saved_at = (self.metrics.env_steps, self.algorithm.updates)
+        self._checkpoint_s = time.monotonic()
+        self._save_next = False
+        return checkpoint
+
+    def save_if_moved(self) -> None:
+        """Saves unless nothing has moved since the last checkpoint, or one is still being written."""
+        self._checkpoint_s = time.monotonic()
+        if (self.metrics.env_steps, self.algorithm.updates) != self._saved_at and not self.writer.busy:
+            self.save()
+
+    def publish(self) -> int:
+        """Publishes the acting policy as the next version and returns its number."""
+        version = self._version
+        if version and version >= self._reserved:
+            self._reserved = self.folder.reserve_versions(version)
+        self.publisher.publish(version, snapshot(self, self.algorithm.policy, version, self.config.policy_dtype))
+        self.metrics.published(version)
+        self._version = version + 1
+        self._published_at = self.algorithm.updates
+        return version
+
+    # The loop.
+
+    def run(self) -> Ending:
+        """Runs until the policy succeeds on its own, a cap is reached, or ``stop`` is set."""
+        self.phase = WAITING
+        while True:
+            if self.stop:
+                return Ending("stopped by the user", "interrupted", 130)
+            entries = self.drain()
+            self.begin_learning()
+            if self._save_next:
+                self.save()
+            updates = self.update()
+            spools = self.ingest.spools()
+            ask_evaluation(self, spools)
+            self._give_credit(spools)
+            self.progress.report(self)
+            if time.monotonic() - self._checkpoint_s > self.config.checkpoint_every_s:
+                self.save_if_moved()
+            ending = self._ending()
+            if ending is not None:
+                return ending
+            if not entries and not updates:
+                self.ingest.wait(IDLE_S)
+
+    def drain(self) -> int:
+        """Takes what came into the log, and returns how many entries that were."""
+        entries = self.ingest.drain(DRAIN_ENTRIES)
+        if not entries:
+            return 0
+        before = self.metrics.env_steps
+        for entry in entries:
+            self.take(entry)
+            if self.limiter.warm and not self.limiter.started:
+                # At the very step, so that the ratio counts from there however fast the machine is.
+                self.begin_learning()
+        self.log_offset = self.ingest.drained_offset
+        if self._first_step_s is None and self.metrics.env_steps > before:
+            self._first_step_s = time.monotonic()
+            self.phase = TRAINING if self.limiter.started else COLLECTING
+        return len(entries)
+
+    def begin_learning(self) -> None:
+        """Freezes the statistics and starts counting, once the steps of the warm-up are there."""
+        sampleable = self.replay.online_size + self.replay.demonstration_size
+        if self.limiter.started or not self.limiter.warm or not sampleable:
+            return
+        if not self.algorithm.statistics_frozen:
+            self.algorithm.freeze_statistics(self.replay.statistics())
+        self.limiter.start()
+        if self.phase == COLLECTING:
+            self.phase = TRAINING
+        # Saved by the loop: in the middle of a drain the offset of the log would not fit.
+        self._save_next = True
+        version = self.publish()
+        self.console.event(
+            f"learning starts after {self.metrics.env_steps} environment steps, with policy version {version}"
+            if self.config.learning
+            else f"{self.metrics.env_steps} environment steps of warm-up are over; learning=false: nothing is updated"
+        )
+
+    def update(self, most: int = CHUNK_UPDATES, most_s: float = CHUNK_S) -> int:
+        """Makes the updates that are due, at most so many and for so long, and returns how many it made."""
+        if not self.config.learning or not self.replay.online_size + self.replay.demonstration_size:
+            return 0
+        due = min(self.limiter.due(), most)
+        deadline = time.perf_counter() + most_s
+        config = self.config.algorithm
+        for done in range(due):
+            if done and time.perf_counter() > deadline:
+                return done
+            self.means.add(self.algorithm.update(self.replay.sample(config.batch_size, config.demo_share)))
+            self.limiter.add_updates()
+            if self.algorithm.updates - self._published_at >= self.config.publish_every:
+                self.publish()
+            if self.first_update_s is None:
+                self.first_update_s = time.time()
+        return due
+
+    def _give_credit(self, spools: list[SpoolStatus]) -> None:
+        allowed = self.limiter.steps_allowed if self.config.learning else UNLIMITED
+        present = [s.spool_id for s in spools if is_present(s)]
+        # What is in the log and not drained yet counts too, or an actor that runs ahead would be given it twice.
+        steps = self.metrics.steps_by_spool | {s.spool_id: s.training_steps for s in spools}
+        self.ingest.set_credit(share_credit(allowed, steps, present))
+
+    def _ending(self) -> Ending | None:
+        stop, evaluation = self.config.stop, self.config.evaluation
+        steps = self.metrics.env_steps
+        if stop.when_autonomous and autonomous(
+            self.schedule.results,
+            evaluation,
+            operator_cycle_steps=self.metrics.operator_cycle_steps,
+            intervention_rate=self.metrics.intervention_rate,
+            intervention_mark=stop.intervention_rate,
+        ):
+            last = self.schedule.results[-1]
+            return Ending(
+                f"the policy succeeds on its own: {last.successes} of {last.episodes} after {steps} steps",
+                "autonomous",
+                0,
+            )
+        short = 3 if stop.when_autonomous else 0
+        if stop.max_env_steps and steps >= stop.max_env_steps:
+            return Ending(f"stop.max_env_steps={stop.max_env_steps} reached", "cap", short)
+        if stop.max_time_s and self.elapsed_s >= stop.max_time_s:
+            return Ending(f"stop.max_time_s={stop.max_time_s:g} reached", "cap", short)
+        return None
+
+    def _protected(self) -> list[str]:
+        best, pending = self.schedule.best, self.schedule.pending
+        return [kept.checkpoint for kept in (best, pending) if kept is not None]

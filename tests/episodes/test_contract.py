@@ -1,0 +1,139 @@
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from episodes.contract import (
+    Contract,
+    ContractError,
+    Feature,
+    FeatureView,
+    Interface,
+    RewardBounds,
+    View,
+    differences,
+)
+from transport import records_pb2 as pb
+
+STATE = Feature(
+    "observation.state", "float32", (2,), ("x", "y"), ("m", "m"), (-1.0, float("-inf")), (1.0, float("inf"))
+)
+FRONT = Feature("observation.images.front", "uint8", (48, 64, 3))
+ACTION = Feature("action", "float32", (1,), ("dx",), ("m",), (-1.0,), (1.0,))
+
+
+def contract(**changes) -> Contract:
+    interface = Interface("tests", (STATE, FRONT), ACTION, "delta", "+1 open", 10.0, RewardBounds(True, 0.0, 1.0, True))
+    view = View((FeatureView(STATE.name, stack=3), FeatureView(FRONT.name, (0, 8, 48, 48), (32, 32), 2)))
+    return Contract(replace(interface, **changes), view)
+
+
+def test_the_message_is_the_contract():
+    message = pb.Contract.FromString(contract().to_message().SerializeToString())
+    back = Contract.from_message(message)
+    assert back == contract()
+    assert back.interface_fingerprint == contract().interface_fingerprint
+    assert back.view_fingerprint == contract().view_fingerprint
+    assert differences(contract(), back) == []
+
+
+floats = st.floats(allow_nan=False)
+
+
+@given(
+    st.lists(st.tuples(st.text("xyz", min_size=1), floats, floats), min_size=1, max_size=5),
+    st.text(max_size=20),
+    floats,
+    st.tuples(st.booleans(), floats, floats, st.booleans()),
+)
+def test_any_contract_survives_the_wire(components, task, control_hz, bounds):
+    names, low, high = (tuple(column) for column in zip(*components, strict=True))
+    state = Feature("observation.state", "float32", (len(names),), names, ("",) * len(names), low, high)
+    before = Contract(Interface(task, (state,), ACTION, "", "", control_hz, RewardBounds(*bounds)), View(()))
+    after = Contract.from_message(pb.Contract.FromString(before.to_message().SerializeToString()))
+    assert after == before
+    assert after.interface_fingerprint == before.interface_fingerprint
+
+
+def test_the_fingerprints_are_of_their_own_part():
+    other_interface = contract(control_hz=30.0)
+    assert other_interface.interface_fingerprint != contract().interface_fingerprint
+    assert other_interface.view_fingerprint == contract().view_fingerprint
+    other_view = Contract(contract().interface, View((FeatureView(STATE.name, stack=1),)))
+    assert other_view.interface_fingerprint == contract().interface_fingerprint
+    assert other_view.view_fingerprint != contract().view_fingerprint
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"task": "lift"}, "interface.task: expected 'tests', got 'lift'"),
+        ({"control_hz": 30.0}, "interface.control_hz: expected 10.0, got 30.0"),
+        ({"gripper_sign": "-1 open"}, "interface.gripper_sign: expected '+1 open', got '-1 open'"),
+        (
+            {"reward": RewardBounds(True, 0.0, 2.0, True)},
+            "interface.reward.high: expected 1.0, got 2.0",
+        ),
+        (
+            {"observations": (replace(STATE, shape=(3,)), FRONT)},
+            "interface.observations.observation.state.shape: expected (2,), got (3,)",
+        ),
+        (
+            {"observations": (replace(STATE, units=("mm", "mm")), FRONT)},
+            "interface.observations.observation.state.units: expected ('m', 'm'), got ('mm', 'mm')",
+        ),
+        ({"action": replace(ACTION, high=(2.0,))}, "interface.action.high: expected (1.0,), got (2.0,)"),
+        (
+            {"observations": (STATE,)},
+            "interface.observations.observation.images.front.shape: expected (48, 64, 3), got '(absent)'",
+        ),
+        (
+            {"observations": (FRONT, STATE)},
+            "interface.observations: expected ('observation.state', 'observation.images.front'), "
+            "got ('observation.images.front', 'observation.state')",
+        ),
+    ],
+)
+def test_a_difference_names_key_expected_and_actual(changes, text):
+    assert text in [str(difference) for difference in differences(contract(), contract(**changes))]
+
+
+def test_a_view_difference_is_named():
+    other = Contract(contract().interface, View((FeatureView(STATE.name, stack=1), contract().view.features[1])))
+    assert [str(d) for d in differences(contract(), other)] == ["view.observation.state.stack: expected 3, got 1"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        (("observation.state", "float64", (2,)), r"must have dtype float32 or uint8\. Got: 'float64'"),
+        (
+            ("observation.images.front", "float32", (4, 4, 3)),
+            r"must be uint8 of shape \(height, width, 3\)\. Got: float32",
+        ),
+        (("observation.images.front", "uint8", (3, 4, 4)), r"Got: uint8 \(3, 4, 4\)"),
+        (("observation.state", "float32", (2, 2)), r"'observation\.state' must be a vector\. Got shape: \(2, 2\)"),
+    ],
+)
+def test_a_malformed_feature_is_refused(fields, text):
+    with pytest.raises(ContractError, match=text):
+        Feature(*fields)
+
+
+def test_an_unknown_feature_names_those_there_are():
+    with pytest.raises(ContractError, match=r"no observation feature 'depth'\. There are: \['observation\.state', 'o"):
+        contract().interface.feature("depth")
+
+
+@pytest.mark.parametrize(
+    ("bounds", "expected"),
+    [
+        (RewardBounds(), None),
+        (RewardBounds(True, 0.0, 1.0, True), (0.0, 1.0)),
+        (RewardBounds(True, -2.0, -1.0, False), (-4.0, 0.0)),
+        (RewardBounds(True, 0.5, 1.0, True), (0.0, 1.0)),
+    ],
+)
+def test_bounds_of_the_return(bounds, expected):
+    assert bounds.returns(0.5) == expected

@@ -1,0 +1,159 @@
+"""The ingest without the wire: a full disk, a broken one, closing, and the queue."""
+
+import errno
+import threading
+import time
+from concurrent.futures import Future
+
+import pytest
+
+from episodes.log import EpisodeLog
+from episodes.spool_position import RecordError
+from learner.ingest import MAX_SPOOLS, Ingest, IngestError, NotJoinedError, SpoolLimitError
+from transport import records_pb2 as pb
+
+
+@pytest.fixture
+def log(tmp_path):
+    with EpisodeLog(tmp_path / "log", run_id="run", interface_fingerprint="f") as opened:
+        yield opened
+
+
+@pytest.fixture
+def ingest(log, wire_interface):
+    opened = Ingest(log, wire_interface)
+    opened.join("a", "arm")
+    yield opened
+    opened.close()
+
+
+def until(condition, timeout_s: float = 5.0) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return condition()
+
+
+def test_wait_returns_when_something_arrives(ingest, episode):
+    assert not ingest.wait(0.01)
+    threading.Timer(0.05, lambda: ingest.accept("a", episode(1, 1))).start()
+    assert ingest.wait(5)
+    assert len(ingest.drain()) == 3
+    assert not ingest.wait(0.01)
+
+
+def test_drain_takes_at_most_what_is_asked_and_counts_offsets(ingest, log, episode):
+    ingest.accept("a", episode(1, 5))
+    until(lambda: ingest.progress("a").sequence == 7)
+    offsets = [offset for offset, _ in log.read()]
+    for expected in offsets:
+        assert len(ingest.drain(1)) == 1
+        assert ingest.drained_offset == expected
+    assert ingest.drain(1) == []
+
+
+def test_a_full_disk_holds_everything_until_there_is_room(ingest, log, episode, monkeypatch):
+    append = log.append
+
+    def no_room(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(log, "append", no_room)
+    ingest.accept("a", episode(1, 1))
+    assert until(lambda: "is full: free some space" in ingest.fault)
+    assert ingest.progress("a").sequence == 0
+    assert ingest.drain() == []
+    ingest.accept("a", episode(2, 1, first_sequence=4))
+    monkeypatch.setattr(log, "append", append)
+    assert until(lambda: ingest.progress("a").sequence == 6)
+    assert ingest.fault == ""
+    assert [entry.record.sequence for entry in ingest.drain()] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("call", ["append", "sync"])
+def test_a_broken_disk_ends_the_learner_with_a_clear_error_and_no_acknowledgement(
+    ingest, log, episode, monkeypatch, call
+):
+    def broken(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(log, call, broken)
+    ingest.accept("a", episode(1, 1))
+    with pytest.raises(IngestError, match=r"cannot be written: .*Input/output error.* the actors keep what was not"):
+        until(lambda: ingest.wait(0.1))
+    with pytest.raises(IngestError):
+        ingest.drain()
+    with pytest.raises(IngestError):
+        ingest.accept("a", episode(2, 1, first_sequence=4))
+    assert ingest.progress("a").sequence == 0
+    monkeypatch.undo()
+
+
+def test_close_appends_what_was_accepted(log, wire_interface, episode):
+    opened = Ingest(log, wire_interface)
+    opened.join("a", "arm")
+    opened.accept("a", episode(1, 100))
+    opened.close()
+    opened.close()
+    assert log.watermarks() == {"a": 102}
+    with pytest.raises(IngestError, match="the learner is stopping"):
+        opened.accept("a", episode(2, 1, first_sequence=103))
+
+
+def test_close_ends_while_the_disk_is_full(log, wire_interface, episode, monkeypatch):
+    opened = Ingest(log, wire_interface)
+    opened.join("a", "arm")
+
+    def no_room(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(log, "append", no_room)
+    opened.accept("a", episode(1, 1))
+    assert until(lambda: opened.fault)
+    began = time.monotonic()
+    opened.close()
+    assert time.monotonic() - began < 1
+    monkeypatch.undo()
+
+
+def test_spools_are_bounded(ingest):
+    for index in range(MAX_SPOOLS - 1):
+        ingest.join(f"spool-{index}", "arm")
+    with pytest.raises(SpoolLimitError, match=rf"at most {MAX_SPOOLS} spools\. Got one more: 'one-more'"):
+        ingest.join("one-more", "arm")
+    assert ingest.join("spool-3", "arm") == 0
+
+
+def test_an_unjoined_spool_of_the_log_must_join_again(log, wire_interface, episode):
+    first = Ingest(log, wire_interface)
+    first.join("a", "arm")
+    first.accept("a", episode(1, 3))
+    first.close()
+    second = Ingest(log, wire_interface)
+    with pytest.raises(NotJoinedError, match="has not joined this learner: call Join first"):
+        second.accept("a", episode(2, 1, first_sequence=6))
+    assert second.join("a", "arm") == 5
+    assert second.spools()[0].training_steps == 3
+    second.close()
+
+
+def test_amendments_are_numbered_as_the_learners_own_and_go_on_after_a_restart(log, wire_interface):
+    amendment = pb.Amendment(episode_id="1" * 32, author="person", outcome=pb.OUTCOME_FAILURE)
+    for _ in range(2):
+        opened = Ingest(log, wire_interface)
+        done: Future[None] = opened.amend(amendment)
+        done.result(5)
+        opened.close()
+    assert log.watermarks() == {"": 2}
+    with pytest.raises(RecordError, match=r"amendment\.outcome must be SUCCESS, FAILURE or DISCARDED\. Got: 5"):
+        opened.amend(pb.Amendment(episode_id="1" * 32, outcome=pb.OUTCOME_CUT))
+
+
+def test_evaluation_and_interrupted_steps_are_no_training_steps(ingest, episode):
+    records = episode(1, 3)
+    records[3].step.interrupted = True
+    records[3].step.ClearField("observation")
+    ingest.accept("a", records)
+    ingest.accept("a", episode(2, 4, first_sequence=6, purpose=pb.PURPOSE_EVALUATION))
+    assert until(lambda: ingest.progress("a").sequence == 11)
+    assert ingest.spools()[0].training_steps == 2
