@@ -56,7 +56,9 @@ class Evaluation:
     def write(self, path: Path) -> None:
         """As JSON, without frames, whole or not at all."""
         making = path.with_suffix(".making")
-        making.write_text(json.dumps(asdict(replace(self, frames=())) | {"success_rate": self.success_rate}, indent=1))
+        values = asdict(replace(self, frames=())) | {"success_rate": self.success_rate}
+        del values["frames"]
+        making.write_text(json.dumps(values, indent=1))
         making.rename(path)
 
 

@@ -11,6 +11,7 @@ import gymnasium as gym
 
 from envs.action_codec import ActionCodec
 from envs.errors import EnvError
+from envs.mujoco_gl import choose_backend
 from envs.named_observation import NamedObservation
 from episodes.contract import Contract, Feature, FeatureView, Interface, View
 
@@ -86,6 +87,7 @@ def _made(config: GymConfig, render_mode: str | None) -> gym.Env:
         raise EnvError(f"env.max_episode_steps must be 0 or more. Got: {config.max_episode_steps}")
     if render_mode:
         arguments["render_mode"] = render_mode
+    choose_backend()
     steps = config.max_episode_steps or None
     try:
         return gym.make(config.id, max_episode_steps=steps, disable_env_checker=True, **arguments)

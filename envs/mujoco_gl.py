@@ -18,15 +18,20 @@ class RenderError(RuntimeError):
 
 
 def load_mujoco() -> Any:
-    """The mujoco module. Sets MUJOCO_GL first where it is unset and there is no display, or where EGL is missing."""
+    """The mujoco module, see ``choose_backend``."""
+    choose_backend()
+    import mujoco
+
+    return mujoco
+
+
+def choose_backend() -> None:
+    """Before anybody imports mujoco: sets MUJOCO_GL where it is unset without a display, or where EGL is missing."""
     if "mujoco" not in sys.modules and sys.platform == "linux":
         wanted = os.environ.get("MUJOCO_GL", "").lower().strip()
         if wanted == "egl" or (not wanted and not os.environ.get("DISPLAY")):
             # With a missing library `import mujoco` itself fails under MUJOCO_GL=egl, even for physics alone.
             os.environ["MUJOCO_GL"] = "egl" if _egl_loads() else "disable"
-    import mujoco
-
-    return mujoco
 
 
 def make_renderer(model: Any, height: int, width: int) -> Any:

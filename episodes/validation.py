@@ -13,6 +13,8 @@ __all__ = ["RecordError", "check_amendment", "check_identifier", "check_record"]
 
 MAX_TEXT = 1024
 MAX_REWARDS = 16
+HELD_REASONS = frozenset(pb.HeldReason.values())
+OUTCOMES = frozenset(pb.Outcome.values()) - {pb.OUTCOME_UNSPECIFIED}
 AMENDABLE = (pb.OUTCOME_SUCCESS, pb.OUTCOME_FAILURE, pb.OUTCOME_DISCARDED)
 
 _EPISODE_ID = re.compile(r"[0-9a-f]{32}").fullmatch
@@ -69,14 +71,14 @@ def _check_step(step: pb.Step, layout: ObservationLayout, action_size: int) -> N
         raise RecordError(f"step.{error}") from None
     if not step.held and not isfinite(sum(step.chosen)):
         raise RecordError(f"step.chosen must be finite where the step is not held. Got: {list(step.chosen)}")
-    if step.held not in pb.HeldReason.values():
+    if step.held not in HELD_REASONS:
         raise RecordError(f"step.held must be a HeldReason. Got: {step.held}")
     if len(step.rewards) > MAX_REWARDS:
         raise RecordError(f"step.rewards must have at most {MAX_REWARDS} items. Got: {len(step.rewards)}")
     for reward in step.rewards:
+        _check_text("step.rewards.source", reward.source)
         if not isfinite(reward.value):
             raise RecordError(f"step.rewards[{reward.source!r}] must be finite. Got: {reward.value}")
-        _check_text("step.rewards.source", reward.source)
 
 
 def _check_start(start: pb.EpisodeStart, layout: ObservationLayout) -> None:
@@ -91,7 +93,7 @@ def _check_start(start: pb.EpisodeStart, layout: ObservationLayout) -> None:
 
 def _check_end(end: pb.EpisodeEnd) -> None:
     _check_episode_id("end", end.episode_id)
-    if end.outcome not in pb.Outcome.values() or not end.outcome:
+    if end.outcome not in OUTCOMES:
         raise RecordError(f"end.outcome must be SUCCESS, FAILURE, TIMEOUT, DISCARDED or CUT. Got: {end.outcome}")
     _check_text("end.author", end.author)
     _check_text("end.label", end.label)

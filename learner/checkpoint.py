@@ -114,6 +114,12 @@ def save_best(folder: Path, name: str, result: Mapping[str, Any]) -> None:
     write_durably(folder / "best.json", (json.dumps({"checkpoint": name, **result}, indent=2) + "\n").encode())
 
 
+def load_best(folder: Path) -> dict[str, Any] | None:
+    """What ``save_best`` wrote; None where there is nothing or the checkpoint it names is gone."""
+    path = pointed(folder, "best")
+    return json.loads((folder / "best.json").read_text()) if path is not None and path.is_dir() else None
+
+
 def pointed(folder: Path, pointer: str) -> Path | None:
     """The checkpoint that ``best`` or ``last`` points to, or None where there is none."""
     try:

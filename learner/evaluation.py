@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,11 @@ class EvaluationResult:
     def rank(self) -> tuple[float, float]:
         """Greater is better: by success, ties by the shorter cycle."""
         return self.success_rate, -self.cycle_steps if self.cycle_steps is not None else float("-inf")
+
+
+def result_from(values: Mapping[str, Any]) -> EvaluationResult:
+    """A result from its JSON values; other keys are left out."""
+    return EvaluationResult(**{f.name: values[f.name] for f in fields(EvaluationResult)})
 
 
 @dataclass(slots=True)
@@ -197,8 +202,8 @@ class EvaluationSchedule:
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         self._next_at, self._last_id = state["next_at"], state["last_id"]
-        self.results = [EvaluationResult(**r) for r in state["results"]]
-        self.best = EvaluationResult(**state["best"]) if state["best"] else None
+        self.results = [result_from(r) for r in state["results"]]
+        self.best = result_from(state["best"]) if state["best"] else None
         self.pending = None
 
 

@@ -74,5 +74,6 @@ def take_result(trainer: Trainer, result: EvaluationResult) -> None:
             save_best(trainer.folder.checkpoints, result.checkpoint, found)
         except (CheckpointError, OSError) as error:
             trainer.console.event(f"best.json was not written: {error}")
+    trainer.save_next = True
     text = f"evaluation at {result.env_steps} steps: {result.successes} of {result.episodes}{cycle}{best}"
     trainer.console.event(text)

@@ -30,6 +30,8 @@ QUEUE_BYTES = 256 << 20
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 _FULL_DISK_RETRY_S = 0.5
 _RATE_WINDOW_S = 2.5
+_GATHER_S = 0
+"""How long the writer lets batches gather for one append: waking for each costs more than the append."""
 
 
 class IngestError(RuntimeError):
@@ -147,13 +149,15 @@ class Ingest:
                 position.advance(record)
             except RecordError as error:
                 raise type(error)(f"records[{index}] (sequence {record.sequence}): {error}") from None
-            received = record.sequence
+            received = position.sequence
             batch.add(spool_id, actor, record)
+            if position.episode_id and not position.steps:
+                batch.started.add(position.episode_id)
         if batch.entries:
             self._submit(batch)
             spool.accepted = position
             spool.note(batch.entries[-1].record)
-            self._episodes.update(e.record.start.episode_id for e in batch.entries if e.record.HasField("start"))
+            self._episodes |= batch.started
 
     def knows_episode(self, episode_id: str) -> bool:
         """Whether the log has the episode, or will. The first unknown one has the log read: call off the event loop."""
@@ -282,6 +286,10 @@ class Ingest:
             with self._work:
                 while not self._pending and not self._closing:
                     self._work.wait()
+                closing = self._closing
+            if not closing:
+                time.sleep(_GATHER_S)
+            with self._work:
                 batches, self._pending = self._pending, []
             if not batches:
                 return
@@ -346,6 +354,7 @@ class _Batch:
     entries: list[pb.LogEntry] = field(default_factory=list)
     data: list[bytes] = field(default_factory=list)
     framed_bytes: int = 0
+    started: set[str] = field(default_factory=set)
 
     def add(self, spool_id: str, actor: str, record: pb.Record) -> None:
         entry = pb.LogEntry(spool_id=spool_id, actor=actor)

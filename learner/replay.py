@@ -68,7 +68,8 @@ class ReplayBuffer:
         last_demonstration_share: Share of the newest batch that came from the demonstration view.
 
     Raises:
-        ValueError: for a capacity of less than two rows a side, or a view that asks for cropping or resizing.
+        ValueError: for a capacity of less than two rows a side or more than there is, or a view that asks for cropping
+            or resizing.
     """
 
     def __init__(
@@ -89,7 +90,12 @@ class ReplayBuffer:
                     "capture the camera at the size the policy sees"
                 )
         self._contract = contract
-        self._storage = RowStorage(contract, capacity_bytes)
+        try:
+            self._storage = RowStorage(contract, capacity_bytes)
+        except MemoryError as error:
+            raise ValueError(
+                f"this machine has no {capacity_bytes / 1e9:.1f} GB for replay. Lower replay.capacity_gb"
+            ) from error
         protected_rows = int(self._storage.capacity * protected_share)
         if not 2 <= protected_rows <= self._storage.capacity - 2:
             raise ValueError(

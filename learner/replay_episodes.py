@@ -55,8 +55,8 @@ class EpisodeStore:
 
     Protected episodes keep to ``protected_rows`` and only they make each other leave. Online episodes have the rest and
     what the protected ones do not use. A running episode stays as long as another can leave; if only running ones are
-    left, the oldest loses all but its newest frame and goes on from there, so that an environment that never ends an
-    episode still trains. Oldest is the one that has been on its side longest.
+    left, the oldest of them loses its older half and goes on, so that an environment that never ends an episode still
+    trains. Oldest is the one that has been on its side longest.
 
     Args:
         storage: Where the rows are.
@@ -118,14 +118,21 @@ class EpisodeStore:
         self.overflowed += 1
         long = next((e for e in side.values() if len(e.rows) > 1), None)
         if long is not None:
-            newest = long.rows[-1]
-            self._release(long, len(long.rows) - 1)
-            self._storage.preceding_at[newest] = newest
-            long.clean_from = max(long.clean_from, long.first_step + self._max_stack - 1)
+            self._forget_half(long)
             return None
         other = next(e for e in side.values() if e is not asking)
         del side[other.id]
         return self._release(other, len(other.rows))
+
+    def _forget_half(self, episode: StoredEpisode) -> None:
+        """Frees the older half of an episode. The first steps left lose the frames below them, so they leave too."""
+        self._release(episode, len(episode.rows) // 2)
+        episode.clean_from = max(episode.clean_from, episode.first_step + self._max_stack - 1)
+        unclean = episode.rows[: self._max_stack - 1]
+        self._on_leave(unclean)
+        for row in unclean:
+            self._storage.usable_at[row] = False
+        self._storage.preceding_at[episode.rows[0]] = episode.rows[0]
 
     def _release(self, episode: StoredEpisode, count: int) -> None:
         """Frees the first ``count`` rows of an episode."""

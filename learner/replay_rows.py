@@ -6,6 +6,7 @@ import math
 import struct
 from array import array
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from learner.row_set import RowSet
 from policies.stacking import join_frames
 
 NO_ROW = -1
+MOST_ROWS = 2**31 - 1
 
 
 class RowStorage:
@@ -42,7 +44,7 @@ class RowStorage:
     def __init__(self, contract: Contract, capacity_bytes: int):
         self.features: tuple[Feature, ...] = contract.interface.observations
         size = contract.interface.action.shape[0]
-        self.capacity = n = int(capacity_bytes // row_bytes(contract))
+        self.capacity = n = min(int(capacity_bytes // row_bytes(contract)), MOST_ROWS)
         if n < 2:
             raise ValueError(
                 f"replay capacity must hold at least 2 rows of {row_bytes(contract)} bytes. "
@@ -68,17 +70,16 @@ class RowStorage:
         self._proposed_bytes = memoryview(self.proposed.reshape(-1).view(np.uint8))
         self._action_format = struct.Struct(f"={size}f")
         self._no_action = (float("nan"),) * size
-        # Scalars through a memoryview cost half of what numpy's indexing costs.
-        self.reward_at = memoryview(self.reward)
-        self.recorded_reward_at = memoryview(self.recorded_reward)
-        self.recorded_terminated_at = memoryview(self.recorded_terminated)
-        self.recorded_truncated_at = memoryview(self.recorded_truncated)
-        self.terminated_at = memoryview(self.terminated)
-        self.usable_at = memoryview(self.usable)
-        self.human_at = memoryview(self.human)
-        self.continues_at = memoryview(self.continues)
-        self.following_at = memoryview(self.following)
-        self.preceding_at = memoryview(self.preceding)
+        self.reward_at = _scalars(self.reward)
+        self.recorded_reward_at = _scalars(self.recorded_reward)
+        self.recorded_terminated_at = _scalars(self.recorded_terminated)
+        self.recorded_truncated_at = _scalars(self.recorded_truncated)
+        self.terminated_at = _scalars(self.terminated)
+        self.usable_at = _scalars(self.usable)
+        self.human_at = _scalars(self.human)
+        self.continues_at = _scalars(self.continues)
+        self.following_at = _scalars(self.following)
+        self.preceding_at = _scalars(self.preceding)
         self._freed = array("i")
         self._fresh = 0
 
@@ -112,8 +113,8 @@ class RowStorage:
         self.following_at[row] = NO_ROW
         self.usable_at[row] = False
         self.continues_at[row] = False
-        for column in self._floats:
-            values = column[row]
+        for floats in self._floats:
+            values = floats[row]
             # A sum is finite unless a number is not, or it overflowed: one call in the usual case.
             if not math.isfinite(np.add.reduce(values)) and not np.isfinite(values).all():
                 return False
@@ -146,6 +147,11 @@ class RowStorage:
         else:
             frames = join_frames(column.take(self.stacked(rows, stack), axis=0), image=feature.is_image)
         return frames if feature.is_image else frames.astype(np.float32, copy=False)
+
+
+def _scalars(column: np.ndarray) -> memoryview[Any]:
+    """The column for reading and writing one number at a time, at half of what numpy's indexing costs."""
+    return memoryview(column)
 
 
 def row_bytes(contract: Contract) -> int:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from learner.checkpoint import Checkpoint, CheckpointError, checkpoint_name
+from learner.checkpoint import Checkpoint, CheckpointError, checkpoint_name, load_best
+from learner.evaluation import result_from
 
 if TYPE_CHECKING:
     from learner.training import Trainer
@@ -51,6 +52,10 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
     trainer.replay.set_rng_state(state["replay_rng"])
     trainer.limiter.load_state(state["limiter"])
     trainer.schedule.load_state(state["evaluation"])
+    # The best may have been found after this checkpoint was taken.
+    best = load_best(trainer.folder.checkpoints)
+    if best is not None:
+        trainer.schedule.best = result_from(best)
     trainer.elapsed_before_s = state["elapsed_s"]
     trainer.log_offset = state["log_offset"]
     trainer.last_checkpoint = checkpoint.name

@@ -13,6 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
+from episodes.contract import Contract
 from learner.ingest import Ingest
 from learner.publisher import PolicyPublisher
 from learner.servicer import LearnerServicer
@@ -30,6 +31,7 @@ from transport.server import (
 logger = logging.getLogger(__name__)
 
 MAX_MESSAGE_BYTES = 8 << 20
+_RECORD_BYTES = 64 << 10
 SERVICE = "tandem.v1.Learner"
 
 
@@ -57,13 +59,15 @@ class LearnerServer:
             ingest: Takes the records.
             publisher: Holds the policies.
             status_fn: Called in the service's thread for GetStatus; must return within milliseconds.
-            max_message_bytes: Larger messages are refused; must hold one record of the contract.
+            max_message_bytes: Larger messages are refused; raised where one record of the contract needs more.
             serving: Whether health says SERVING from the start, or NOT_SERVING until ``set_serving``.
 
         Raises BindError for an address that is not loopback.
         """
         self._host, self._port = check_loopback(address)
         self._token = token
+        observation_bytes = sum(f.nbytes for f in Contract.from_message(run.contract).interface.observations)
+        max_message_bytes = max(max_message_bytes, observation_bytes + _RECORD_BYTES)
         self._max_message_bytes = max_message_bytes
         self._servicer = LearnerServicer(run, ingest, publisher, status_fn, max_message_bytes)
         self._ingest, self._publisher = ingest, publisher
@@ -118,8 +122,9 @@ class LearnerServer:
 
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        interceptor = TokenInterceptor(self._token)
         server = grpc.aio.server(
-            interceptors=[TokenInterceptor(self._token)],
+            interceptors=[interceptor],
             options=server_options(self._max_message_bytes),
             maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS,
         )
@@ -141,6 +146,7 @@ class LearnerServer:
         becoming.cancel()
         await health.enter_graceful_shutdown()
         self._servicer.detach()
+        await interceptor.end_watches()
         await server.stop(self._grace_s)
 
     async def _become_serving(self, health: HealthServicer) -> None:

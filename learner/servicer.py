@@ -22,7 +22,7 @@ from transport.channel import PROTOCOL
 WINDOW_BYTES = 16 << 20
 MAX_DETAILS = 4000
 """Characters of a status text: clients refuse more metadata than 8 kB."""
-ACKNOWLEDGE_EVERY_S = 0.001
+ACKNOWLEDGE_EVERY_S = 0.002
 """Least time between two acknowledgements of one stream; what comes meanwhile is told together."""
 
 

@@ -21,9 +21,9 @@ from learner.evaluation import EvaluationSchedule, autonomous
 from learner.evaluator import ask_evaluation, is_present, take_result
 from learner.ingest import Ingest, SpoolStatus
 from learner.limiter import UNLIMITED, UpdateLimiter, share_credit
+from learner.progress import Progress
 from learner.publisher import PolicyPublisher
 from learner.replay import ReplayBuffer
-from learner.progress import Progress
 from learner.reporting import Reporter, UpdateMeans
 from learner.resume import snapshot, take_checkpoint
 from learner.run_folder import RunFolder
@@ -64,6 +64,7 @@ class Trainer:
         means: Of what updates return.
         writer: Writes checkpoints.
         last_checkpoint: Name of the newest; empty before the first.
+        save_next: A checkpoint is due as soon as the offset of the log fits.
         elapsed_before_s: Time that earlier processes of the run trained [s].
         metrics: What the log says.
         limiter: The update-to-data ratio.
@@ -116,7 +117,7 @@ class Trainer:
         self.last_checkpoint = ""
         self._saved_at = (-1, -1)
         self._checkpoint_s = time.monotonic()
-        self._save_next = False
+        self.save_next = False
 
     # The state of the run.
 
@@ -153,7 +154,7 @@ class Trainer:
         self.last_checkpoint = checkpoint.name
         self._saved_at = (self.metrics.env_steps, self.algorithm.updates)
         self._checkpoint_s = time.monotonic()
-        self._save_next = False
+        self.save_next = False
         return checkpoint
 
     def save_if_moved(self) -> None:
@@ -183,12 +184,12 @@ class Trainer:
                 return Ending("stopped by the user", "interrupted", 130)
             entries = self.drain()
             self.begin_learning()
-            if self._save_next:
+            if self.save_next:
                 self.save()
             updates = self.update()
             spools = self.ingest.spools()
             ask_evaluation(self, spools)
-            self._give_credit(spools)
+            self.give_credit(spools)
             self.progress.report(self)
             if time.monotonic() - self._checkpoint_s > self.config.checkpoint_every_s:
                 self.save_if_moved()
@@ -226,7 +227,7 @@ class Trainer:
         if self.phase == COLLECTING:
             self.phase = TRAINING
         # Saved by the loop: in the middle of a drain the offset of the log would not fit.
-        self._save_next = True
+        self.save_next = True
         version = self.publish()
         self.console.event(
             f"learning starts after {self.metrics.env_steps} environment steps, with policy version {version}"
@@ -252,7 +253,8 @@ class Trainer:
                 self.first_update_s = time.time()
         return due
 
-    def _give_credit(self, spools: list[SpoolStatus]) -> None:
+    def give_credit(self, spools: list[SpoolStatus]) -> None:
+        """Tells lockstep actors how many steps they may make."""
         allowed = self.limiter.steps_allowed if self.config.learning else UNLIMITED
         present = [s.spool_id for s in spools if is_present(s)]
         # What is in the log and not drained yet counts too, or an actor that runs ahead would be given it twice.

@@ -49,7 +49,8 @@ class TrackioTracker:
             env={**os.environ, "BROWSER": "true", "PYTHONUNBUFFERED": "1"},
             start_new_session=True,
         )
-        threading.Thread(target=self._find_page, name="trackio-page", daemon=True).start()
+        self._reader = threading.Thread(target=self._find_page, name="trackio-page", daemon=True)
+        self._reader.start()
         text = f"trackio: trackio show --project {project}"
         write_description(run_folder, {"kind": "trackio", "mode": "local", "text": text})
 
@@ -64,7 +65,9 @@ class TrackioTracker:
             self._page.wait(5)
         except subprocess.TimeoutExpired:
             self._page.kill()
-            self._page.wait()
+        self._reader.join(5)
+        with self._page:
+            pass
 
     def _find_page(self) -> None:
         assert self._page.stdout is not None

@@ -29,7 +29,7 @@ class WandbTracker:
     """A wandb run in RUN_FOLDER/wandb. Environment metrics have the x axis env_steps, update metrics updates.
 
     The run's id is ``run_id``: a resumed run continues online; offline it becomes a second folder of the same id,
-    which ``wandb sync`` joins to the first.
+    which ``wandb sync`` joins to the first. Where the server cannot be reached the run is an offline one.
     """
 
     def __init__(self, run_folder: Path, *, run_id: str, name: str, config: Mapping[str, Any], project: str) -> None:
@@ -39,7 +39,7 @@ class WandbTracker:
         settings = wandb.Settings(
             console="off",
             silent=True,
-            init_timeout=CONNECT_TIMEOUT_S,
+            init_timeout=float(os.environ.get("WANDB_INIT_TIMEOUT", CONNECT_TIMEOUT_S)),
             disable_git=True,
             disable_code=True,
             x_stats_sampling_interval=30.0,
@@ -60,6 +60,7 @@ class WandbTracker:
                 raise
             note = f" (wandb could not be reached: {' '.join(str(error).split())[:120]})"
             mode = "offline"
+            wandb.teardown()
             self._run = wandb.init(**arguments, mode="offline")
         self._run.define_metric(ENV_STEPS)
         self._run.define_metric(UPDATES)

@@ -70,8 +70,10 @@ def read_snapshot(data: bytes) -> Snapshot:
         raise SnapshotError(f"a policy snapshot must have format {FORMAT!r}. Got: {header.get('format')!r}")
     try:
         tensors = load(data)
-        fields: dict[str, Any] = json.loads(header["spec"])
-        spec = PolicySpec(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+        fields: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(header["spec"]).items()
+        }
+        spec = PolicySpec(**fields)
         version, meta = int(header["version"]), json.loads(header["meta"])
     except (SafetensorError, PolicySpecError, KeyError, TypeError, ValueError) as error:
         raise SnapshotError(f"the policy snapshot cannot be read: {error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import hmac
 import ipaddress
@@ -14,6 +15,9 @@ import grpc.aio
 
 HEALTH_PREFIX = "/grpc.health.v1.Health/"
 MAX_CONCURRENT_CALLS = 512
+MAX_WATCHES = 16
+"""Health streams at a time: they need no token, and may not take the place of calls that do."""
+_LAST_STATUS_S = 0.05
 UNAUTHENTICATED_TEXT = (
     "this learner wants its token in the metadata 'authorization: Bearer TOKEN'. Expected the token "
     "it started with, got {got}. Copy ~/.config/tandem/token from the learner's machine, or set TANDEM_TOKEN to the "
@@ -78,18 +82,47 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):
 
     def __init__(self, token: str):
         self._expected = f"Bearer {token}".encode()
+        self._watches: set[asyncio.Task[None]] = set()
+        self._ended = False
 
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler:
+        if handler_call_details.method == HEALTH_PREFIX + "Watch":
+            return self._bounded(await continuation(handler_call_details))
         if handler_call_details.method.startswith(HEALTH_PREFIX):
             return await continuation(handler_call_details)
         given = [value for key, value in handler_call_details.invocation_metadata or () if key == "authorization"]
         if len(given) == 1 and hmac.compare_digest(_bytes(given[0]), self._expected):
             return await continuation(handler_call_details)
         return _REFUSE_OTHER if given else _REFUSE_NONE
+
+    async def end_watches(self) -> None:
+        """Ends the health streams, once they have told their last status."""
+        self._ended = True
+        if self._watches:
+            await asyncio.sleep(_LAST_STATUS_S)
+        for task in self._watches:
+            task.cancel()
+
+    def _bounded(self, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
+        async def watch(request: Any, context: grpc.aio.ServicerContext) -> None:
+            if len(self._watches) >= MAX_WATCHES:
+                text = f"at most {MAX_WATCHES} health watches at a time: use Check"
+                await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
+            task = asyncio.create_task(handler.unary_stream(request, context))
+            self._watches.add(task)
+            try:
+                await task
+            except asyncio.CancelledError:
+                if not self._ended:
+                    raise
+            finally:
+                self._watches.discard(task)
+
+        return grpc.unary_stream_rpc_method_handler(watch, handler.request_deserializer, handler.response_serializer)
 
 
 def _bytes(value: str | bytes) -> bytes:

@@ -10,8 +10,10 @@ import threading
 import time
 from pathlib import Path
 
+import gymnasium
 import pytest
 import torch
+
 from envs.registry import derive_contract
 from episodes.acting import ActingSettings
 from episodes.log import EpisodeLog, read_log
@@ -111,7 +113,12 @@ class ActorProcess:
     def __init__(self, port, folder, *, token=TOKEN, wait=True, **settings):
         self.output = Path(folder) / f"actor-{time.monotonic_ns()}.txt"
         self.witness = Path(folder) / "witness.txt"
-        settings = {"name": "arm", "spool": str(Path(folder) / "spools"), "spool_mb": 1, "status_every_s": 0.5} | settings
+        settings = {
+            "name": "arm",
+            "spool": str(Path(folder) / "spools"),
+            "spool_mb": 1,
+            "status_every_s": 0.5,
+        } | settings
         code = (
             "import sys; from actor.main import run_actor; from actor.config import ActorConfig; "
             f"sys.exit(run_actor(ActorConfig(learner_address='localhost:{port}', **{settings!r})))"
@@ -168,6 +175,20 @@ def wait_for(condition, timeout_s=40.0):
             return value
         time.sleep(0.02)
     raise AssertionError(f"waited {timeout_s} s in vain")
+
+
+@pytest.fixture(name="wait_for")
+def _wait_for():
+    return wait_for
+
+
+@pytest.fixture(autouse=True)
+def witness(tmp_path, monkeypatch):
+    """Registers the witness here too, where contracts are derived."""
+    monkeypatch.syspath_prepend(str(WITNESS))
+    monkeypatch.setenv("WITNESS_PATH", str(tmp_path / "witness-of-the-test.txt"))
+    if "Witness-v0" not in gymnasium.registry:
+        gymnasium.register("Witness-v0", entry_point="witness_env:WitnessEnv", max_episode_steps=12)
 
 
 @pytest.fixture

@@ -1,4 +1,237 @@
-"""A whole actor, two processes, against the real service on loopback."""
+"""Whole actors, two processes each, against the real service on loopback, killed and cut at bad moments.
+
+What was executed is known from a record the environment itself keeps; the log must hold exactly that.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
-from conftest import WITNESS, wait_for
+import pytest
+
+from envs.generic import GymConfig
+from envs.registry import derive_contract
+from envs.so101_sim import SO101SimConfig
+from episodes.acting import ActingSettings
+from episodes.outcome import Outcome, Purpose
+from episodes.seeds import SeedStream, start_seed
+from episodes.spool_position import SpoolPosition
+
+WITNESS = GymConfig(id="Witness-v0")
+SLOW = GymConfig(id="Witness-v0", settings="step_s=0.02")
+
+
+def logged(bench):
+    """(episode, step) of every whole step in the log, by the witness's own numbers, and the interrupted steps."""
+    whole, interrupted = [], []
+    position = {}
+    for record in bench.records:
+        if record.HasField("step"):
+            if record.step.interrupted:
+                interrupted.append(record.step)
+            else:
+                episode, count, _ = np.frombuffer(record.step.observation[0], np.float32)
+                whole.append((int(episode), int(count)))
+    for entry in bench.entries:
+        position.setdefault(entry.spool_id, SpoolPosition()).advance(entry.record)
+    return whole, interrupted
+
+
+def finish(bench, actor):
+    bench.ingest.finish("enough")
+    assert actor.end() == 0, actor.text
+    assert "the run is over: enough" in actor.text
+
+
+def test_a_run_from_joining_to_its_end(bench, actor, wait_for, tmp_path):
+    run = bench("gym", WITNESS)
+    run.credit = 40
+    run.publish(0)
+    arm = actor(run.port)
+    wait_for(lambda: len(run.steps) == 40)
+    time.sleep(0.3)
+    assert len(arm.witnessed) == 40
+    run.publish(1)
+    run.publisher.request_evaluation(1, 1, run.snapshot(1, 1), 3, 1000, run.spool_id)
+    run.credit = 100
+    wait_for(lambda: len(run.steps) == 100 + 36)
+    finish(run, arm)
+
+    assert logged(run)[0] == arm.witnessed
+    steps = run.steps
+    assert [s.policy_version for s in steps[:40]] == [0] * 40
+    assert steps[-1].policy_version == 1
+    starts = [r.start for r in run.records if r.HasField("start")]
+    training = [s for s in starts if s.purpose == Purpose.TRAINING]
+    assert [s.start_seed for s in training] == [
+        start_seed(0, SeedStream.TRAINING, "arm", n) for n in range(len(training))
+    ]
+    evaluations = [s for s in starts if s.purpose == Purpose.EVALUATION]
+    assert [(s.start_seed, s.evaluation_id) for s in evaluations] == [(1000, 1), (1001, 1), (1002, 1)]
+    ends = [r.end for r in run.records if r.HasField("end")]
+    assert {e.outcome for e in ends[:-1]} == {Outcome.TIMEOUT}
+    assert ends[-1].outcome in (Outcome.CUT, Outcome.TIMEOUT)
+    assert not (tmp_path / "spools" / "arm" / "run-a").exists()
+
+
+def test_waits_for_a_learner_and_lives_through_its_restart(bench, actor, wait_for):
+    with socket.create_server(("localhost", 0)) as free:
+        port = free.getsockname()[1]
+    arm = actor(port)
+    wait_for(lambda: f"waiting for a learner at localhost:{port}: nobody answers there" in arm.text)
+    run = bench("gym", SLOW, port=port)
+    run.publish(0)
+    wait_for(lambda: len(run.steps) > 30)
+    run.stop()
+    executed = len(arm.witnessed)
+    wait_for(lambda: len(arm.witnessed) > executed + 20)
+    assert "steps wait in the spool" in arm.text
+    run.entries.clear()
+    run.start()
+    run.publish(2)
+    wait_for(lambda: len(run.steps) > executed + 40)
+    wait_for(lambda: run.steps[-1].policy_version == 2)
+    run.ingest.finish("enough")
+    assert arm.end() == 0
+    whole = [tuple(int(v) for v in np.frombuffer(s.observation[0], np.float32)[:2]) for s in run.steps]
+    assert whole == arm.witnessed
+
+
+def test_kill_the_control_process(bench, actor, wait_for):
+    run = bench("gym", SLOW)
+    run.publish(0)
+    arm = actor(run.port)
+    for _ in range(2):
+        count = len(arm.witnessed)
+        wait_for(lambda count=count: len(arm.witnessed) > count + 20)
+        os.kill(arm.control_pid, signal.SIGKILL)
+    count = len(arm.witnessed)
+    wait_for(lambda: len(arm.witnessed) > count + 20)
+    finish(run, arm)
+    whole, interrupted = logged(run)
+    assert "was killed by signal 9; starting it again" in arm.text
+    assert 1 <= len(interrupted) <= 2
+    # The call that was killed may have written its line before it died: it is there as interrupted.
+    missing = [step for step in arm.witnessed if step not in whole]
+    assert len(missing) <= len(interrupted)
+    assert whole == [step for step in arm.witnessed if step in whole]
+    ends = [r.end.outcome for r in run.records if r.HasField("end")]
+    assert ends.count(Outcome.CUT) in (2, 3)
+
+
+def test_kill_the_comms_process_and_start_again(bench, actor, wait_for):
+    run = bench("gym", SLOW)
+    run.publish(0)
+    arm = actor(run.port)
+    wait_for(lambda: len(arm.witnessed) > 30)
+    control = arm.control_pid
+    arm.process.kill()
+    arm.process.wait()
+    wait_for(lambda: not Path(f"/proc/{control}").exists())
+    stopped_at = len(arm.witnessed)
+    again = actor(run.port)
+    wait_for(lambda: len(again.witnessed) > stopped_at + 20)
+    finish(run, again)
+    assert logged(run) == (again.witnessed, [])
+    assert len({entry.spool_id for entry in run.entries}) == 1
+
+
+def test_interrupted_by_the_person_with_the_learner_away(bench, actor, wait_for):
+    run = bench("gym", SLOW)
+    run.publish(0)
+    arm = actor(run.port)
+    wait_for(lambda: len(run.steps) > 20)
+    run.stop()
+    executed = len(arm.witnessed)
+    wait_for(lambda: len(arm.witnessed) > executed + 20)
+    began = time.monotonic()
+    arm.interrupt()
+    assert arm.end() == 130
+    assert time.monotonic() - began < 5
+    assert "records are not delivered yet and stay in" in arm.text
+    assert f"To deliver them and go on: tandem actor learner.address=localhost:{run.port} actor.name=arm" in arm.text
+    run.start()
+    run.publish(1)
+    again = actor(run.port)
+    wait_for(lambda: run.steps[-1].policy_version == 1)
+    again.interrupt()
+    assert again.end() == 130
+    assert "every step is delivered. To go on: tandem actor" in again.text
+    whole = [tuple(int(v) for v in np.frombuffer(s.observation[0], np.float32)[:2]) for s in run.steps]
+    assert whole == again.witnessed
+
+
+def test_refusals_are_one_message(bench, actor, tmp_path):
+    run = bench("gym", WITNESS)
+    wrong = actor(run.port, token="another-token-0123456789")
+    assert wrong.end() == 1
+    assert "refuses this actor" in wrong.text
+    assert "token" in wrong.text
+
+    contract = derive_contract("gym", WITNESS)
+    feature = replace(contract.interface.observations[0], shape=(4,))
+    other = replace(contract, interface=replace(contract.interface, observations=(feature,)))
+    run.stop()
+    run.folder = tmp_path / "other"
+    run.contract, run.port = other, 0
+    run.start()
+    mismatch = actor(run.port)
+    assert mismatch.end() == 1
+    assert "interface.observations.observation.state.shape: expected (4,), got (3,)" in mismatch.text
+    assert "Traceback" not in wrong.text + mismatch.text
+
+
+def test_an_environment_that_raises_ends_the_actor_with_its_words(bench, actor):
+    run = bench("gym", GymConfig(id="Witness-v0", settings="fail_at=5"))
+    run.publish(0)
+    arm = actor(run.port)
+    assert arm.end() == 1
+    assert "the control process ended: RuntimeError: the witness was told to fail" in arm.text
+    assert [s.interrupted for s in run.steps] == [False] * 4 + [True]
+
+
+def test_an_operator_that_cannot_drive_is_refused(bench, actor):
+    run = bench("gym", WITNESS)
+    arm = actor(run.port, operator="scripted")
+    assert arm.end() == 1
+    assert "operator must be one of ['none', 'keyboard'] for env=gym. Got: 'scripted'" in arm.text
+
+
+def test_the_simulated_arm_with_a_scripted_person(bench, actor, wait_for):
+    acting = ActingSettings(pacing="realtime", warmup="uniform")
+    run = bench("so101_sim", SO101SimConfig(task="reach", control_hz=50.0), acting=acting)
+    run.publish(0)
+    arm = actor(run.port, operator="scripted")
+    wait_for(lambda: any(s.human for s in run.steps) and any(not s.human for s in run.steps))
+    maps = Path(f"/proc/{arm.control_pid}/maps").read_text()
+    assert "mujoco" in maps
+    assert "grpc" not in maps
+    run.publish(5)
+    wait_for(lambda: run.steps[-1].policy_version == 5)
+    finish(run, arm)
+    human = [s for s in run.steps if s.human]
+    assert all(list(s.proposed) != list(s.chosen) for s in human)
+    uniform = np.array([list(s.proposed) for s in run.steps if s.policy_version == 0])
+    assert uniform.std() > 0.4
+
+
+def test_the_control_process_imports_nothing_that_speaks():
+    code = (
+        "import sys, actor.control, envs.so101_sim, envs.generic, envs.teleop.scripted; "
+        "print([m for m in ('grpc', 'wandb', 'rich', 'pynput') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize("port", [1])
+def test_interrupted_while_waiting(actor, wait_for, port):
+    arm = actor(port)
+    wait_for(lambda: "waiting for a learner" in arm.text)
+    arm.interrupt()
+    assert arm.end() == 130

@@ -6,11 +6,12 @@ import signal
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from actor.spool import Spool, SpoolError, SpoolFullError, record_bytes
 from episodes.contract import Feature, Interface
 from episodes.spool_position import SpoolPosition
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from transport import records_pb2 as pb
 
 INTERFACE = Interface(
@@ -164,7 +165,7 @@ def test_full_spool_takes_no_step_it_could_not_end(tmp_path):
         begun = step(1, index)
         spool.begin_step(begun)
         spool.finish_step(finished(begun, index))
-    with pytest.raises(SpoolFullError, match="is full: 5 records wait for the learner"):
+    with pytest.raises(SpoolFullError, match=r"is full: 5 records wait for the learner"):
         spool.begin_step(step(1, 4))
     spool.end_episode(end(1, 4))
     with pytest.raises(SpoolFullError):
@@ -187,7 +188,7 @@ def test_damage_is_noticed_and_cut(tmp_path):
         file.seek(place)
         file.write(b"\xff")
     spool = Spool(tmp_path / "spool.bin")
-    with pytest.raises(SpoolError, match="record 3 of .* is damaged"):
+    with pytest.raises(SpoolError, match=r"record 3 of .* is damaged"):
         spool.read(3)
     assert spool.recover() == "2 damaged records were dropped from the spool; episode 00000000 was cut after 1 steps"
     assert [r.WhichOneof("body") for r in deliver(spool)] == ["start", "step", "end"]
@@ -196,17 +197,17 @@ def test_damage_is_noticed_and_cut(tmp_path):
 def test_refuses_what_is_no_spool(tmp_path):
     path = tmp_path / "spool.bin"
     path.write_bytes(b"something else" * 100)
-    with pytest.raises(SpoolError, match="is no spool of this version. Move it away"):
+    with pytest.raises(SpoolError, match=r"is no spool of this version. Move it away"):
         Spool(path)
     path.unlink()
     create(path).close()
     with path.open("r+b") as file:
         file.truncate(9000)
-    with pytest.raises(SpoolError, match="is cut short: 9000 bytes"):
+    with pytest.raises(SpoolError, match=r"is cut short: 9000 bytes"):
         Spool(path)
 
 
 def test_acknowledging_what_was_never_made_is_an_error(tmp_path):
     spool = create(tmp_path / "spool.bin")
-    with pytest.raises(SpoolError, match="record 1 was acknowledged, but this spool has only 0"):
+    with pytest.raises(SpoolError, match=r"record 1 was acknowledged, but this spool has only 0"):
         spool.acknowledge(1)

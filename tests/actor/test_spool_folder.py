@@ -5,45 +5,60 @@ import sys
 from dataclasses import replace
 
 import pytest
+
 from actor.spool import SpoolError
 from actor.spool_folder import SpoolFolder, lock
 from episodes.contract import Contract, Feature, FeatureView, Interface, View
 from transport import records_pb2 as pb
 
 CONTRACT = Contract(
-    Interface(
-        "tests/folder", (Feature("observation.state", "float32", (1,)),), Feature("action", "float32", (1,))
-    ),
+    Interface("tests/folder", (Feature("observation.state", "float32", (1,)),), Feature("action", "float32", (1,))),
     View((FeatureView("observation.state"),)),
 )
 
 
-def test_one_process_holds_a_name(tmp_path):
-    held = SpoolFolder(tmp_path, "arm")
-    code = f"from actor.spool_folder import SpoolFolder; from pathlib import Path; SpoolFolder(Path({str(tmp_path)!r}), "
+@pytest.fixture
+def folders(tmp_path):
+    """Makes locked folders below tmp_path and closes them at the end."""
+    made = []
+
+    def make(name):
+        made.append(SpoolFolder(tmp_path, name))
+        return made[-1]
+
+    yield make
+    for folder in made:
+        folder.close()
+
+
+def test_one_process_holds_a_name(folders, tmp_path):
+    held = folders("arm")
+    code = (
+        f"from actor.spool_folder import SpoolFolder; from pathlib import Path; SpoolFolder(Path({str(tmp_path)!r}), "
+    )
     second = subprocess.run([sys.executable, "-c", code + "'arm')"], capture_output=True, text=True)
     assert "another actor named 'arm' runs on this machine" in second.stderr
     held.close()
     assert subprocess.run([sys.executable, "-c", code + "'arm')"], capture_output=True).returncode == 0
 
 
-def test_the_host_name_is_numbered_where_it_is_taken(tmp_path):
-    first, second = SpoolFolder(tmp_path, ""), SpoolFolder(tmp_path, "")
+def test_the_host_name_is_numbered_where_it_is_taken(folders, tmp_path):
+    first, second = folders(""), folders("")
     assert second.name == f"{first.name}-2"
 
 
 @pytest.mark.parametrize("name", ["../up", "a b", "", ".hidden"])
-def test_names_are_plain(tmp_path, name):
-    folder = SpoolFolder(tmp_path, "arm")
+def test_names_are_plain(folders, tmp_path, name):
+    folder = folders("arm")
     if name:
-        with pytest.raises(SpoolError, match="an actor's name must be"):
-            SpoolFolder(tmp_path, name)
-    with pytest.raises(SpoolError, match="no plain name"):
+        with pytest.raises(SpoolError, match=r"an actor's name must be"):
+            folders(name)
+    with pytest.raises(SpoolError, match=r"no plain name"):
         folder.open(name or "a/b", CONTRACT, 1)
 
 
-def test_a_spool_of_another_run_is_kept_and_named(tmp_path):
-    folder = SpoolFolder(tmp_path, "arm")
+def test_a_spool_of_another_run_is_kept_and_named(folders, tmp_path):
+    folder = folders("arm")
     spool, said = folder.open("run-a", CONTRACT, 1)
     assert said == ""
     assert folder.others("run-a") == []
@@ -60,29 +75,29 @@ def test_a_spool_of_another_run_is_kept_and_named(tmp_path):
     assert again.undelivered == 2
 
 
-def test_a_spool_of_another_interface_is_refused(tmp_path):
-    folder = SpoolFolder(tmp_path, "arm")
+def test_a_spool_of_another_interface_is_refused(folders, tmp_path):
+    folder = folders("arm")
     folder.open("run-a", CONTRACT, 1)[0].close()
     changed = replace(CONTRACT, interface=replace(CONTRACT.interface, task="tests/other"))
-    with pytest.raises(SpoolError, match="Move the folder away to start a new spool"):
+    with pytest.raises(SpoolError, match=r"Move the folder away to start a new spool"):
         folder.open("run-a", changed, 1)
 
 
-def test_a_living_control_process_is_not_overtaken(tmp_path, monkeypatch):
-    folder = SpoolFolder(tmp_path, "arm")
+def test_a_living_control_process_is_not_overtaken(folders, tmp_path, monkeypatch):
+    folder = folders("arm")
     folder.open("run-a", CONTRACT, 1)[0].close()
     held = lock(tmp_path / "arm" / "run-a" / "control.lock")
     monkeypatch.setattr("actor.spool_folder.CONTROL_WAIT_S", 0.1)
-    with pytest.raises(SpoolError, match="control process of an earlier actor still runs"):
+    with pytest.raises(SpoolError, match=r"control process of an earlier actor still runs"):
         folder.open("run-a", CONTRACT, 1)
     held.close()
 
 
-def test_a_full_disk_is_named(tmp_path, monkeypatch):
+def test_a_full_disk_is_named(folders, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.posix_fallocate", full)
-    folder = SpoolFolder(tmp_path, "arm")
-    with pytest.raises(SpoolError, match="no room for a spool of .* MB in .*: No space left on device. Free some"):
+    folder = folders("arm")
+    with pytest.raises(SpoolError, match=r"no room for a spool of .* MB in .*: No space left on device. Free some"):
         folder.open("run-a", CONTRACT, 1)

@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -164,7 +165,7 @@ def test_the_log_of_another_contract_or_run_is_refused(tmp_path):
     write(tmp_path, 1)
     with pytest.raises(
         LogError,
-        match=r"log of another contract: interface_fingerprint expected 'ffff', got '0123456789abcdef'\. Choose another",
+        match=r"log of another contract: interface_fingerprint expected 'ffff', got '0123456789abcdef'\. Choose",
     ):
         EpisodeLog(tmp_path, run_id="run", interface_fingerprint="ffff")
     with pytest.raises(LogError, match="log of another run: run_id expected 'other', got 'run'"):
@@ -197,6 +198,7 @@ def test_one_process_writes(tmp_path):
 def test_a_killed_writer_loses_nothing_that_append_returned_for(tmp_path):
     program = f"""
 import sys
+import threading
 from episodes.log import EpisodeLog
 from transport import records_pb2 as pb
 log = EpisodeLog({str(tmp_path)!r}, run_id="run", interface_fingerprint="0123456789abcdef", sync="os",
@@ -278,6 +280,27 @@ def test_a_large_append_of_many_entries_is_one_append(tmp_path):
         assert log.watermarks() == {"a": 3000}
     assert contents(tmp_path) == entries
     assert len(segments(tmp_path)) == 1
+
+
+def test_reading_while_another_thread_appends_and_rotates(tmp_path):
+    count, stop = 3000, threading.Event()
+
+    with EpisodeLog(tmp_path, **IDS, sync="os", segment_bytes=2000) as log:
+
+        def append() -> None:
+            for sequence in range(1, count + 1):
+                log.append([entry(sequence)])
+            stop.set()
+
+        writer = threading.Thread(target=append, name="appender")
+        writer.start()
+        seen = 0
+        while not stop.is_set() or seen < count:
+            sequences = [message.record.sequence for _, message in log.read()]
+            assert sequences == list(range(1, len(sequences) + 1))
+            assert len(sequences) >= seen
+            seen = len(sequences)
+        writer.join()
 
 
 def test_an_offset_within_an_entry_is_refused(tmp_path):

@@ -68,7 +68,7 @@ def episode(replay, name, length, *, purpose=Purpose.TRAINING, outcome=Outcome.T
             terminated=success and last,
             truncated=not success and last,
             human=i in human,
-            held=i in held,
+            held=int(i in held),
         )
     end(replay, name, outcome)
 
@@ -156,7 +156,8 @@ def test_no_observation_that_is_not_finite_is_ever_drawn(stack, left):
         step(replay, "a", i, observed=observation(np.nan) if i == 1 else None)
     batch = replay.windows(replay.online_rows)
     assert sorted(batch.action[:, 0].tolist()) == left
-    assert np.isfinite(batch.observation[STATE]).all() and np.isfinite(batch.next_observation[STATE]).all()
+    assert np.isfinite(batch.observation[STATE]).all()
+    assert np.isfinite(batch.next_observation[STATE]).all()
 
 
 def test_action_or_reward_that_is_not_finite_is_never_drawn():
@@ -256,15 +257,17 @@ def test_entries_out_of_place_are_counted_and_harmless():
 def test_evaluation_is_never_drawn():
     replay = buffer()
     episode(replay, "a", 5, purpose=Purpose.EVALUATION)
-    assert replay.rows == 0 and replay.counts["misplaced_entries"] == 0
-    with pytest.raises(EmptyReplayError, match="no step to draw a batch from. It holds 0 observations"):
+    assert replay.rows == 0
+    assert replay.counts["misplaced_entries"] == 0
+    with pytest.raises(EmptyReplayError, match=r"no step to draw a batch from\. It holds 0 observations"):
         replay.sample(4)
 
 
 def test_demonstrations_are_in_the_demonstration_view_alone():
     replay = buffer()
     episode(replay, "a", 3, purpose=Purpose.DEMONSTRATION)
-    assert replay.online_size == 0 and replay.demonstration_size == 3
+    assert replay.online_size == 0
+    assert replay.demonstration_size == 3
     assert sorted(windows(replay, replay.demonstration_rows)) == [0, 1, 2]
 
 
@@ -273,7 +276,8 @@ def test_oldest_whole_episode_leaves_first():
     for i in range(6):
         episode(replay, f"{i}", 4, first=10 * i)
     assert sorted({action // 10 for action in windows(replay)}) == [2, 3, 4, 5]
-    assert replay.rows == 20 and replay.counts["evicted_episodes"] == 2
+    assert replay.rows == 20
+    assert replay.counts["evicted_episodes"] == 2
 
 
 def test_protected_episodes_are_not_evicted_by_online_ones():
@@ -294,18 +298,20 @@ def test_online_episodes_use_what_is_not_protected_yet():
         episode(replay, f"{i}", 4, first=10 * i)
     assert replay.online_size == 16
     episode(replay, "demo", 9, purpose=Purpose.DEMONSTRATION, first=100)
-    assert replay.online_size == 8 and replay.demonstration_size == 9
+    assert replay.online_size == 8
+    assert replay.demonstration_size == 9
 
 
 @pytest.mark.parametrize("stack", [1, 2])
-def test_running_episode_that_alone_overflows_goes_on_from_its_newest_frame(stack):
+def test_running_episode_that_alone_overflows_loses_its_older_half_and_goes_on(stack):
     replay = buffer(10, of=contract(stack=stack))
     start(replay, "endless")
     for i in range(1000):
         step(replay, "endless", i)
         assert replay.rows <= 10
     actions = sorted(replay.windows(replay.online_rows).action[:, 0].tolist())
-    assert actions and actions == [float(i) for i in range(1000 - len(actions), 1000)]
+    assert actions
+    assert actions == [float(i) for i in range(1000 - len(actions), 1000)]
     assert replay.counts["overflowed_episodes"] > 100
     amend(replay, "endless", Outcome.SUCCESS, at=3)
     assert replay.online_size == 0
@@ -336,14 +342,18 @@ def test_batch_is_never_smaller_than_asked():
     replay = buffer()
     episode(replay, "a", 5, purpose=Purpose.DEMONSTRATION, first=100)
     batch = replay.sample(64, demo_share=0.25)
-    assert len(batch) == 64 and batch.demonstration.all() and replay.last_demonstration_share == 1
+    assert len(batch) == 64
+    assert batch.demonstration.all()
+    assert replay.last_demonstration_share == 1
     episode(replay, "b", 5)
     batch = replay.sample(64, demo_share=0.25)
-    assert len(batch) == 64 and replay.last_demonstration_share == 0.25
+    assert len(batch) == 64
+    assert replay.last_demonstration_share == 0.25
     assert batch.demonstration.tolist() == [False] * 48 + [True] * 16
     assert ((batch.action[:, 0] >= 100) == batch.demonstration).all()
     amend(replay, "a", Outcome.DISCARDED)
-    assert not replay.sample(64).demonstration.any() and replay.last_demonstration_share == 0
+    assert not replay.sample(64).demonstration.any()
+    assert replay.last_demonstration_share == 0
     with pytest.raises(EmptyReplayError, match="no step to draw a batch from"):
         replay.sample_demonstrations(4)
 
@@ -357,7 +367,8 @@ def test_shapes_and_dtypes_of_a_batch():
     step(replay, "a", 0, observed=frame(1))
     step(replay, "a", 1, observed=frame(2))
     batch = replay.windows(np.sort(replay.online_rows))
-    assert batch.observation[STATE].dtype == np.float32 and batch.observation[IMAGE].dtype == np.uint8
+    assert batch.observation[STATE].dtype == np.float32
+    assert batch.observation[IMAGE].dtype == np.uint8
     assert batch.observation[STATE].tolist() == [[0, 0, 0], [0, 0, 1]]
     assert batch.next_observation[STATE].tolist() == [[0, 1, 2], [0, 1, 2]]
     expected = np.concatenate([(image + i).reshape(2, 3, 3) for i in (0, 0, 1)], axis=-1)
@@ -386,8 +397,10 @@ def test_statistics_are_of_all_that_is_stored_and_not_discarded():
     start(replay, "d", first=np.nan)
     mean, std = replay.statistics()[STATE]
     values = [0, 1, 2, 3, 10, 11]
-    assert mean.shape == std.shape == (1,) and mean.dtype == np.float32
-    assert mean[0] == pytest.approx(np.mean(values)) and std[0] == pytest.approx(np.std(values))
+    assert mean.shape == std.shape == (1,)
+    assert mean.dtype == np.float32
+    assert mean[0] == pytest.approx(np.mean(values))
+    assert std[0] == pytest.approx(np.std(values))
 
 
 def test_row_of_two_cameras_is_within_its_bytes():
@@ -399,11 +412,18 @@ def test_row_of_two_cameras_is_within_its_bytes():
 
 
 def test_capacity_is_given_in_bytes_and_taken_only_when_used():
-    replay = ReplayBuffer(contract(control_hz=10.0), capacity_bytes=10**12)
-    assert replay.capacity_rows == 10**12 // row_bytes(contract())
+    replay = ReplayBuffer(contract(control_hz=10.0), capacity_bytes=2 * 10**9)
+    assert replay.capacity_rows == 2 * 10**9 // row_bytes(contract())
     assert replay.capacity_hours == pytest.approx(replay.capacity_rows / 36_000)
     episode(replay, "a", 3)
     assert len(replay.sample(8)) == 8
+
+
+def test_refuses_more_memory_than_there_is():
+    camera = Feature(IMAGE, "uint8", (480, 640, 3))
+    of = Contract(Interface("test", (camera,), Feature("action", "float32", (1,))), View(()))
+    with pytest.raises(ValueError, match=r"no 1000000\.0 GB for replay\. Lower replay\.capacity_gb"):
+        ReplayBuffer(of, capacity_bytes=10**15)
 
 
 def test_default_capacity_is_a_quarter_of_free_memory():

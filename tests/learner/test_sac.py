@@ -223,7 +223,7 @@ def test_learns_a_bandit_from_scratch():
                 reward=reward,
                 discount=np.zeros(128, np.float32),
                 human=np.zeros(128, bool),
-            )  # fmt: skip
+            )
         )
     state = rng.uniform(-0.8, 0.8, (50, 4)).astype(np.float32)
     acted = np.stack([sac.ema_policy.act({NAME: s}, deterministic=True) for s in state])

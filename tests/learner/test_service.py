@@ -1,5 +1,6 @@
 """Who may call the learner, and what its answers to wrong calls say."""
 
+import contextlib
 import socket
 import time
 
@@ -14,7 +15,7 @@ from learner.service import LearnerServer
 from transport import service_pb2 as sp
 from transport import service_pb2_grpc
 from transport.channel import PROTOCOL, open_channel
-from transport.server import BindError
+from transport.server import MAX_WATCHES, BindError
 
 TOKEN = "token-of-the-tests-0123456789"
 
@@ -63,6 +64,27 @@ def test_health_needs_no_token(wire):
         for service in ("", "tandem.v1.Learner"):
             reply = health.Check(health_pb2.HealthCheckRequest(service=service), timeout=10)
             assert reply.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_health_watches_without_a_token_are_bounded(wire):
+    with grpc.insecure_channel(wire.address) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        watches = [health.Watch(health_pb2.HealthCheckRequest(), timeout=10) for _ in range(MAX_WATCHES)]
+        assert {next(watch).status for watch in watches} == {health_pb2.HealthCheckResponse.SERVING}
+        error = refusal(health.Watch, health_pb2.HealthCheckRequest())
+        assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "use Check" in error.details()
+        wire.server.stop()
+        assert [reply.status for reply in watches[0]] == [health_pb2.HealthCheckResponse.NOT_SERVING]
+
+
+def test_bytes_that_are_no_http2_harm_nobody(wire):
+    port = int(wire.address.rpartition(":")[2])
+    for data in (b"GET / HTTP/1.1\r\n\r\n", bytes(100_000), b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 4096):
+        with socket.create_connection(("localhost", port), timeout=5) as connection, contextlib.suppress(OSError):
+            connection.sendall(data)
+            connection.recv(1024)
+    assert wire.join().acknowledged == 0
 
 
 def test_reflection_names_the_services(wire):

@@ -47,12 +47,15 @@ def test_without_a_verdict_everything_stays_as_recorded():
     result = effective(*episode(success=True), recorded=Outcome.SUCCESS)
     assert result.reward.tolist() == [0, 0, 0, 1]
     assert result.terminated.tolist() == [False, False, False, True]
-    assert not result.truncated.any() and result.sampled.all()
+    assert not result.truncated.any()
+    assert result.sampled.all()
 
 
 def test_success_to_failure_has_reward_0_and_is_truncated():
     result = effective(*episode(success=True), recorded=Outcome.SUCCESS, verdict=Verdict(Outcome.FAILURE))
-    assert not result.reward.any() and not result.terminated.any() and result.sampled.all()
+    assert not result.reward.any()
+    assert not result.terminated.any()
+    assert result.sampled.all()
     assert result.truncated.tolist() == [False, False, False, True]
 
 
@@ -79,18 +82,23 @@ def test_success_terminates_at_the_named_step_and_later_steps_leave(recorded):
 @pytest.mark.parametrize("step", [None, 3, 7])
 def test_success_without_a_step_or_beyond_the_end_is_at_the_last_step(step):
     result = effective(*episode(), recorded=Outcome.TIMEOUT, verdict=Verdict(Outcome.SUCCESS, step))
-    assert result.reward.tolist() == [0, 0, 0, 1] and result.sampled.all()
-    assert result.terminated[3] and not result.truncated[3]
+    assert result.reward.tolist() == [0, 0, 0, 1]
+    assert result.sampled.all()
+    assert result.terminated[3]
+    assert not result.truncated[3]
 
 
 def test_success_at_a_step_still_to_come_waits_for_it():
     result = effective(*episode(), recorded=None, verdict=Verdict(Outcome.SUCCESS, 7))
-    assert not result.reward.any() and result.sampled.all()
+    assert not result.reward.any()
+    assert result.sampled.all()
 
 
 def test_success_before_what_is_kept_leaves_nothing():
     result = effective(*episode(), recorded=Outcome.TIMEOUT, verdict=Verdict(Outcome.SUCCESS, -1))
-    assert not result.sampled.any() and not result.terminated.any() and not result.reward.any()
+    assert not result.sampled.any()
+    assert not result.terminated.any()
+    assert not result.reward.any()
 
 
 def test_discarded_leaves_nothing():
@@ -100,7 +108,9 @@ def test_discarded_leaves_nothing():
 def test_arguments_are_not_changed():
     reward, terminated, truncated = episode(success=True)
     effective(reward, terminated, truncated, recorded=Outcome.SUCCESS, verdict=Verdict(Outcome.FAILURE))
-    assert reward[-1] == 1 and terminated[-1] and not truncated[-1]
+    assert reward[-1] == 1
+    assert terminated[-1]
+    assert not truncated[-1]
 
 
 def test_an_episode_without_steps():

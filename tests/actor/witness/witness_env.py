@@ -36,5 +36,8 @@ class WitnessEnv(gym.Env):
             observation[2] = np.nan
         return observation, float(self._steps), False, False, {}
 
+    def close(self):
+        os.close(self._file)
+
     def _observe(self):
         return np.array([self._episode, self._steps, 0.5], np.float32)

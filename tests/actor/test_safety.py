@@ -1,0 +1,49 @@
+"""Limits and holds."""
+
+import numpy as np
+import pytest
+
+from actor.safety import Guard
+from episodes.contract import Feature, Interface
+from episodes.outcome import Held
+
+INTERFACE = Interface(
+    "tests/safety",
+    (Feature("observation.state", "float32", (2,)),),
+    Feature(
+        "action",
+        "float32",
+        (3,),
+        ("target_delta.x", "target_delta.y", "gripper.command"),
+        ("m", "m", "1"),
+        (-1.0, -0.5, -1.0),
+        (1.0, 0.5, 1.0),
+    ),
+)
+
+
+def test_the_tighter_limit_wins():
+    assert Guard(INTERFACE, max_action=0.8).send(np.float32([9, 9, -9])).tolist() == pytest.approx([0.8, 0.5, -0.8])
+    assert Guard(INTERFACE, max_action=5.0).send(np.float32([9, 9, -9])).tolist() == [1.0, 0.5, -1.0]
+
+
+def test_holding_moves_no_delta_and_keeps_the_gripper():
+    guard = Guard(INTERFACE)
+    assert guard.hold().tolist() == [0, 0, 0]
+    guard.send(np.float32([0.3, 0.2, -0.7]))
+    assert guard.hold().tolist() == pytest.approx([0, 0, -0.7])
+    guard.begin_episode()
+    assert guard.hold().tolist() == [0, 0, 0]
+
+
+def test_faults():
+    guard = Guard(INTERFACE, stale_observation_s=0.5, watchdog_s=1.0)
+    good, bad = {"observation.state": np.zeros(2, np.float32)}, {"observation.state": np.float32([0, np.nan])}
+    assert guard.fault_of_observation(good, {}) is Held.NO
+    assert guard.fault_of_observation(bad, {}) is Held.NAN_OBSERVATION
+    assert guard.fault_of_observation(good, {"observation_age_s": 0.6}) is Held.STALE_OBSERVATION
+    assert guard.fault_of_action(np.float32([0, np.inf, 0])) is Held.NAN_ACTION
+    assert guard.fault_of_action(np.float32([0, 1, 0])) is Held.NO
+    assert guard.fault_of_duration(1.5) is Held.WATCHDOG
+    assert guard.fault_of_duration(0.5) is Held.NO
+    assert Guard(INTERFACE).fault_of_duration(100) is Held.NO

@@ -1,0 +1,63 @@
+"""What two processes share without locks: letters arrive whole, the newest wins."""
+
+import multiprocessing
+
+import numpy as np
+import pytest
+
+from actor.shared import COMMS, CONTROL, Board, Mailbox, Phase, create_block
+
+
+def _write_for_ever(fd, capacity, going):
+    mailbox = Mailbox(fd, capacity)
+    version = 0
+    while going.value:
+        version += 1
+        mailbox.put(bytes([version % 256]) * (capacity - version % 7), version=version)
+
+
+def test_no_letter_is_torn_while_it_is_overwritten():
+    capacity = 200_000
+    fd = create_block(Mailbox.size(capacity))
+    context = multiprocessing.get_context("fork")
+    going = context.Value("b", 1, lock=False)
+    writer = context.Process(target=_write_for_ever, args=(fd, capacity, going))
+    writer.start()
+    mailbox = Mailbox(fd, capacity)
+    seen = set()
+    while len(seen) < 300:
+        letter = mailbox.get()
+        if letter is not None:
+            assert letter.payload == bytes([letter.version % 256]) * (capacity - letter.version % 7)
+            seen.add(letter.number)
+    going.value = 0
+    writer.join()
+
+
+def test_the_newest_letter_is_read_and_older_ones_are_skipped():
+    mailbox = Mailbox(create_block(Mailbox.size(10)), 10)
+    assert mailbox.get() is None
+    mailbox.put(b"old", version=1)
+    mailbox.put(b"new", version=2, evaluation_id=5, episodes=20, first_seed=2**62)
+    letter = mailbox.get()
+    assert (letter.number, letter.version, letter.payload) == (2, 2, b"new")
+    assert (letter.evaluation_id, letter.episodes, letter.first_seed) == (5, 20, 2**62)
+
+
+def test_a_payload_that_does_not_fit_is_refused():
+    mailbox = Mailbox(create_block(Mailbox.size(10)), 10)
+    with pytest.raises(ValueError, match=r"a policy of 11 bytes is larger than policy_mb allows: 10"):
+        mailbox.put(bytes(11), version=1)
+
+
+def test_the_board_is_seen_by_whoever_maps_it():
+    fd = create_block(Board.SIZE)
+    here, there = Board(fd), Board(fd)
+    here.comms["step_credit"] = 1 << 40
+    here.beat(Phase.RUNNING)
+    here.say("closing the gripper on the cube")
+    assert int(there.comms["step_credit"]) == 1 << 40
+    assert Phase(int(there.control["phase"])) is Phase.RUNNING
+    assert there.doing == "closing the gripper on the cube"
+    assert max(COMMS.itemsize, CONTROL.itemsize) <= Board.SIZE // 2
+    assert np.all(there.comms["device_events"] == 0)

@@ -1,0 +1,86 @@
+import dataclasses
+import json
+
+import pytest
+import yaml
+from episodes.contract import Contract, Feature, FeatureView, Interface, View
+from learner.run_folder import RunFolderError, default_run_folder, open_run_folder, read_run, save_config
+
+
+def contract(size: int = 13, stack: int = 1) -> Contract:
+    state = Feature("observation.state", "float32", (size,), low=(float("-inf"),), high=(float("inf"),))
+    action = Feature("action", "float32", (4,), low=(-1.0,), high=(1.0,))
+    return Contract(
+        Interface("tests/folder", (state,), action, control_hz=10.0), View((FeatureView(state.name, stack=stack),))
+    )
+
+
+def opened(path, contract_=None, *, env="gym", resume="auto", replay_bytes=1000):
+    return open_run_folder(path, contract_ or contract(), env=env, resume=resume, replay_bytes=replay_bytes)
+
+
+def test_a_new_folder_and_the_same_one_again(tmp_path):
+    made = opened(tmp_path / "run")
+    again = opened(tmp_path / "run", replay_bytes=5)
+    assert not made.resumed
+    assert again.resumed
+    assert made.run_id == again.run_id
+    assert again.replay_bytes == 1000, "a resumed run must evict the same"
+    assert again.contract == contract()
+    assert read_run(tmp_path / "run")["task"] == "tests/folder"
+
+
+def test_a_folder_of_another_contract_is_refused_by_key_expected_and_actual(tmp_path):
+    opened(tmp_path / "run")
+    with pytest.raises(RunFolderError) as error:
+        opened(tmp_path / "run", contract(size=54, stack=3), env="so101_sim")
+    text = str(error.value)
+    assert "env: expected 'gym', got 'so101_sim'" in text
+    assert "interface.observations.observation.state.shape: expected (13,), got (54,)" in text
+    assert "view.observation.state.stack: expected 1, got 3" in text
+    assert "run=FOLDER" in text
+
+
+def test_resume_says_what_is_expected_to_be_there(tmp_path):
+    with pytest.raises(RunFolderError, match="resume=must, and .* holds no run"):
+        opened(tmp_path / "run", resume="must")
+    opened(tmp_path / "run", resume="never")
+    with pytest.raises(RunFolderError, match="resume=never, and .* holds a run"):
+        opened(tmp_path / "run", resume="never")
+    assert opened(tmp_path / "run", resume="must").resumed
+
+
+def test_a_folder_that_is_no_run_is_not_taken(tmp_path):
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log" / "segment-000000.log").write_bytes(b"x")
+    with pytest.raises(RunFolderError, match=r"holds a log and no run\.json"):
+        opened(tmp_path)
+    (tmp_path / "run.json").write_text(json.dumps({"format": "other"}))
+    with pytest.raises(RunFolderError, match=r"must have format 'tandem\.run\.v1'\. Got: 'other'"):
+        opened(tmp_path)
+
+
+def test_versions_reserved_are_never_published_again(tmp_path):
+    folder = opened(tmp_path / "run")
+    assert folder.next_version() == 0
+    below = folder.reserve_versions(1)
+    assert below > 1
+    assert opened(tmp_path / "run").next_version() == below
+
+
+def test_the_resolved_config_is_plain_yaml(tmp_path):
+    @dataclasses.dataclass(frozen=True)
+    class Inner:
+        hidden: tuple[int, ...] = (256, 256)
+
+    folder = opened(tmp_path / "run")
+    save_config(folder, {"inner": Inner(), "run": "", "capacity": None})
+    assert yaml.safe_load((folder.path / "config.yaml").read_text()) == {
+        "inner": {"hidden": [256, 256]},
+        "run": "",
+        "capacity": None,
+    }
+
+
+def test_the_default_folder_has_no_slash_of_the_task():
+    assert default_run_folder("gym/Pendulum-v1").name.startswith("gym-Pendulum-v1-")
