@@ -104,8 +104,8 @@ class Control:
             self.pilot.refresh()
             if not self.pilot.ready:
                 self._wait(Phase.WAITING_POLICY)
-            elif self.spool.free < min(self._longest + _SPOOL_MARGIN, self.spool.capacity - 1):
-                self._wait(Phase.WAITING_SPOOL)
+            elif not self._has_room:
+                self._wait_for_room()
             elif self._requests.number > self._evaluated:
                 self._evaluate()
             elif self._lockstep and not self._credit:
@@ -145,8 +145,8 @@ class Control:
         pilot = PolicyPilot(lambda: next(payloads, None), deterministic=True)
         say(f"evaluating policy version {request.version} over {request.episodes} episodes")
         for number in range(request.episodes):
-            while self.spool.free < self._longest + _SPOOL_MARGIN and not self._leaving:
-                self._wait(Phase.WAITING_SPOOL)
+            while not self._has_room and not self._leaving:
+                self._wait_for_room()
             if self._leaving:
                 return
             self.board.beat(Phase.EVALUATING)
@@ -222,6 +222,16 @@ class Control:
     @property
     def _credit(self) -> bool:
         return self.spool.training_steps < int(self.board.comms["step_credit"])
+
+    @property
+    def _has_room(self) -> bool:
+        """Whether the spool takes an episode as long as the longest so far."""
+        return self.spool.free >= min(self._longest + _SPOOL_MARGIN, self.spool.capacity - 1)
+
+    def _wait_for_room(self) -> None:
+        if self.board.control["phase"] != Phase.WAITING_SPOOL:
+            say("the spool is full: holding between two episodes until the learner takes more")
+        self._wait(Phase.WAITING_SPOOL)
 
     def _wait(self, phase: Phase) -> None:
         self.board.beat(phase)

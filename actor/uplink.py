@@ -79,6 +79,7 @@ class Uplink:
         self._last = threading.Event()
         self._acknowledged = threading.Event()
         self._call: grpc.Call | None = None
+        self._told = ""
         self._in_flight: deque[tuple[int, int]] = deque()
         self._thread = threading.Thread(target=self._run, name="uplink", daemon=True)
 
@@ -111,8 +112,12 @@ class Uplink:
                 if error.code() in FATAL:
                     self.error = f"the learner refuses this actor: {error.details()}"
                     return
+                why = error.details() or error.code().name
                 if self.connected:
-                    self._say(f"lost the learner ({error.details() or error.code().name}); steps wait in the spool")
+                    self._say(f"lost the learner ({why}); steps wait in the spool")
+                elif error.code() is not grpc.StatusCode.UNAVAILABLE and why != self._told:
+                    self._say(f"the learner does not take this actor's steps now: {why}")
+                self._told = why
             except SpoolError as error:
                 self.error = str(error)
                 return

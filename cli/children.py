@@ -26,9 +26,10 @@ class Child:
         name: For messages.
         arguments: After `tandem`.
         log: File that takes its output.
+        after: File it waits for, with its imports done; None to start at once. For the learner only.
     """
 
-    def __init__(self, name: str, arguments: Sequence[str], log: Path) -> None:
+    def __init__(self, name: str, arguments: Sequence[str], log: Path, after: Path | None = None) -> None:
         self.name = name
         self.log = log
         self._output: IO[bytes] = log.open("ab")
@@ -36,7 +37,7 @@ class Child:
         self._output.flush()
         self._start = self._output.tell()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "cli.main", *arguments],
+            [sys.executable, "-m", *(["cli.main"] if after is None else ["cli.standby", str(after)]), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=subprocess.STDOUT,

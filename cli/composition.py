@@ -66,7 +66,7 @@ def compose_verb(verb: str, keys: Sequence[Key], groups: Sequence[Group], argume
     choices = {group.name: group.default for group in groups}
     for name, value in pairs:
         if name in by_name:
-            choices[name] = _chosen(name, value, by_name[name].options)
+            choices[name] = checked_choice(name, value, by_name[name].options)
     tree = _composed(verb, keys, groups, choices)
     leaves = {**{path: key.kind for path, key in by_path.items()}, **_group_leaves(groups, choices)}
     for name, value in pairs:
@@ -115,7 +115,8 @@ def _pair(verb: str, argument: str) -> tuple[str, str]:
     return name, value
 
 
-def _chosen(name: str, value: str, options: Iterable[str]) -> str:
+def checked_choice(name: str, value: str, options: Iterable[str]) -> str:
+    """``value``, where it is one of the options of a group. Raises UsageError naming the nearest."""
     if value not in options:
         raise UsageError(
             f"{name} must be one of {', '.join(options)}. Got: {value!r}{_after_dot(nearest(value, options))}"

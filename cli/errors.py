@@ -38,7 +38,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
         or difflib.get_close_matches(word, choices, n=1, cutoff=0.8)
         or difflib.get_close_matches(word, siblings, n=1, cutoff=0.6)
         or [by_last[name] for name in difflib.get_close_matches(last, by_last, n=1, cutoff=0.6)]
-        or difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
+        or difflib.get_close_matches(word, choices, n=1, cutoff=0.5)
     )
     return f" Did you mean {found[0]!r}?" if found else ""
 

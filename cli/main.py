@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cli.errors import OK, USAGE, UsageError, nearest, report
+from cli.errors import OK, USAGE, nearest, report
 from cli.help import overview, verb_help
 from cli.verbs import VERBS
 
@@ -55,15 +55,14 @@ def version() -> str:
 
 
 def _help(name: str, module: Any, words: list[str]) -> str:
+    from cli.composition import checked_choice
+
     groups = module.list_groups()
     choices = {group.name: group.default for group in groups}
     for word in words:
         key, _, value = word.partition("=")
         if key in choices:
-            options = next(group.options for group in groups if group.name == key)
-            if value not in options:
-                raise UsageError(f"{key} must be one of {', '.join(options)}. Got: {value!r}.{nearest(value, options)}")
-            choices[key] = value
+            choices[key] = checked_choice(key, value, next(g.options for g in groups if g.name == key))
     return verb_help(VERBS[name], module.list_keys(), groups, choices)
 
 

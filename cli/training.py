@@ -94,8 +94,6 @@ class TrainingSession:
                     "actor.name=demo",
                     "actor.status_every_s=1",
                 )
-                if recorder is not None:
-                    self._await_recorder(progress, recorder, actor, demos)
                 learner = self._start(
                     "learner",
                     f"run={self._folder}",
@@ -103,15 +101,18 @@ class TrainingSession:
                     f"learner.token_path={self._token}",
                     *([f"demos={demos}"] if self._demonstrations else []),
                     *self._learning,
+                    after=demos if self._demonstrations else None,
                 )
+                if recorder is not None:
+                    self._await_recorder(progress, recorder, demos)
                 result = self._watch(progress, learner, actor)
                 self._await_actor(progress, actor)
                 return result
         finally:
             stop_all(self._children)
 
-    def _start(self, name: str, *arguments: str) -> Child:
-        child = Child(name, [name, *arguments], self._folder / f"{name}.log")
+    def _start(self, name: str, *arguments: str, after: Path | None = None) -> Child:
+        child = Child(name, [name, *arguments], self._folder / f"{name}.log", after)
         self._children.append(child)
         return child
 
@@ -121,9 +122,10 @@ class TrainingSession:
         episodes, out = f"episodes={self._demonstrations}", f"out={_unfinished(demos)}"
         return self._start("record", *self._recording, "operator=scripted", episodes, out)
 
-    def _await_recorder(self, progress: Progress, recorder: Child, actor: Child, demos: Path) -> None:
+    def _await_recorder(self, progress: Progress, recorder: Child, demos: Path) -> None:
         while recorder.wait(POLL_S) is None:
-            self._check(actor)
+            for child in self._children:
+                self._check(child)
             progress.show(None, "", f"the scripted person records {self._demonstrations} demonstrations")
         if recorder.exit_code != OK:
             raise self._death(recorder)

@@ -19,13 +19,12 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from safetensors import SafetensorError
-from safetensors.torch import load, save
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from episodes.durable import sync_folder, write_durably
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FORMAT = "tandem.checkpoint.v1"
 _NAME = re.compile(r"(\d{8,})-(\d+)(?:-(\d+))?").fullmatch
@@ -63,6 +62,8 @@ def checkpoint_name(env_steps: int, updates: int, last: str = "") -> str:
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Writes ``checkpoint`` into ``folder``, all of it or nothing, and points last.json at it."""
+    from safetensors.torch import save
+
     final = folder / checkpoint.name
     if not final.exists():
         files = {"state.safetensors": save(checkpoint.tensors), "policy.safetensors": checkpoint.policy}
@@ -85,6 +86,9 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
 
 def load_checkpoint(path: Path) -> Checkpoint:
     """Loads a checkpoint's folder. Raises CheckpointError naming the file at fault and what to do."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
     advice = f"Delete {path} to go on from the checkpoint before it"
     try:
         header = json.loads((path / "state.json").read_text())

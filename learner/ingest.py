@@ -13,7 +13,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -23,14 +22,16 @@ from episodes.log import EpisodeLog
 from episodes.log_segment import FRAME
 from episodes.spool_position import SpoolPosition
 from episodes.validation import RecordError, check_amendment, check_identifier, check_record
+from learner.ingest_spool import Batch, Spool, SpoolStatus
 from transport import records_pb2 as pb
+
+__all__ = ["Ingest", "IngestError", "NotJoinedError", "Progress", "SpoolLimitError", "SpoolStatus"]
 
 MAX_SPOOLS = 256
 QUEUE_BYTES = 256 << 20
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 _FULL_DISK_RETRY_S = 0.5
-_RATE_WINDOW_S = 2.5
-_GATHER_S = 0
+_GATHER_S = 0.002
 """How long the writer lets batches gather for one append: waking for each costs more than the append."""
 
 
@@ -44,27 +45,6 @@ class SpoolLimitError(RecordError):
 
 class NotJoinedError(RecordError):
     """Records of a spool that did not join."""
-
-
-class SpoolStatus(NamedTuple):
-    """How one spool does, at one moment.
-
-    Attributes:
-        acknowledged: Last sequence number in the log.
-        training_steps: Steps of training episodes in the log, since its sequence 1.
-        steps_per_s: Of all steps, over the last seconds.
-        policy_version: Of the newest step.
-        seconds_since_heard: Since the last records or join; inf where never in this process.
-    """
-
-    spool_id: str
-    actor: str
-    connected: bool
-    acknowledged: int
-    training_steps: int
-    steps_per_s: float
-    policy_version: int
-    seconds_since_heard: float
 
 
 class Progress(NamedTuple):
@@ -85,11 +65,11 @@ class Ingest:
         self._layout = ObservationLayout(interface)
         self._action_size = interface.action.shape[0]
         self._queue_bytes = queue_bytes
-        self._spools = {spool_id: _Spool(position) for spool_id, position in log.positions().items()}
+        self._spools = {spool_id: Spool(position) for spool_id, position in log.positions().items()}
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)
         self._arrived = threading.Event()
-        self._pending: list[_Batch] = []
+        self._pending: list[Batch] = []
         self._held_bytes = 0
         self._queue: deque[tuple[int, pb.LogEntry]] = deque()
         self._drained_offset = log.end
@@ -117,7 +97,7 @@ class Ingest:
         if spool is None:
             if len(self._spools) >= MAX_SPOOLS:
                 raise SpoolLimitError(f"this run takes at most {MAX_SPOOLS} spools. Got one more: {spool_id!r}")
-            spool = _Spool(SpoolPosition())
+            spool = Spool(SpoolPosition())
             self._spools = {**self._spools, spool_id: spool}
         spool.accepted.actor = actor
         spool.joined = True
@@ -139,7 +119,7 @@ class Ingest:
             raise NotJoinedError(f"spool {spool_id[:160]!r} has not joined this learner: call Join first")
         spool.heard_s = time.monotonic()
         position = spool.accepted.copy()
-        batch = _Batch({spool_id: position})
+        batch = Batch({spool_id: position})
         received, actor = position.sequence, position.actor
         for index, record in enumerate(records):
             if record.sequence <= received:
@@ -174,14 +154,14 @@ class Ingest:
         """Logs an amendment as the learner's own entry; the future ends when it is in the log. Raises RecordError."""
         check_amendment(amendment)
         if "" not in self._spools:
-            self._spools = {**self._spools, "": _Spool(SpoolPosition(actor="learner"))}
+            self._spools = {**self._spools, "": Spool(SpoolPosition(actor="learner"))}
         spool = self._spools[""]
         position = spool.accepted.copy()
         record = pb.Record(sequence=position.sequence + 1, amendment=amendment)
         position.advance(record)
         done: Future[None] = Future()
         done.set_running_or_notify_cancel()
-        batch = _Batch({"": position}, done)
+        batch = Batch({"": position}, done)
         batch.add("", "learner", record)
         self._submit(batch)
         spool.accepted = position
@@ -272,7 +252,7 @@ class Ingest:
 
     # The writer thread.
 
-    def _submit(self, batch: _Batch) -> None:
+    def _submit(self, batch: Batch) -> None:
         self._check()
         with self._work:
             if self._closing:
@@ -305,7 +285,7 @@ class Ingest:
                 self._on_change()
                 return
 
-    def _append(self, batches: list[_Batch]) -> bool:
+    def _append(self, batches: list[Batch]) -> bool:
         """One append and one sync for all that has come meanwhile. False when closed while the disk was full."""
         data = [item for batch in batches for item in batch.data]
         positions = {spool_id: position for batch in batches for spool_id, position in batch.positions.items()}
@@ -343,63 +323,6 @@ class Ingest:
                 f"the episode log {self._log.folder} cannot be written: {self._failure}. Mend the disk and start the "
                 "learner again: the actors keep what was not acknowledged"
             ) from self._failure
-
-
-@dataclass(slots=True)
-class _Batch:
-    """Records on their way to the log, with the positions of their spools after them."""
-
-    positions: dict[str, SpoolPosition]
-    done: Future[None] | None = None
-    entries: list[pb.LogEntry] = field(default_factory=list)
-    data: list[bytes] = field(default_factory=list)
-    framed_bytes: int = 0
-    started: set[str] = field(default_factory=set)
-
-    def add(self, spool_id: str, actor: str, record: pb.Record) -> None:
-        entry = pb.LogEntry(spool_id=spool_id, actor=actor)
-        entry.record.CopyFrom(record)
-        data = entry.SerializeToString()
-        self.entries.append(entry)
-        self.data.append(data)
-        self.framed_bytes += len(data) + FRAME.size
-
-
-class _Spool:
-    """One spool: what was taken, what is in the log, and who sends it."""
-
-    def __init__(self, logged: SpoolPosition):
-        self.logged = logged
-        self.accepted = logged.copy()
-        self.credit = 0
-        self.joined = False
-        self.streams = 0
-        self.heard_s = float("-inf")
-        self.policy_version = 0
-        self._marks: deque[tuple[float, int]] = deque(maxlen=2)
-
-    def note(self, record: pb.Record) -> None:
-        """Keeps the policy version of the newest step and two marks in time for the rate."""
-        if record.WhichOneof("body") == "step":
-            self.policy_version = record.step.policy_version
-        if not self._marks or self.heard_s - self._marks[-1][0] > _RATE_WINDOW_S:
-            self._marks.append((self.heard_s, self.accepted.training_steps))
-
-    def status(self, spool_id: str, now_s: float) -> SpoolStatus:
-        rate = 0.0
-        if self._marks and now_s - self.heard_s < 2 * _RATE_WINDOW_S:
-            since_s, steps = self._marks[0]
-            rate = (self.accepted.training_steps - steps) / max(now_s - since_s, 1e-3)
-        return SpoolStatus(
-            spool_id,
-            self.accepted.actor,
-            self.streams > 0,
-            self.logged.sequence,
-            self.logged.training_steps,
-            rate,
-            self.policy_version,
-            now_s - self.heard_s,
-        )
 
 
 def _nothing() -> None:

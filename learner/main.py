@@ -213,7 +213,8 @@ def _end(trainer: Trainer, ending: Ending, server: LearnerServer) -> int:
     while trainer.drain():
         pass
     trainer.progress.report(trainer, force=True)
-    trainer.save_if_moved()
+    if trainer.moved:
+        trainer.save()
     saved = True
     try:
         trainer.writer.close()

@@ -157,11 +157,10 @@ class Trainer:
         self.save_next = False
         return checkpoint
 
-    def save_if_moved(self) -> None:
-        """Saves unless nothing has moved since the last checkpoint, or one is still being written."""
-        self._checkpoint_s = time.monotonic()
-        if (self.metrics.env_steps, self.algorithm.updates) != self._saved_at and not self.writer.busy:
-            self.save()
+    @property
+    def moved(self) -> bool:
+        """Whether there is anything that the last checkpoint lacks."""
+        return self.save_next or (self.metrics.env_steps, self.algorithm.updates) != self._saved_at
 
     def publish(self) -> int:
         """Publishes the acting policy as the next version and returns its number."""
@@ -191,8 +190,9 @@ class Trainer:
             ask_evaluation(self, spools)
             self.give_credit(spools)
             self.progress.report(self)
-            if time.monotonic() - self._checkpoint_s > self.config.checkpoint_every_s:
-                self.save_if_moved()
+            late = time.monotonic() - self._checkpoint_s > self.config.checkpoint_every_s
+            if late and self.moved and not self.writer.busy:
+                self.save()
             ending = self._ending()
             if ending is not None:
                 return ending

@@ -107,22 +107,20 @@ def test_kill_the_control_process(bench, actor, wait_for):
     run = bench("gym", SLOW)
     run.publish(0)
     arm = actor(run.port)
-    for _ in range(2):
-        count = len(arm.witnessed)
-        wait_for(lambda count=count: len(arm.witnessed) > count + 20)
-        os.kill(arm.control_pid, signal.SIGKILL)
+    wait_for(lambda: len(arm.witnessed) > 20)
+    os.kill(arm.control_pid, signal.SIGKILL)
     count = len(arm.witnessed)
     wait_for(lambda: len(arm.witnessed) > count + 20)
     finish(run, arm)
     whole, interrupted = logged(run)
     assert "was killed by signal 9; starting it again" in arm.text
-    assert 1 <= len(interrupted) <= 2
+    assert len(interrupted) <= 1
     # The call that was killed may have written its line before it died: it is there as interrupted.
     missing = [step for step in arm.witnessed if step not in whole]
     assert len(missing) <= len(interrupted)
     assert whole == [step for step in arm.witnessed if step in whole]
     ends = [r.end.outcome for r in run.records if r.HasField("end")]
-    assert ends.count(Outcome.CUT) in (2, 3)
+    assert ends.count(Outcome.CUT) in (1, 2)
 
 
 def test_kill_the_comms_process_and_start_again(bench, actor, wait_for):
@@ -140,6 +138,27 @@ def test_kill_the_comms_process_and_start_again(bench, actor, wait_for):
     finish(run, again)
     assert logged(run) == (again.witnessed, [])
     assert len({entry.spool_id for entry in run.entries}) == 1
+
+
+def test_a_full_spool_holds_between_episodes(bench, actor, wait_for):
+    run = bench("gym", WITNESS)
+    run.publish(0)
+    arm = actor(run.port)
+    wait_for(lambda: len(run.steps) > 20)
+    run.stop()
+    wait_for(lambda: "the spool is full: holding between two episodes" in arm.text)
+    executed = len(arm.witnessed)
+    time.sleep(0.5)
+    assert len(arm.witnessed) == executed
+    run.entries.clear()
+    run.start()
+    run.publish(1)
+    wait_for(lambda: len(arm.witnessed) > executed + 50)
+    run.ingest.finish("enough")
+    assert arm.end() == 0
+    whole = [tuple(int(v) for v in np.frombuffer(s.observation[0], np.float32)[:2]) for s in run.steps]
+    assert whole == arm.witnessed
+    assert Outcome.CUT not in [r.end.outcome for r in run.records if r.HasField("end")][:-1]
 
 
 def test_interrupted_by_the_person_with_the_learner_away(bench, actor, wait_for):

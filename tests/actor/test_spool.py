@@ -188,8 +188,6 @@ def test_damage_is_noticed_and_cut(tmp_path):
         file.seek(place)
         file.write(b"\xff")
     spool = Spool(tmp_path / "spool.bin")
-    with pytest.raises(SpoolError, match=r"record 3 of .* is damaged"):
-        spool.read(3)
     assert spool.recover() == "2 damaged records were dropped from the spool; episode 00000000 was cut after 1 steps"
     assert [r.WhichOneof("body") for r in deliver(spool)] == ["start", "step", "end"]
 
@@ -209,5 +207,7 @@ def test_refuses_what_is_no_spool(tmp_path):
 
 def test_acknowledging_what_was_never_made_is_an_error(tmp_path):
     spool = create(tmp_path / "spool.bin")
+    with pytest.raises(SpoolError, match=r"holds no record 1"):
+        spool.read(1)
     with pytest.raises(SpoolError, match=r"record 1 was acknowledged, but this spool has only 0"):
         spool.acknowledge(1)

@@ -1,0 +1,146 @@
+"""Composed settings of every verb, and the text of every refusal."""
+
+import dataclasses
+
+import pytest
+
+from actor.config import ActorConfig
+from cli import actor, demo, learner, record, status
+from cli import eval as evaluation
+from cli.composition import compose_verb
+from cli.errors import UsageError
+from learner.algorithms.sac_config import SACConfig, generic_sac
+from learner.config import LearnerConfig
+
+VERBS = {"learner": learner, "actor": actor, "record": record, "eval": evaluation, "status": status, "demo": demo}
+
+
+def compose(verb, *arguments):
+    module = VERBS[verb]
+    return compose_verb(verb, module.list_keys(), module.list_groups(), arguments)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_composes(verb):
+    settings = compose(verb, *(["run=somewhere"] if verb == "eval" else []))
+    assert settings.values
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_key_says_what_it_is(verb):
+    assert [key.path for key in VERBS[verb].list_keys() if not key.doc] == []
+
+
+def test_learner_defaults_are_those_of_its_config():
+    settings = compose("learner", "tracker=none", "run=somewhere")
+    config = learner.learner_config(settings)
+    plain = LearnerConfig(env="so101_sim", env_config=settings.configs["env"], run="somewhere")
+    assert config == plain
+
+
+def test_every_setting_of_learner_and_actor_has_a_key():
+    reached = {key.path for key in learner.list_keys()}
+    for field in dataclasses.fields(LearnerConfig):
+        if field.name not in ("env", "env_config", "algorithm", "acting", *learner.SECTIONS):
+            assert {field.name, f"learner.{field.name}"} & reached, field.name
+    assert set(actor.paths()) == {f.name for f in dataclasses.fields(ActorConfig)}
+
+
+def test_values_reach_the_config_with_their_types():
+    arguments = (
+        "env.task=reach",
+        "env.workspace_low_m=[0.1,-0.1,0.02]",
+        "algorithm.hidden=[64,64]",
+        "algorithm.utd_ratio=1",
+        "learner.address=127.0.0.1:0",
+        "learner.device=cpu",
+        "policy.pretrained=/a b/c=1/best",
+        "log.sync=os",
+        "pacing=lockstep",
+        "warmup=operator",
+        "seed=7",
+        "replay.capacity_gb=0.5",
+        "demos=runs/demos",
+    )
+    config = learner.learner_config(compose("learner", *arguments))
+    assert config.env_config.task == "reach"
+    assert config.env_config.workspace_low_m == (0.1, -0.1, 0.02)
+    assert config.algorithm == dataclasses.replace(SACConfig(), hidden=(64, 64), utd_ratio=1.0)
+    assert (config.address, config.device, config.demos) == ("127.0.0.1:0", "cpu", "runs/demos")
+    assert config.policy.pretrained == "/a b/c=1/best"
+    assert (config.log.sync, config.replay.capacity_gb) == ("os", 0.5)
+    assert (config.acting.pacing, config.acting.warmup, config.acting.seed) == ("lockstep", "operator", 7)
+
+
+def test_gymnasium_environments_have_an_algorithm_preset():
+    config = learner.learner_config(compose("learner", "env=gym", "env.id=Pendulum-v1", "env.settings=g=9.81,x=true"))
+    assert config.algorithm == generic_sac()
+    assert config.env_config.id == "Pendulum-v1"
+    assert config.env_config.settings == "g=9.81,x=true"
+
+
+def test_the_command_line_wins_over_a_preset():
+    config = learner.learner_config(compose("learner", "algorithm.gamma=0.9", "env=gym"))
+    assert config.algorithm.gamma == 0.9
+    assert config.algorithm.utd_ratio == generic_sac().utd_ratio
+
+
+def test_actor_keys():
+    settings = compose("actor", "learner.address=box:1", "operator=scripted", "actor.name=left", "pacing=realtime")
+    config = settings.build(ActorConfig, actor.paths())
+    assert (config.learner_address, config.operator, config.name) == ("box:1", "scripted", "left")
+    assert config.pacing == "realtime"
+
+
+def test_demo_hands_on_what_differs_from_the_learners_defaults():
+    settings = compose("demo", "seed=3", "obs=proprio", "algorithm.gamma=0.9", "stop.max_time_s=5", "run=x")
+    arguments = demo.learner_arguments(settings)
+    for expected in ("seed=3", "env.obs=proprio", "algorithm.gamma=0.9", "stop.max_time_s=5", "env=so101_sim"):
+        assert expected in arguments
+    assert "stop.when_autonomous=true" in arguments
+    assert not any(a.startswith(("run=", "demos=", "learner.address=", "env.task=")) for a in arguments)
+    config = learner.learner_config(compose("learner", *arguments))
+    assert config.stop.when_autonomous
+    assert config.stop.max_time_s == 5.0
+    assert config.env_config.obs == "proprio"
+
+
+@pytest.mark.parametrize(
+    ("verb", "argument", "text"),
+    [
+        ("learner", "env.tusk=lift", "unknown key 'env.tusk'. Did you mean 'env.task'? `tandem learner --help` lists"),
+        ("learner", "envv.task=lift", "unknown key 'envv.task'. Did you mean 'env.task'?"),
+        ("learner", "algorithm.lr=1", "unknown key 'algorithm.lr'. Did you mean 'algorithm.critic_lr'?"),
+        ("learner", "adress=x", "unknown key 'adress'. Did you mean 'learner.address'?"),
+        ("learner", "sync=os", "unknown key 'sync'. Did you mean 'log.sync'?"),
+        ("learner", "algorithm.name=sac", "unknown key 'algorithm.name'."),
+        ("learner", "zzzzzz=1", "unknown key 'zzzzzz'. `tandem learner --help` lists all keys"),
+        ("learner", "seed=hello", "seed must be a whole number. Got: 'hello'"),
+        ("learner", "seed=1.5", "seed must be a whole number. Got: '1.5'"),
+        ("learner", "seed=null", "seed must be a whole number. Got: 'null'"),
+        ("learner", "learning=perhaps", "learning must be true or false. Got: 'perhaps'"),
+        ("learner", "algorithm.gamma=high", "algorithm.gamma must be a number. Got: 'high'"),
+        ("learner", "algorithm.gamma=2", "algorithm.gamma must be between 0 and 1. Got: 2.0"),
+        ("learner", "algorithm.hidden=256", "algorithm.hidden must be a list of whole numbers. Got: '256'"),
+        ("learner", "algorithm.utd_ratio=1,2", "algorithm.utd_ratio must be a number; a list is written [a,b]"),
+        ("learner", "env=so100", "env must be one of so101_sim, gym. Got: 'so100'. Did you mean 'so101_sim'?"),
+        ("learner", "tracker=wandbb", "tracker must be one of wandb, trackio, none. Got: 'wandbb'. Did you mean 'wandb'"),
+        ("learner", "log=os", "'log' holds keys and has no value of its own. It has: log.sync"),
+        ("learner", "--fast", "unknown option '--fast'. Settings are written key=value"),
+        ("learner", "fast", "'fast' is no setting. Settings are written key=value"),
+        ("learner", "+seed=1", "'+seed' is no key"),
+        ("learner", "~seed=1", "'~seed' is no key"),
+        ("learner", "resume=perhaps", "resume must be one of auto, must, never. Got: 'perhaps'"),
+        ("actor", "operator=scriptd", "operator must be one of none, scripted, keyboard. Got: 'scriptd'. Did you mean"),
+        ("actor", "env=so101_sim", "unknown key 'env'"),
+        ("record", "episodes=many", "episodes must be a whole number. Got: 'many'"),
+        ("eval", "episodes=5", "tandem eval needs run=...: Run folder."),
+        ("demo", "env=gym", "env must be one of so101_sim. Got: 'gym'"),
+        ("demo", "demos=x", "unknown key 'demos'. Did you mean"),
+    ],
+)
+def test_refusals_name_the_key_and_what_was_expected(verb, argument, text):
+    with pytest.raises(UsageError) as refusal:
+        learner.learner_config(compose(verb, argument)) if verb == "learner" else compose(verb, argument)
+    assert text in str(refusal.value)
+    assert "\n" not in str(refusal.value)
