@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-GRACE_S = 4.0
+GRACE_S = 3.5
 
 
 class Child:

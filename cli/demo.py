@@ -48,7 +48,7 @@ class DemoConfig:
 
 
 OWN = {f.name: f.name for f in dataclasses.fields(DemoConfig)}
-MANAGED = ("demos", "resume", "learner.address", "learner.token_path", "learner.console")
+MANAGED = ("run", "demos", "resume", "learner.address", "learner.token_path", "learner.console")
 
 
 def list_keys() -> list[Key]:
@@ -70,7 +70,8 @@ def run(settings: Settings) -> int:
     folder = Path(config.run or f"runs/demo-{time.strftime('%Y%m%d-%H%M%S')}")
     settings.values["run"] = str(folder)
     env_config = dataclasses.replace(settings.configs["env"], obs=config.obs)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         return _run(config, settings, folder, env_config, started_s)
     except KeyboardInterrupt:

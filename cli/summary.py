@@ -89,6 +89,7 @@ def summarise(
         "cycle_steps": evaluation.cycle_steps if evaluation.successes else None,
         "operator_cycle_steps": record.operator_cycle_steps,
         "intervention_rate_first": record.intervention_rate_first,
+        "intervention_rate_peak": max(history.series(names.INTERVENTION_RATE)[1], default=None),
         "training_episodes": record.episodes,
         "utd_ratio": utd_ratio,
         "task": task,
@@ -116,12 +117,14 @@ def summary_lines(summary: dict[str, Any], run_folder: Path, tracker: str) -> li
     """The summary as it is printed at the end of a demo."""
     cycle, operator = summary["cycle_steps"], summary["operator_cycle_steps"]
     first, last = summary["intervention_rate_first"], summary["intervention_rate"]
+    peak = summary["intervention_rate_peak"]
     lines = [
         str(summary["verdict"]),
         f"success        {summary['success_rate']:.0%} ({summary['successes']} of {summary['episodes']} unseen starts, "
         f"95 % interval {summary['ci_low']:.1%} to {summary['ci_high']:.1%})",
         f"cycle          {_steps(cycle)}; the scripted person's: {_steps(operator)}",
-        f"interventions  {_share(first)} of steps in the first 20 episodes, {_share(last)} in the last 20",
+        f"interventions  {_share(first)} of steps in the first 20 episodes, at most {_share(peak)} in any 20, "
+        f"{_share(last)} in the last 20",
         f"training       {summary['train_wall_s'] or 0:.0f} s, {summary['env_steps']:,} steps, "
         f"{summary['updates']:,} updates",
         f"run folder     {run_folder}",

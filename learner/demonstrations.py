@@ -45,8 +45,10 @@ def import_demonstrations(path: str | os.PathLike[str], log: EpisodeLog, contrac
     _check_contract(folder, contract)
     source = folder / "log" if (folder / "log").is_dir() else folder
     try:
-        run_id = list_segments(source, None, contract.interface_fingerprint)[0].run_id
-        spool_id = f"{SPOOL_PREFIX}{run_id}"[:128]
+        segments = list_segments(source, None, contract.interface_fingerprint)
+        if not segments:
+            raise LogError("no episode log (no segment-*.log)")
+        spool_id = f"{SPOOL_PREFIX}{segments[0].run_id}"[:128]
         done = log.watermarks().get(spool_id, 0)
         count, sequence, batch = 0, 0, list[bytes]()
         for episode in _episodes(source):
@@ -63,7 +65,7 @@ def import_demonstrations(path: str | os.PathLike[str], log: EpisodeLog, contrac
         if batch:
             log.append(batch)
         log.sync()
-    except (LogError, IndexError) as error:
+    except LogError as error:
         raise DemonstrationError(
             f"demos={folder} holds no demonstrations that can be read: {error}. {record}"
         ) from error

@@ -41,6 +41,6 @@ if ! [ -x "$venv/bin/python" ] || ! is_312 "$venv/bin/python"; then
 fi
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "uv>=0.8"
 echo "Installing the locked dependencies (about 6 GB with the CUDA build of torch) ..."
-VIRTUAL_ENV=$venv "$venv/bin/uv" pip install --quiet --require-hashes -r requirements.lock
+VIRTUAL_ENV=$venv "$venv/bin/uv" pip install --quiet --compile-bytecode --require-hashes -r requirements.lock
 VIRTUAL_ENV=$venv "$venv/bin/uv" pip install --quiet --no-deps --editable .
 echo "Ready."

@@ -93,8 +93,7 @@ class SAC:
         self.updates = 0
         self.clones = 0
         self.warmup_until = 0
-        per_action = config.target_entropy_per_action
-        self.target_entropy = per_action * spec.action_size if per_action else config.target_entropy
+        self.target_entropy = config.target_entropy_per_action * spec.action_size
         clamped = config.clamp_targets and not config.entropy_backup
         self.target_bounds = contract.interface.reward.returns(config.gamma) if clamped else None
         self._policy_parameters: list[Tensor] = list(self.policy.parameters())

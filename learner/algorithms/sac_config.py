@@ -29,8 +29,7 @@ class SACConfig:
         actor_lr: Adam's step size for the actor, cloning included.
         temperature_lr: Adam's step size for the logarithm of the temperature.
         temperature_init: Temperature at the start.
-        target_entropy: Entropy the temperature steers to, in nats.
-        target_entropy_per_action: Used in place of ``target_entropy`` where not 0: nats per action component.
+        target_entropy_per_action: Entropy the temperature steers to, in nats per action component.
         entropy_backup: Whether targets carry the entropy of the next action. Targets are then never clamped.
         clamp_targets: Clamp targets to the returns the contract's reward bounds allow, where it states them.
         initial_log_std: Logarithm of the actor's standard deviation before squashing, at the start.
@@ -63,20 +62,19 @@ class SACConfig:
     hidden: tuple[int, ...] = (256, 256)
     critic_lr: float = 3e-4
     actor_lr: float = 3e-4
-    temperature_lr: float = 3e-4
-    temperature_init: float = 0.01
-    target_entropy: float = -2.0
-    target_entropy_per_action: float = 0.0
+    temperature_lr: float = 1e-3
+    temperature_init: float = 0.001
+    target_entropy_per_action: float = -1.0
     entropy_backup: bool = False
     clamp_targets: bool = True
-    initial_log_std: float = -1.9
+    initial_log_std: float = -2.5
     std_min: float = 1e-5
     std_max: float = 5.0
     input_noise: float = 0.1
     input_clip: float = 5.0
     std_floor: float = 1e-2
     clone_updates: int = 500
-    clone_weight: float = 1.0
+    clone_weight: float = 0.01
     clone_decay_updates: float = 4000.0
     clone_std: bool = False
     action_edge: float = 1e-2

@@ -16,6 +16,7 @@ def _write_for_ever(fd, capacity, going):
         mailbox.put(bytes([version % 256]) * (capacity - version % 7), version=version)
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_no_letter_is_torn_while_it_is_overwritten():
     capacity = 200_000
     fd = create_block(Mailbox.size(capacity))

@@ -133,6 +133,7 @@ def _produce_until_killed(path, ready):
         spool.acknowledge(max(0, spool.produced - 100))
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 @pytest.mark.parametrize("steps", [1, 50, 1000])
 def test_killed_at_any_moment(tmp_path, steps):
     create(tmp_path / "spool.bin", 256).close()

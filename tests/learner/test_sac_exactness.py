@@ -176,7 +176,7 @@ class Reference:
         with torch.no_grad():
             for p, e in zip(self.actor.parameters(), self.ema.parameters(), strict=True):
                 e.copy_((1 - c.ema) * e + c.ema * p)
-        target_entropy = c.target_entropy_per_action * ACTION or c.target_entropy
+        target_entropy = c.target_entropy_per_action * ACTION
         alpha_loss = (-self.log_alpha.exp() * (log_prob.detach() + target_entropy)).mean()
         self.alpha_adam.step(torch.autograd.grad(alpha_loss, [self.log_alpha]))
         self.updates += 1
@@ -273,7 +273,7 @@ CASES = {
     "cloning term with std": {"clone_weight": 0.5, "clone_std": True},
     "input noise": {"input_noise": 0.1},
     "ten critics, min of a random two": {"critics": 10, "critic_subset": 2},
-    "entropy per action": {"target_entropy_per_action": -1.0},
+    "target entropy": {"target_entropy_per_action": -0.5},
     "the lift's": {"clamp_targets": True, "n_step": 3, "clone_weight": 1.0, "input_noise": 0.1},
 }
 
