@@ -12,7 +12,7 @@ import grpc
 from actor.config import ActorConfig, ControlConfig
 from actor.console import ActorConsole
 from actor.control_process import ControlProcess
-from actor.describe import JoinError, Run, await_description, understand
+from actor.describe import SAY_EVERY_S, JoinError, Run, await_description, understand
 from actor.downlink import Downlink
 from actor.listener import DeviceListener, ListenerError
 from actor.shared import Board, Mailbox, create_block
@@ -23,7 +23,7 @@ from actor.uplink import Uplink
 from transport import service_pb2 as pb
 from transport import service_pb2_grpc as rpc
 from transport.channel import PROTOCOL, UNARY_TIMEOUT_S, open_channel
-from transport.token import TokenError, load_token
+from transport.token import NoTokenError, TokenError, load_token
 
 DELIVER_AT_STOP_S = 1.5
 DELIVER_AT_END_S = 10.0
@@ -38,7 +38,9 @@ def run_actor(config: ActorConfig) -> int:
     """
     with StopSignal() as stop:
         try:
-            token = load_token(config.token_path or None)
+            token = _await_token(config, stop)
+            if not token:
+                return stop.code
             folder = SpoolFolder(Path(config.spool or default_folder()).expanduser(), config.name)
         except (TokenError, SpoolError) as error:
             print(f"actor: {error}", file=sys.stderr)
@@ -52,6 +54,20 @@ def run_actor(config: ActorConfig) -> int:
             return 1
         finally:
             folder.close()
+
+
+def _await_token(config: ActorConfig, stop: StopSignal) -> str:
+    """The token, waiting for a learner of this machine to make it; empty when told to stop meanwhile."""
+    due_s = 0.0
+    while not stop.asked:
+        try:
+            return load_token(config.token_path or None)
+        except NoTokenError as error:
+            if time.monotonic() >= due_s:
+                due_s = time.monotonic() + SAY_EVERY_S
+                print(f"actor: waiting: {error}", flush=True)
+        time.sleep(0.2)
+    return ""
 
 
 class _Memory:

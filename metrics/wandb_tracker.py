@@ -71,7 +71,7 @@ class WandbTracker:
         if mode == "online" and self._run.url:
             text = f"wandb: {self._run.url}"
         else:
-            text = f"wandb, offline{note}: wandb sync {Path(self._run.dir).parent}"
+            text = f"wandb, offline{note}: wandb sync {_offline_folders(run_folder, run_id)}"
         write_description(run_folder, {"kind": "wandb", "mode": mode, "text": text})
 
     def log(self, metrics: Mapping[str, float], env_steps: int, updates: int) -> None:
@@ -79,6 +79,13 @@ class WandbTracker:
 
     def finish(self, timeout_s: float = 30.0) -> None:
         self._run.finish()
+
+
+def _offline_folders(run_folder: Path, run_id: str) -> str:
+    """The folders of a run, one for each time it was started; as a shell pattern where there are several."""
+    pattern = f"offline-run-*-{run_id}"
+    folders = list((run_folder / "wandb").glob(pattern))
+    return str(folders[0] if len(folders) == 1 else run_folder / "wandb" / pattern)
 
 
 def logged_in() -> bool:

@@ -17,6 +17,10 @@ class TokenError(RuntimeError):
     """No token, or one that cannot be used."""
 
 
+class NoTokenError(TokenError):
+    """There is no token yet."""
+
+
 def default_token_path() -> Path:
     """``~/.config/tandem/token``."""
     return Path.home() / ".config" / "tandem" / "token"
@@ -34,13 +38,13 @@ def load_or_create_token(path: str | os.PathLike[str] | None = None) -> str:
 
 
 def load_token(path: str | os.PathLike[str] | None = None) -> str:
-    """The token of a client: TANDEM_TOKEN, else the file. Raises TokenError saying where to get it when absent."""
+    """The token of a client: TANDEM_TOKEN, else the file. Raises NoTokenError saying where to get it."""
     path = _path(path)
     token = _from_environment() or _from_file(path)
     if token is None:
-        raise TokenError(
+        raise NoTokenError(
             f"no token: expected {VARIABLE} or the file {path}. The learner makes one on its first start: copy that "
-            f"file from the learner's machine (scp GPUBOX:.config/tandem/token {path}), or set {VARIABLE}"
+            f"file from the learner's machine (scp -p GPUBOX:.config/tandem/token {path}), or set {VARIABLE}"
         )
     return token
 

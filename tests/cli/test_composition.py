@@ -124,7 +124,11 @@ def test_demo_hands_on_what_differs_from_the_learners_defaults():
         ("learner", "algorithm.hidden=256", "algorithm.hidden must be a list of whole numbers. Got: '256'"),
         ("learner", "algorithm.utd_ratio=1,2", "algorithm.utd_ratio must be a number; a list is written [a,b]"),
         ("learner", "env=so100", "env must be one of so101_sim, gym. Got: 'so100'. Did you mean 'so101_sim'?"),
-        ("learner", "tracker=wandbb", "tracker must be one of wandb, trackio, none. Got: 'wandbb'. Did you mean 'wandb'"),
+        (
+            "learner",
+            "tracker=wandbb",
+            "tracker must be one of wandb, trackio, none. Got: 'wandbb'. Did you mean 'wandb'",
+        ),
         ("learner", "log=os", "'log' holds keys and has no value of its own. It has: log.sync"),
         ("learner", "--fast", "unknown option '--fast'. Settings are written key=value"),
         ("learner", "fast", "'fast' is no setting. Settings are written key=value"),

@@ -50,7 +50,12 @@ def test_a_key_for_a_field_that_is_not_there_is_refused():
 
 @pytest.mark.parametrize(
     ("kind", "words"),
-    [(int, "a whole number"), (float | None, "a number"), (tuple[int, ...], "a list of whole numbers"), (bool, "true or false")],
+    [
+        (int, "a whole number"),
+        (float | None, "a number"),
+        (tuple[int, ...], "a list of whole numbers"),
+        (bool, "true or false"),
+    ],
 )
 def test_types_in_words(kind, words):
     assert type_name(kind) == words
@@ -58,7 +63,14 @@ def test_types_in_words(kind, words):
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(None, "null"), (True, "true"), (0.1 + 0.2, "0.30000000000000004"), (3e-4, "0.0003"), ((1, 2.5), "[1,2.5]"), ("a b", "a b")],
+    [
+        (None, "null"),
+        (True, "true"),
+        (0.1 + 0.2, "0.30000000000000004"),
+        (3e-4, "0.0003"),
+        ((1, 2.5), "[1,2.5]"),
+        ("a b", "a b"),
+    ],
 )
 def test_values_as_text(value, text):
     assert as_text(value) == text

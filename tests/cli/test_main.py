@@ -73,7 +73,10 @@ def test_help_shows_the_keys_of_the_chosen_environment(capsys):
     ("arguments", "text"),
     [
         (["lerner"], "tandem: unknown verb 'lerner'. Did you mean 'learner'? `tandem --help` lists them"),
-        (["learner", "sed=1"], "tandem: unknown key 'sed'. Did you mean 'seed'? `tandem learner --help` lists all keys"),
+        (
+            ["learner", "sed=1"],
+            "tandem: unknown key 'sed'. Did you mean 'seed'? `tandem learner --help` lists all keys",
+        ),
         (["learner", "env=xyz", "--help"], "tandem: env must be one of so101_sim, gym. Got: 'xyz'"),
     ],
 )

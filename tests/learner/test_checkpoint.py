@@ -3,6 +3,7 @@ import os
 
 import pytest
 import torch
+
 from learner.checkpoint import (
     Checkpoint,
     CheckpointError,

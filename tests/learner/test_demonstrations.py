@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+
 from episodes.contract import Contract, Feature, FeatureView, Interface, View
 from episodes.contract_file import save_contract
 from episodes.log import EpisodeLog
@@ -85,13 +86,15 @@ def test_failed_and_unfinished_ones_are_left_out(tmp_path):
 
 def test_a_path_that_holds_nothing_is_refused(tmp_path):
     with open_log(tmp_path / "log", "run", contract()) as log:
-        with pytest.raises(DemonstrationError, match="nowhere is no folder. Record some with `tandem record`"):
+        with pytest.raises(DemonstrationError, match=r"nowhere is no folder. Record some with `tandem record`"):
             import_demonstrations(tmp_path / "nowhere", log, contract())
         (tmp_path / "empty").mkdir()
-        with pytest.raises(DemonstrationError, match=r"empty is no folder of demonstrations: .*contract\.json is absent"):
+        with pytest.raises(
+            DemonstrationError, match=r"empty is no folder of demonstrations: .*contract\.json is absent"
+        ):
             import_demonstrations(tmp_path / "empty", log, contract())
         save_contract(tmp_path / "empty" / "contract.json", contract())
-        with pytest.raises(DemonstrationError, match="holds no demonstrations that can be read: .*no episode log"):
+        with pytest.raises(DemonstrationError, match=r"holds no demonstrations that can be read: .*no episode log"):
             import_demonstrations(tmp_path / "empty", log, contract())
         record(tmp_path / "training", [SUCCESS], purpose=pb.PURPOSE_TRAINING)
         with pytest.raises(DemonstrationError, match="holds no finished demonstration"):

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
-from episodes.outcome import Held, Outcome, Purpose
 from hypothesis import given
 from hypothesis import strategies as st
+
+from episodes.outcome import Held, Outcome, Purpose
 from learner.episode_metrics import EpisodeMetrics, discounted
 from metrics import names
 from transport import records_pb2 as pb

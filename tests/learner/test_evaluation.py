@@ -2,6 +2,7 @@ import dataclasses
 import itertools
 
 import pytest
+
 from episodes.outcome import Outcome, Purpose
 from episodes.seeds import SeedStream, start_seed
 from learner.config import EvaluationConfig

@@ -1,6 +1,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from learner.limiter import UpdateLimiter, share_credit
 
 
@@ -81,7 +82,9 @@ def test_state_comes_back():
 
 
 def test_settings_that_would_drop_in_lockstep_are_refused():
-    with pytest.raises(ValueError, match=r"max_deficit_updates must be at least max_ahead x utd_ratio = 1000, .* Got: 500"):
+    with pytest.raises(
+        ValueError, match=r"max_deficit_updates must be at least max_ahead x utd_ratio = 1000, .* Got: 500"
+    ):
         limiter(utd=20.0, deficit=500)
     with pytest.raises(ValueError, match=r"utd_ratio must be greater than 0\. Got: 0"):
         limiter(utd=0)

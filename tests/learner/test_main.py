@@ -17,10 +17,11 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
 from envs.registry import derive_contract, env_config_type, make_env
 from episodes.layout import ObservationLayout
 from episodes.log import read_log
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 from learner.checkpoint import newest_checkpoint
 from policies.snapshot import load_snapshot
 from policies.stacking import FrameStack
@@ -120,7 +121,9 @@ class ScriptedActor:
         self.contract = derive_contract(run.env, config)
         self.env = make_env(run.env, config)
         self.layout = ObservationLayout(self.contract.interface)
-        self.stack = FrameStack({f.name: self.contract.view.stack(f.name) for f in self.contract.interface.observations})
+        self.stack = FrameStack(
+            {f.name: self.contract.view.stack(f.name) for f in self.contract.interface.observations}
+        )
         self.spool_id = spool_id or uuid.uuid4().hex
         reply = self.stub.Join(
             sp.JoinRequest(

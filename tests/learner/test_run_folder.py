@@ -3,6 +3,7 @@ import json
 
 import pytest
 import yaml
+
 from episodes.contract import Contract, Feature, FeatureView, Interface, View
 from learner.run_folder import RunFolderError, default_run_folder, open_run_folder, read_run, save_config
 
@@ -42,10 +43,10 @@ def test_a_folder_of_another_contract_is_refused_by_key_expected_and_actual(tmp_
 
 
 def test_resume_says_what_is_expected_to_be_there(tmp_path):
-    with pytest.raises(RunFolderError, match="resume=must, and .* holds no run"):
+    with pytest.raises(RunFolderError, match=r"resume=must, and .* holds no run"):
         opened(tmp_path / "run", resume="must")
     opened(tmp_path / "run", resume="never")
-    with pytest.raises(RunFolderError, match="resume=never, and .* holds a run"):
+    with pytest.raises(RunFolderError, match=r"resume=never, and .* holds a run"):
         opened(tmp_path / "run", resume="never")
     assert opened(tmp_path / "run", resume="must").resumed
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from episodes.acting import ActingSettings
 from episodes.contract import Contract, Feature, FeatureView, Interface, RewardBounds, View
 from episodes.log import EpisodeLog
@@ -398,7 +399,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused_and_nothing_falls_back(tmp_pa
     with opened(tmp_path) as run:
         prepare(run.trainer, run.log)
     other = dataclasses.replace(CONFIG, algorithm=dataclasses.replace(CONFIG.algorithm, hidden=(8, 8)))
-    with opened(tmp_path, other) as run, pytest.raises(CheckpointError, match="does not fit these settings.*Go back"):
+    with opened(tmp_path, other) as run, pytest.raises(CheckpointError, match=r"does not fit these settings.*Go back"):
         prepare(run.trainer, run.log)
 
 
@@ -412,7 +413,7 @@ def test_a_log_that_was_cut_behind_a_checkpoint_is_refused(tmp_path):
     segment = next((tmp_path / "log").glob("segment-*.log"))
     with open(segment, "r+b") as file:
         file.truncate(segment.stat().st_size - 40)
-    with opened(tmp_path) as run, pytest.raises(CheckpointError, match="needs the log up to offset .* ends at"):
+    with opened(tmp_path) as run, pytest.raises(CheckpointError, match=r"needs the log up to offset .* ends at"):
         prepare(run.trainer, run.log)
 
 

@@ -77,6 +77,17 @@ def test_wandb_offline_is_readable_back(tmp_path, nobody_logged_in):
     assert describe_tracker(tmp_path) == f"wandb, offline: wandb sync {file.parent}"
 
 
+def test_a_resumed_run_keeps_its_id_and_names_all_its_folders(tmp_path, nobody_logged_in):
+    for start in (0, 5):
+        tracker = make_tracker("wandb", tmp_path, run_id="0123abcd", name="test", config={})
+        feed(tracker, start)
+        tracker.finish(60)
+        time.sleep(1.1)  # wandb names its folders by the second
+    files = sorted((tmp_path / "wandb").glob("offline-run-*-0123abcd/run-0123abcd.wandb"))
+    assert [row["env_steps"] for file in files for row in read_wandb(file)[0]] == [10 * i for i in range(10)]
+    assert describe_tracker(tmp_path) == f"wandb, offline: wandb sync {tmp_path}/wandb/offline-run-*-0123abcd"
+
+
 def test_every_learning_metric_has_a_known_name():
     from metrics.wandb_tracker import LEARNING_METRICS
 
