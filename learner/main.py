@@ -118,7 +118,7 @@ def _serve(
             console.event(f"run folder: {folder.path}{' (resumed)' if folder.resumed else ''}")
             trainer = _trainer(config, folder, contract, ingest, publisher, console)
             trainers.append(trainer)
-            stop.ask(trainer)
+            stop.stops(trainer)
             try:
                 prepare(trainer, log)
                 server.set_serving()
@@ -258,15 +258,14 @@ def summary(trainer: Trainer, ending: Ending) -> dict[str, Any]:
 
 
 class _Stop:
-    """Remembers a signal until there is a trainer to stop."""
+    """What SIGINT and SIGTERM do: stop the trainer, or end the process where there is none yet."""
 
     def __init__(self) -> None:
         self._asked = False
         self._trainer: Trainer | None = None
 
-    def ask(self, trainer: Trainer) -> None:
+    def stops(self, trainer: Trainer) -> None:
         self._trainer = trainer
-        trainer.stop = trainer.stop or self._asked
 
     @contextlib.contextmanager
     def on_signals(self) -> Iterator[None]:
@@ -286,8 +285,9 @@ class _Stop:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         self._asked = True
-        if self._trainer is not None:
-            self._trainer.stop = True
+        if self._trainer is None:
+            raise KeyboardInterrupt  # nothing is there that could be lost
+        self._trainer.stop = True
 
 
 def _checked[T](make: Callable[[], T]) -> T:

@@ -106,15 +106,13 @@ class SACConfig:
 def generic_sac() -> SACConfig:
     """Settings for any gymnasium task from scratch, without demonstrations or a person."""
     return SACConfig(
-        batch_size=256,
         demo_share=0.0,
         utd_ratio=1.0,
         n_step=1,
         gamma=0.99,
         actor_reduce="min",
         critic_lr=1e-3,
-        actor_lr=3e-4,
-        temperature_lr=3e-4,
+        actor_lr=1e-3,
         temperature_init=0.2,
         target_entropy_per_action=-1.0,
         entropy_backup=True,

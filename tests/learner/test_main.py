@@ -316,11 +316,11 @@ def test_a_run_from_first_step_to_a_policy_that_succeeds(start, join):
     learner = start(when_autonomous=True)
     actor = join(learner)
     assert actor.versions[0] == 0
+    for i in range(3):
+        actor.episode(seed=i, outcome=pb.OUTCOME_FAILURE)
     with grpc.insecure_channel(learner.address) as channel:
         reply = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=10)
         assert reply.status == health_pb2.HealthCheckResponse.SERVING
-    for i in range(3):
-        actor.episode(seed=i, outcome=pb.OUTCOME_FAILURE)
     episode = actor.episode(seed=3, outcome=pb.OUTCOME_FAILURE)
     applied = actor.stub.AmendEpisode(
         sp.AmendEpisodeRequest(

@@ -34,7 +34,7 @@ class Page(HTMLParser):
 @pytest.fixture
 def run_folder(tmp_path):
     logged = [metric.name for metric in names.METRICS]
-    lines = [{name: 0.1 + i / 10 for name in logged} | {"env_steps": 10 * i, "updates": 20 * i} for i in range(1, 9)]
+    lines = [dict.fromkeys(logged, 0.1 + i / 10) | {"env_steps": 10 * i, "updates": 20 * i} for i in range(1, 9)]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     summary = {"seed": 4, "obs": "state", "success_rate": 0.98, "successes": 49, "episodes": 50, "ci_low": 0.895}
     summary |= {"ci_high": 0.9965, "intervention_rate": 0.012, "train_wall_s": 88.2, "env_steps": 3120}

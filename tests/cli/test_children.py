@@ -1,0 +1,83 @@
+"""Programs of a demo: started, watched, stopped together."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from cli.children import Child, stop_all
+from cli.training import free_port, last_doing, last_line
+
+TOKEN = "0123456789abcdef0123456789abcdef"
+
+
+@pytest.fixture
+def actor(tmp_path, monkeypatch):
+    """An actor that waits for a learner which is not there."""
+    monkeypatch.setenv("TANDEM_TOKEN", TOKEN)
+    arguments = ["actor", f"learner.address=127.0.0.1:{free_port()}", f"actor.spool={tmp_path / 'spool'}"]
+    child = Child("actor", arguments, tmp_path / "actor.log")
+    yield child
+    if child.exit_code is None:
+        child.kill()
+    child.close()
+
+
+def wait_for(text, child):
+    deadline = time.monotonic() + 30
+    while text not in child.tail() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert text in child.tail()
+
+
+def test_a_waiting_actor_says_so_and_stops_on_ctrl_c(actor):
+    wait_for("nobody answers there", actor)
+    began = time.monotonic()
+    assert stop_all([actor]) == []
+    assert time.monotonic() - began < 3.5
+    assert actor.exit_code == 130
+    assert "Traceback" not in actor.tail(100)
+
+
+def test_what_does_not_stop_is_killed(actor):
+    wait_for("nobody answers there", actor)
+    os.kill(actor._process.pid, signal.SIGSTOP)
+    assert stop_all([actor], grace_s=0.2) == ["actor"]
+    assert actor.exit_code == -signal.SIGKILL
+
+
+def test_ctrl_c_of_the_terminal_reaches_a_child_only_once(actor):
+    assert os.getpgid(actor._process.pid) != os.getpgid(0)
+
+
+def test_output_goes_to_the_log_after_the_command(tmp_path):
+    child = Child("learner", ["learner", "sed=1"], tmp_path / "learner.log")
+    assert child.wait(30) == 2
+    assert child.log.read_text().startswith("$ tandem learner sed=1\n")
+    assert child.tail() == "tandem: unknown key 'sed'. Did you mean 'seed'? `tandem learner --help` lists all keys"
+    child.close()
+
+
+def test_standby_waits_for_the_file_and_ends_on_ctrl_c(tmp_path):
+    child = Child("learner", ["learner", "sed=1"], tmp_path / "learner.log", after=tmp_path / "demonstrations")
+    assert child.wait(1.0) is None
+    (tmp_path / "demonstrations").touch()
+    assert child.wait(60) == 2
+    child.close()
+    child = Child("learner", ["learner", "sed=1"], tmp_path / "learner.log", after=tmp_path / "other")
+    time.sleep(3)
+    assert stop_all([child]) == []
+    assert child.exit_code == 130
+    assert child.tail() == ""
+
+
+def test_last_line_and_what_the_operator_does(tmp_path):
+    log = tmp_path / "actor.log"
+    log.write_text("actor: state running, env steps 3, operator closing the gripper\nactor: sta")
+    assert last_line(log) == "actor: state running, env steps 3, operator closing the gripper"
+    assert last_doing(log) == "closing the gripper"
+    log.write_text("actor: state waiting for you, env steps 3\n")
+    assert last_doing(log) == "waiting for you"
+    log.write_text("")
+    assert last_doing(log) == ""
