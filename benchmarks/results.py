@@ -46,7 +46,7 @@ class Cell:
 
 
 GROUPS = {
-    "lift-state": "state observations, 20 demonstrations, interventions",
+    "lift-state": "state observations, 5 demonstrations, interventions",
     "no-interventions": "as above without a person in the loop",
     "no-demonstrations": "as above with a person, without demonstrations and cloning",
     "cloning-alone": "the cloned policy, never updated",

@@ -36,7 +36,7 @@ class DemoConfig:
     seed: int = 0
     obs: str = "state"
     operator: str = "scripted"
-    demonstrations: int = 20
+    demonstrations: int = 5
     final_episodes: int = 50
     film: bool = True
 

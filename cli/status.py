@@ -28,6 +28,7 @@ class StatusConfig:
     timeout_s: float = 5.0
 
 
+WIDE = 120
 PATHS = {
     "address": "learner.address",
     "token_path": "learner.token_path",
@@ -85,12 +86,15 @@ def print_table(status: Any, address: str) -> None:
     console.print(head)
     if status.metrics:
         metrics = Table(title="metrics", title_justify="left", box=None, padding=(0, 2, 0, 0))
-        for column, justify in (("name", "left"), ("value", "right"), ("unit", "left"), ("meaning", "left")):
-            metrics.add_column(column, justify=justify, style="dim" if column in ("unit", "meaning") else None)  # type: ignore[arg-type]
+        metrics.add_column("name")
+        metrics.add_column("value", justify="right")
+        metrics.add_column("unit", style="dim")
+        if wide := console.width >= WIDE:
+            metrics.add_column("meaning", style="dim")
         for name in sorted(status.metrics, key=lambda n: (list(BY_NAME).index(n) if n in BY_NAME else len(BY_NAME), n)):
             known = BY_NAME.get(name)
             unit, meaning = (known.unit, known.meaning) if known else ("", "")
-            metrics.add_row(name, f"{status.metrics[name]:.4g}", unit, meaning)
+            metrics.add_row(name, f"{status.metrics[name]:.4g}", unit, *([meaning] if wide else []))
         console.print(metrics)
     actors = Table(title="actors", title_justify="left", box=None, padding=(0, 2, 0, 0))
     for column in ("name", "connected", "steps", "steps/s", "policy", "lag [steps]", "heard [s ago]"):

@@ -240,6 +240,4 @@ def _feature_message(f: Feature) -> pb.Feature:
 
 
 def _feature(m: pb.Feature) -> Feature:
-    return Feature(
-        m.name, m.dtype, tuple(m.shape), tuple(m.components), tuple(m.units), tuple(m.low), tuple(m.high)
-    )
+    return Feature(m.name, m.dtype, tuple(m.shape), tuple(m.components), tuple(m.units), tuple(m.low), tuple(m.high))

@@ -70,4 +70,6 @@ def _value(owner: str, setting: pb.Setting, hint: Any) -> Any:
         return float(getattr(setting, kind))
     elif {bool: "flag", int: "integer", str: "text"}.get(hint) == kind:
         return getattr(setting, kind)
-    raise SettingError(f"setting {owner}.{setting.key} must be {getattr(hint, '__name__', hint)}. Got: {kind or 'nothing'}")
+    raise SettingError(
+        f"setting {owner}.{setting.key} must be {getattr(hint, '__name__', hint)}. Got: {kind or 'nothing'}"
+    )

@@ -41,7 +41,9 @@ def test_the_environment_comes_first(home, monkeypatch):
 
 
 def test_a_client_without_a_token_is_told_where_to_get_one(home):
-    with pytest.raises(TokenError, match=rf"no token: expected TANDEM_TOKEN or the file {home}/\.config/.*scp -p GPUBOX"):
+    with pytest.raises(
+        TokenError, match=rf"no token: expected TANDEM_TOKEN or the file {home}/\.config/.*scp -p GPUBOX"
+    ):
         load_token()
     assert list(home.iterdir()) == []
 
