@@ -1,4 +1,4 @@
-"""One torch thread for every test and every process a test starts: two spinning pools on two cores are slower than one."""
+"""One torch thread for every test and every process it starts: spinning pools on two cores only slow each other."""
 
 import os
 

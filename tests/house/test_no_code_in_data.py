@@ -27,9 +27,9 @@ def violations(source: str) -> list[str]:
             function = node.func
             if isinstance(function, ast.Name) and function.id in FORBIDDEN_CALLS:
                 found.append(function.id)
-            if isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name):
-                if (function.value.id, function.attr) in FORBIDDEN_ATTRIBUTES:
-                    found.append(f"{function.value.id}.{function.attr}")
+            owner = getattr(function, "value", None)
+            if isinstance(owner, ast.Name) and (owner.id, getattr(function, "attr", "")) in FORBIDDEN_ATTRIBUTES:
+                found.append(ast.unparse(function))
             for keyword in node.keywords:
                 if keyword.arg == "allow_pickle" and getattr(keyword.value, "value", None) is not False:
                     found.append("allow_pickle")
