@@ -14,6 +14,7 @@ class ActorConfig:
         token_path: File with the token of the run; empty for TANDEM_TOKEN or the default file.
         name: Name of this actor in logs and metrics; empty for the host's name (numbered where that is taken).
         operator: Who can take over: one of the environment's operators (``none``, ``scripted``, ``keyboard``).
+        keyboard: How keys are heard: ``auto``, ``pynput`` (a desktop) or ``terminal`` (SSH, Wayland).
         spool: Folder of the spools; empty for ~/.local/state/tandem/spools.
         spool_mb: Size of the spool in MB: what can wait here while the learner is away.
         pacing: ``lockstep``, ``realtime``, or empty for what the learner says.
@@ -32,6 +33,7 @@ class ActorConfig:
     token_path: str = ""
     name: str = ""
     operator: str = "none"
+    keyboard: str = "auto"
     spool: str = ""
     spool_mb: int = 256
     pacing: str = ""

@@ -64,11 +64,7 @@ class DeviceOperator:
 
     def poll(self, observation: dict[str, np.ndarray], proposed: np.ndarray) -> OperatorInput:
         events = self._events()
-        moved = self._taps.action(
-            np.array(self._comms["device_held"]),
-            np.array(self._comms["device_presses"]),
-            float(self._comms["device_speed"]),
-        )
+        moved = self._moved()
         silent = self._silent
         resolved = {Event.INTERVENE, Event.RELEASE, Event.READY} & set(events)
         self._lost = silent or (self._lost and not resolved)
@@ -90,11 +86,20 @@ class DeviceOperator:
         return OperatorInput(action=action, events=events, doing="you are driving")
 
     def between_episodes(self) -> OperatorInput:
+        self._moved()  # keys tapped while waiting must not move the arm at the first step
         waiting = "input device lost: holding" if self._silent else "waiting for you: reset the scene, then say ready"
         return OperatorInput(events=self._events(), doing=waiting, lost=self._silent)
 
     def close(self) -> None:
         pass
+
+    def _moved(self) -> np.ndarray:
+        """What the motion keys said since the last call, (4,)."""
+        return self._taps.action(
+            np.array(self._comms["device_held"]),
+            np.array(self._comms["device_presses"]),
+            float(self._comms["device_speed"]),
+        )
 
     @property
     def _silent(self) -> bool:

@@ -22,12 +22,14 @@ class DeviceListener:
 
     Args:
         operator: Name of the operator.
+        keyboard: Which listener: ``auto``, ``pynput`` or ``terminal``.
         board: Shared with the control process.
         say: Told, in one line, which device was taken and when it is lost.
     """
 
-    def __init__(self, operator: str, board: Board, say: Callable[[str], None]) -> None:
+    def __init__(self, operator: str, keyboard: str, board: Board, say: Callable[[str], None]) -> None:
         self._operator = operator
+        self._keyboard = keyboard
         self._board = board
         self._say = say
         self._device: Keyboard | None = None
@@ -38,7 +40,7 @@ class DeviceListener:
         if self._operator not in DEVICES:
             return
         try:
-            self._device = open_keyboard(announce=self._say)
+            self._device = open_keyboard(self._keyboard, announce=self._say)
         except KeyboardError as error:
             raise ListenerError(str(error)) from None
         threading.Thread(target=self._listen, args=(self._device,), name="device", daemon=True).start()

@@ -155,7 +155,7 @@ class _Actor:
 
     def run(self, stop: StopSignal) -> int:
         """Returns the exit code of the actor. Raises ListenerError where the operator's device cannot be opened."""
-        listener = DeviceListener(self.config.operator, self.memory.board, self.console.say)
+        listener = DeviceListener(self.config.operator, self.config.keyboard, self.memory.board, self.console.say)
         listener.start()
         self.control.order(self._orders())
         self.uplink.start()

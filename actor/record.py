@@ -23,6 +23,7 @@ from actor.stop_signal import StopSignal
 from envs.errors import EnvError
 from envs.registry import derive_contract, make_env
 from envs.teleop.operator import Event, Operator, OperatorInput
+from envs.view import LiveView
 from episodes.contract import Contract, ContractError, differences
 from episodes.contract_file import load_contract, save_contract
 from episodes.log import EpisodeLog, LogError, read_log
@@ -48,6 +49,8 @@ class RecordConfig:
         keep_failures: Keep episodes that did not succeed for learning, instead of marking them as discarded.
         pacing: ``lockstep``, ``realtime``, or empty: realtime where a person drives.
         control_hz: Control rate in realtime pacing; 0 for the contract's, or 10 where it states none.
+        keyboard: How keys are heard: ``auto``, ``pynput`` (a desktop) or ``terminal`` (SSH, Wayland).
+        view_port: Port on this machine's loopback where a browser shows the simulated robot live; 0 for none.
         most_failures: Episodes without success in a row after which recording gives up.
     """
 
@@ -60,6 +63,8 @@ class RecordConfig:
     keep_failures: bool = False
     pacing: str = ""
     control_hz: float = 0.0
+    keyboard: str = "auto"
+    view_port: int = 0
     most_failures: int = 20
 
 
@@ -131,11 +136,14 @@ def _record(config: RecordConfig, stop: StopSignal) -> int:
     _keep_contract(folder, contract)
     console = Console(highlight=False)
     board = Board(create_block(Board.SIZE))
-    listener = DeviceListener(config.operator, board, console.print)
+    listener = DeviceListener(config.operator, config.keyboard, board, console.print)
     with _open_log(folder / "log", contract) as log:
         sink = LogSink(log, config.operator)
         successes, recorded = count_successes(folder)
         env = make_env(config.env, config.env_config)
+        view = LiveView(env, config.view_port) if config.view_port else None
+        if view is not None:
+            console.print(f"watch the robot at {view.url}", markup=False)
         listener.start()
         columns = (TextColumn("recording"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[doing]}"))
         progress = Progress(*columns, console=console)
@@ -149,6 +157,8 @@ def _record(config: RecordConfig, stop: StopSignal) -> int:
 
                 def show(episode: Episode, said: OperatorInput) -> None:
                     progress.update(task, doing=said.doing)
+                    if view is not None:
+                        view.show()
 
                 runner = EpisodeRunner(
                     env,
@@ -182,6 +192,8 @@ def _record(config: RecordConfig, stop: StopSignal) -> int:
                         raise RecordError(f"{failures} episodes in a row did not succeed; {successes} are in {folder}")
         finally:
             listener.stop()
+            if view is not None:
+                view.close()
             env.close()
     console.print(f"{successes} successful episodes in {folder}: use them with demos={folder}", markup=False)
     if successes < config.episodes:

@@ -13,13 +13,19 @@ SHORT = {
     "token_path": "learner.token_path",
     "operator": "operator",
     "pacing": "pacing",
+    "keyboard": "keyboard",
+    "view_port": "view_port",
 }
 
 
 def list_keys() -> list[Key]:
     from actor.config import ActorConfig
 
-    choices = {"operator": operators(), "pacing": ("", "lockstep", "realtime")}
+    choices = {
+        "operator": operators(),
+        "pacing": ("", "lockstep", "realtime"),
+        "keyboard": ("auto", "pynput", "terminal"),
+    }
     return keys_of(ActorConfig, paths(), choices=choices)
 
 

@@ -13,7 +13,15 @@ from cli.keys import Group, Key, keys_of
 def list_keys() -> list[Key]:
     from actor.record import RecordConfig
 
-    found = keys_of(RecordConfig, paths(), choices={"operator": operators(), "pacing": ("", "lockstep", "realtime")})
+    found = keys_of(
+        RecordConfig,
+        paths(),
+        choices={
+            "operator": operators(),
+            "pacing": ("", "lockstep", "realtime"),
+            "keyboard": ("auto", "pynput", "terminal"),
+        },
+    )
     return [dataclasses.replace(key, default="") if key.path == "out" else key for key in found]
 
 
