@@ -1,6 +1,6 @@
 # `make demo` and `make test` need Python 3.12, git and make; everything else is set up here, in .venv.
-SEED ?= 0
-OBS ?= state
+SEED ?=
+OBS ?=
 RUN ?=
 BUDGET_MIN ?= 60
 VENV := .venv
@@ -21,7 +21,7 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 demo: $(READY)  ## train a simulated SO-101 to lift a cube (SEED=0 OBS=state RUN=folder)
-	@$(VENV)/bin/tandem demo seed=$(SEED) obs=$(OBS) $(if $(RUN),run=$(RUN))
+	@$(VENV)/bin/tandem demo $(if $(SEED),seed=$(SEED)) $(if $(OBS),obs=$(OBS)) $(if $(RUN),run=$(RUN))
 
 test: $(READY)  ## the tests (minutes)
 	@$(PYTHON) -m pytest

@@ -20,8 +20,9 @@ class ActorConfig:
         pacing: ``lockstep``, ``realtime``, or empty for what the learner says.
         control_hz: Control rate in realtime pacing; 0 for the contract's.
         max_action: Largest magnitude of a sent action component; the learner cannot widen it.
+        max_step_m: Longest move of one step in [m] a learner may ask of a real robot; 0 for the environment's default.
         stale_observation_s: Age of an observation from which the arm holds.
-        watchdog_s: A control period longer than this is held (realtime pacing only).
+        watchdog_s: A control period longer than this is held (with hardware or in realtime pacing).
         uniform_on_hardware: Allow uniform random warm-up on a real robot.
         policy_mb: Largest policy accepted, in MB.
         torch_threads: Threads of the policy.
@@ -39,6 +40,7 @@ class ActorConfig:
     pacing: str = ""
     control_hz: float = 0.0
     max_action: float = 1.0
+    max_step_m: float = 0.0
     stale_observation_s: float = 0.5
     watchdog_s: float = 1.0
     uniform_on_hardware: bool = False

@@ -20,6 +20,7 @@ WORDS = {
     Phase.WAITING_SPOOL: "holding: the spool is full until the learner takes more",
     Phase.RUNNING: "running",
     Phase.EVALUATING: "evaluating",
+    Phase.CLOSING: "closing",
     Phase.STOPPED: "stopped",
 }
 SILENT_AFTER_S = 5.0

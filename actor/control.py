@@ -24,7 +24,7 @@ import numpy as np
 
 from actor.config import ControlConfig
 from actor.episode import Episode, EpisodeRunner, Plan, ResetError
-from actor.operators import make_operator
+from actor.operators import DEVICES, make_operator
 from actor.pacing import LockstepPacer, RealtimePacer
 from actor.pilot import PolicyPilot
 from actor.safety import Guard
@@ -32,8 +32,8 @@ from actor.shared import Board, Mailbox, Phase
 from actor.spool import Spool, SpoolError
 from actor.spool_folder import lock
 from envs.errors import EnvError
-from envs.registry import derive_contract, env_config_type, make_env
-from envs.teleop.operator import Event, NoOperator, OperatorInput
+from envs.registry import derive_contract, env_config_type, env_entry, make_env
+from envs.teleop.operator import Event, NoOperator, OperatorInput, Supervisor
 from envs.view import LiveView
 from episodes.outcome import Outcome, Purpose
 from episodes.seeds import SeedStream, start_seed
@@ -68,6 +68,7 @@ class Control:
         drawn = start_seed(config.seed, SeedStream.TRAINING, f"{config.name}/samples", self.spool.produced)
         interface = self.contract.interface
         self.operator = make_operator(config.operator, self.env, interface, board=self.board, seed=drawn)
+        self._supervisor = Supervisor(self.operator) if config.operator in DEVICES else NoOperator()
         self._demonstrator = self.operator
         if config.warmup == "operator":
             self._demonstrator = make_operator(
@@ -86,7 +87,7 @@ class Control:
                 self.contract.interface,
                 max_action=config.max_action,
                 stale_observation_s=config.stale_observation_s,
-                watchdog_s=0.0 if self._lockstep else config.watchdog_s,
+                watchdog_s=config.watchdog_s if env_entry(config.env).hardware or not self._lockstep else 0.0,
             ),
             self.pacer,
             gate=self._gate,
@@ -94,9 +95,14 @@ class Control:
             person="operator" if config.operator == "scripted" else "person",
         )
         self.pilot = PolicyPilot(self._newest_weights, seed=drawn, warmup=config.warmup)
-        self._scores: deque[bool] = deque(maxlen=20)
         self._longest = 1
-        self._evaluated = int(self.board.control["evaluated"])
+        before = self.board.control  # what a control process that was killed counted
+        self._evaluated = int(before["evaluated"])
+        self._steps_before = int(before["env_steps"])
+        self._human_before = int(before["human_steps"])
+        self._held_before = int(before["held_steps"])
+        successes, scored = int(before["successes"]), int(before["scored"])
+        self._scores = deque([False] * (scored - successes) + [True] * successes, maxlen=20)
 
     def run(self) -> None:
         """Episodes until told to stop, or until the parent is gone."""
@@ -110,15 +116,16 @@ class Control:
                 self._evaluate()
             elif self._lockstep and not self._credit:
                 self._wait(Phase.WAITING_LEARNER)
-            elif self._ready():
+            elif self._ready(self._evaluated):
                 self._train()
-        self.board.beat(Phase.STOPPED)
+        self.board.beat(Phase.CLOSING)
 
     def close(self) -> None:
-        if self._view is not None:
-            self._view.close()
-        self.operator.close()
-        self.env.close()
+        for part in (self._view, self.operator, self.env):
+            self.board.beat(Phase.CLOSING)
+            if part is not None:
+                part.close()
+        self.board.beat(Phase.STOPPED)
 
     def _train(self) -> None:
         index = self.spool.episodes
@@ -127,47 +134,54 @@ class Control:
         while True:
             operator = self._demonstrator if self.pilot.hands_off else self.operator
             episode = self.runner.run(plan, self.pilot, operator)
-            if not episode.again or self._leaving or not self._ready():
+            if not episode.again or self._leaving or not self._ready(self._evaluated):
                 break
-        if episode.stop:
-            say("the operator ended the run")
-            self._stopped_by_person = True
         if episode.outcome not in (Outcome.CUT, Outcome.DISCARDED):
             self._scores.append(episode.outcome is Outcome.SUCCESS)
         self._ended(episode)
 
     def _evaluate(self) -> None:
-        """Answers an evaluation request: its own weights, no person, no exploration, starts no training uses."""
+        """Answers an evaluation request: its own weights, no exploration, starts no training uses.
+
+        A person may reset, pause, discard, which repeats the start, and stop; none of it moves the robot.
+        """
         request = self._requests.get()
         if request is None:
             return
         payloads = iter([request.payload])
         pilot = PolicyPilot(lambda: next(payloads, None), deterministic=True)
         say(f"evaluating policy version {request.version} over {request.episodes} episodes")
-        for number in range(request.episodes):
+        number = 0
+        while number < request.episodes:
             while not self._has_room and not self._leaving:
                 self._wait_for_room()
-            if self._leaving:
+            if not self._ready(request.number):
                 return
             self.board.beat(Phase.EVALUATING)
             plan = Plan(Purpose.EVALUATION, request.first_seed + number, request.evaluation_id)
-            self._ended(self.runner.run(plan, pilot, NoOperator()))
+            episode = self.runner.run(plan, pilot, self._supervisor)
+            self._ended(episode)
+            if self._leaving:
+                return
+            number += episode.outcome is not Outcome.DISCARDED
         self._evaluated = request.number
         self.board.control["evaluated"] = request.number
 
-    def _ready(self) -> bool:
-        """Waits until the operator has the scene reset and wants to go on. False when told to leave, or to evaluate."""
+    def _ready(self, answered: int) -> bool:
+        """Waits until the operator has the scene reset and wants to go on.
+
+        False when told to leave, or when an evaluation newer than ``answered`` is asked for.
+        """
         while not self._leaving:
             said = self.operator.between_episodes()
             if Event.STOP in said.events:
-                say("the operator ended the run")
-                self._stopped_by_person = True
+                self._stop_for_person()
                 return False
             if Event.READY in said.events:
                 return True
             self.board.say(said.doing)
             self._wait(Phase.WAITING_PERSON)
-            if self._requests.number > self._evaluated:
+            if self._requests.number > answered:
                 return False
         return False
 
@@ -201,7 +215,13 @@ class Control:
         if self._view is not None:
             self._view.show()
 
+    def _stop_for_person(self) -> None:
+        say("the operator ended the run")
+        self._stopped_by_person = True
+
     def _ended(self, episode: Episode) -> None:
+        if episode.stop:
+            self._stop_for_person()
         self._steps_before += episode.steps
         self._human_before += episode.human_steps
         self._held_before += episode.held_steps
@@ -212,7 +232,6 @@ class Control:
         control["overruns"], control["skipped_periods"] = self.pacer.overruns, self.pacer.skipped
         control["period_error_p50_ms"], control["period_error_p99_ms"] = self.pacer.errors_ms
 
-    _steps_before = _human_before = _held_before = 0
     _stopped_by_person = False
 
     @property

@@ -7,18 +7,23 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 from actor.config import ControlConfig
+from actor.shared import Board, Phase
 
-STOP_S = 2.5
+STOP_S = 3.5
+SILENT_S = 2.0
+_CANNOT_BEAT = (Phase.STARTING, Phase.STOPPED)  # while it imports, and while its interpreter ends
 
 
 class ControlProcess:
     """Started at once, so that its imports run while the learner is still being looked for.
 
     Args:
+        board: Where it beats.
         fds: Shared memory it inherits.
         say: Told every line it says.
 
@@ -26,8 +31,9 @@ class ControlProcess:
         last_words: The newest of those lines.
     """
 
-    def __init__(self, fds: Sequence[int], say: Callable[[str], None]) -> None:
+    def __init__(self, board: Board, fds: Sequence[int], say: Callable[[str], None]) -> None:
         self.last_words = ""
+        self._board = board
         self._say = say
         # A session of its own: Ctrl-C in this terminal reaches the comms process, which tells the control process.
         self._process = subprocess.Popen(
@@ -53,14 +59,21 @@ class ControlProcess:
         return self._process.poll()
 
     def stop(self) -> None:
-        """Waits for a process that was told to stop, and kills one that does not answer. Safe to call twice."""
-        assert self._process.stdin is not None
-        try:
-            self._process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            self._say("the control process does not answer and is killed")
-            self._process.kill()
-            self._process.wait()
+        """Waits for a process that was told to stop, for STOP_S at most, and kills one that shows no sign of life for
+        SILENT_S. Safe to call twice.
+        """
+        began = time.monotonic()
+        while self._process.poll() is None:
+            phase, beat_s = Phase(int(self._board.control["phase"])), int(self._board.control["beat_ns"]) / 1e9
+            allowed = began + STOP_S
+            if phase not in _CANNOT_BEAT:
+                allowed = min(allowed, max(began, beat_s) + SILENT_S)
+            if time.monotonic() > allowed:
+                if phase not in _CANNOT_BEAT:
+                    self._say("the control process does not answer and is killed")
+                self._process.kill()
+                self._process.wait()
+            time.sleep(0.01)
         self.close()
 
     def close(self) -> None:

@@ -34,7 +34,7 @@ class Run:
 
     Attributes:
         description: As received.
-        env_config: Config of the environment.
+        env_config: Config of the environment, within this machine's limits.
         contract: Derived here from the environment's config.
         acting: How actors act.
         hardware: Whether a real robot moves.
@@ -67,9 +67,10 @@ def await_description(
                 raise JoinError(f"the learner at {address} refuses this actor: {error.details()}") from None
             if time.monotonic() >= due_s:
                 due_s = time.monotonic() + SAY_EVERY_S
+                port = address.rpartition(":")[2]
                 say(
                     f"waiting for a learner at {address}: nobody answers there. Start `tandem learner` there, "
-                    "or forward its port: ssh -L 50051:localhost:50051 GPUBOX"
+                    f"or forward its port: ssh -L {port}:localhost:{port} GPUBOX"
                 )
         time.sleep(0.2)
     return None
@@ -85,6 +86,8 @@ def understand(description: pb.RunDescription, config: ActorConfig) -> Run:
     try:
         entry = env_entry(description.env)
         env_config: Any = config_from(env_config_type(description.env), description.env_settings)
+        if entry.hardware or config.max_step_m:
+            env_config = entry.limit(env_config, config.max_step_m)
         acting = config_from(ActingSettings, description.acting)
         contract = derive_contract(description.env, env_config)
         check_operator(config.operator, description.env)
@@ -95,16 +98,23 @@ def understand(description: pb.RunDescription, config: ActorConfig) -> Run:
         pacing = "realtime" if entry.hardware else "lockstep"
     if pacing not in ("lockstep", "realtime"):
         raise JoinError(f"pacing must be lockstep, realtime or auto. Got: {pacing!r}")
+    if pacing == "lockstep" and entry.hardware and config.pacing != "lockstep":
+        raise JoinError(
+            "pacing: expected realtime, since a real robot moves here, got lockstep from the learner. "
+            "Set pacing=auto there, or allow it here with pacing=lockstep"
+        )
     if acting.warmup not in ("policy", "uniform", "operator"):
         raise JoinError(f"warmup must be policy, uniform or operator. Got: {acting.warmup!r}")
     if acting.warmup == "uniform" and entry.hardware and not config.uniform_on_hardware:
         raise JoinError(
             "the learner wants uniform random actions on a real robot until learning starts. Set warmup=policy or "
-            "warmup=operator at the learner, or allow it here with uniform_on_hardware=true"
+            "warmup=operator at the learner, or allow it here with actor.uniform_on_hardware=true"
         )
     if acting.warmup == "operator" and config.operator == "none":
         raise JoinError("the learner wants warmup=operator, and this actor has no operator. Set operator=NAME here")
     control_hz = config.control_hz or contract.interface.control_hz
     if pacing == "realtime" and not control_hz > 0:
-        raise JoinError(f"realtime pacing needs a control rate, and {description.env} states none: set control_hz=10")
+        raise JoinError(
+            f"realtime pacing needs a control rate, and {description.env} states none: set actor.control_hz=10"
+        )
     return Run(description, env_config, contract, acting, entry.hardware, pacing == "lockstep", control_hz)

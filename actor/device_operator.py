@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from actor.safety import command_component
 from actor.shared import Board
 from envs.teleop.device_state import AXES, DeviceState, TapReader
 from envs.teleop.operator import Event, OperatorInput
@@ -53,7 +54,7 @@ class DeviceOperator:
         names = interface.action.components
         self._gripper = next((i for i, name in enumerate(names) if "gripper" in name), None)
         self._axes = [i for i in range(self._size) if i != self._gripper][: AXES - 1]
-        self._command = _command_component(interface, self._gripper)
+        self._command = None if self._gripper is None else command_component(interface, self._gripper)
         self._gripper_action = 0.0
         self._seen = np.array(self._comms["device_events"])
         self._taps = TapReader()
@@ -87,8 +88,10 @@ class DeviceOperator:
 
     def between_episodes(self) -> OperatorInput:
         self._moved()  # keys tapped while waiting must not move the arm at the first step
+        events = self._events()
+        self._lost = self._silent or (self._lost and Event.READY not in events)
         waiting = "input device lost: holding" if self._silent else "waiting for you: reset the scene, then say ready"
-        return OperatorInput(events=self._events(), doing=waiting, lost=self._silent)
+        return OperatorInput(events=events, doing=waiting, lost=self._silent)
 
     def close(self) -> None:
         pass
@@ -109,14 +112,3 @@ class DeviceOperator:
         now = np.array(self._comms["device_events"])
         fresh, self._seen = now - self._seen, now
         return tuple(event for event, count in zip(EVENTS, fresh, strict=False) for _ in range(int(count)))
-
-
-def _command_component(interface: Interface, gripper: int | None) -> tuple[str, int] | None:
-    """Where the observation shows the gripper's last command, so that taking over does not move it."""
-    if gripper is None or not interface.action.components:
-        return None
-    wanted = interface.action.components[gripper]
-    for feature in interface.observations:
-        if wanted in feature.components:
-            return feature.name, feature.components.index(wanted)
-    return None

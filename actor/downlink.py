@@ -9,13 +9,17 @@ from collections.abc import Callable, Iterable
 import grpc
 
 from actor.shared import Mailbox
-from actor.uplink import FATAL, Backoff
+from actor.uplink import FATAL, Backoff, SaidRarely
 from transport import service_pb2 as pb
 from transport import service_pb2_grpc as rpc
 
 
 class PolicyError(ValueError):
     """A policy that did not arrive whole."""
+
+
+class PolicyTooLargeError(PolicyError):
+    """A policy that this actor has no room for. The text says what to do."""
 
 
 class Downlink:
@@ -52,7 +56,7 @@ class Downlink:
         self._weights = weights
         self._requests = requests
         self._largest = largest
-        self._say = say
+        self._say = SaidRarely(say)
         self._evaluation = 0
         self._stopped = threading.Event()
         self._call: grpc.Call | None = None
@@ -87,6 +91,12 @@ class Downlink:
                 if error.code() in FATAL and not self._stopped.is_set():
                     self.error = f"the learner gives this actor no policy: {error.details()}"
                     return
+                if error.code() is not grpc.StatusCode.UNAVAILABLE and not self._stopped.is_set():
+                    self._say(f"no policy arrives: {error.details() or error.code().name}")
+            except PolicyTooLargeError as error:
+                call.cancel()
+                self.error = str(error)
+                return
             except PolicyError as error:
                 call.cancel()
                 self._say(str(error))
@@ -110,7 +120,7 @@ class Downlink:
 def assemble(chunks: Iterable[pb.PolicyChunk], largest: int) -> tuple[pb.PolicyChunk, bytes] | None:
     """The first chunk and the whole payload; None for an empty stream.
 
-    Raises PolicyError where it is larger than ``largest`` bytes, incomplete or damaged.
+    Raises PolicyTooLargeError where it is larger than ``largest`` bytes, PolicyError where it is incomplete or damaged.
     """
     head: pb.PolicyChunk | None = None
     parts: list[bytes] = []
@@ -119,7 +129,10 @@ def assemble(chunks: Iterable[pb.PolicyChunk], largest: int) -> tuple[pb.PolicyC
         if head is None:
             head = chunk
             if head.total_bytes > largest:
-                raise PolicyError(f"the learner's policy has {head.total_bytes} bytes; policy_mb allows {largest}")
+                raise PolicyTooLargeError(
+                    f"the learner's policy has {head.total_bytes} bytes, more than the {largest} that actor.policy_mb "
+                    f"allows. Start again with actor.policy_mb={-(-head.total_bytes >> 20)}"
+                )
         parts.append(chunk.data)
         size += len(chunk.data)
         if size > head.total_bytes:

@@ -116,7 +116,7 @@ class EpisodeRunner:
         """
         observation = self._reset(plan.start_seed)
         episode = Episode(uuid.uuid4().hex, plan)
-        self.guard.begin_episode()
+        self.guard.begin_episode(observation)
         pilot.refresh()
         pilot.begin_episode(observation)
         operator.begin_episode()
@@ -159,8 +159,10 @@ class EpisodeRunner:
             said = operator.poll(observation, np.where(np.isfinite(proposed), proposed, 0).astype(np.float32))
             if self._ended_by_person(episode, said):
                 return self.person
-            if Event.PAUSE in said.events and not self._resumed(episode, operator):
-                return self.person
+            if Event.PAUSE in said.events:
+                if not self._resumed(episode, operator):
+                    return self.person
+                continue  # what was chosen before the pause is not executed after it
             if pilot.hands_off and said.action is None and not said.lost:
                 self.on_step(episode, said)
                 time.sleep(_PAUSED_POLL_S)

@@ -15,7 +15,7 @@ from actor.control_process import ControlProcess
 from actor.describe import SAY_EVERY_S, JoinError, Run, await_description, understand
 from actor.downlink import Downlink
 from actor.listener import DeviceListener, ListenerError
-from actor.shared import Board, Mailbox, create_block
+from actor.shared import Board, Mailbox, Phase, create_block
 from actor.spool import Spool, SpoolError
 from actor.spool_folder import SpoolFolder, default_folder
 from actor.stop_signal import StopSignal
@@ -23,9 +23,11 @@ from actor.uplink import Uplink
 from transport import service_pb2 as pb
 from transport import service_pb2_grpc as rpc
 from transport.channel import PROTOCOL, UNARY_TIMEOUT_S, open_channel
+from transport.settings import settings_of
 from transport.token import NoTokenError, TokenError, load_token
 
 DELIVER_AT_STOP_S = 1.5
+STOP_WITHIN_S = 4.2
 DELIVER_AT_END_S = 10.0
 RESTARTS_A_MINUTE = 3
 _TURN_S = 0.05
@@ -84,7 +86,7 @@ def _join_and_run(
     config: ActorConfig, token: str, folder: SpoolFolder, memory: _Memory, console: ActorConsole, stop: StopSignal
 ) -> int:
     address = config.learner_address
-    control = ControlProcess(memory.fds, console.say)
+    control = ControlProcess(memory.board, memory.fds, console.say)
     try:
         with open_channel(address, token) as steps, open_channel(address, token) as weights:
             stub = rpc.LearnerStub(steps)
@@ -102,6 +104,7 @@ def _join_and_run(
                 spool_id=spool.spool_id,
                 contract=run.contract.to_message(),
             )
+            _refuse_taken_name(stub, join)
             _join_once(stub, join)
             uplink = Uplink(stub, spool, join, memory.board, console.say)
             downlink = Downlink(
@@ -117,6 +120,21 @@ def _join_and_run(
             return actor.run(stop)
     finally:
         control.close()
+
+
+def _refuse_taken_name(stub: rpc.LearnerStub, join: pb.JoinRequest) -> None:
+    """Raises JoinError where an actor of this name on another machine serves the learner: both would draw the same
+    start states and the same exploration.
+    """
+    try:
+        actors = stub.GetStatus(pb.GetStatusRequest(), timeout=UNARY_TIMEOUT_S).actors
+    except grpc.RpcError:
+        return  # Join says what is wrong
+    if any(a.connected and a.name == join.actor and a.spool_id != join.spool_id for a in actors):
+        raise JoinError(
+            f"another actor named {join.actor!r} serves this learner. "
+            "Stop it, or give this one a name of its own: actor.name=NAME"
+        )
 
 
 def _join_once(stub: rpc.LearnerStub, join: pb.JoinRequest) -> None:
@@ -186,7 +204,7 @@ class _Actor:
 
     def _orders(self) -> ControlConfig:
         run, config = self.of_run, self.config
-        settings = pb.RunDescription(env_settings=run.description.env_settings)
+        settings = pb.RunDescription(env_settings=settings_of(run.env_config))
         board_fd, policy_fd, evaluation_fd = self.memory.fds
         return ControlConfig(
             env=run.description.env,
@@ -219,7 +237,8 @@ class _Actor:
         self.control.close()
         self._recover()
         self.console.say(f"the control process was killed by signal {-code}; starting it again")
-        self.control = ControlProcess(self.memory.fds, self.console.say)
+        self.memory.board.beat(Phase.STARTING)
+        self.control = ControlProcess(self.memory.board, self.memory.fds, self.console.say)
         self.control.order(self._orders())
         return True
 
@@ -234,8 +253,10 @@ class _Actor:
             self.console.say(said)
 
     def _stopped(self, code: int, why: str) -> int:
+        began = time.monotonic()
         self._stop_control()
-        self.uplink.finish(DELIVER_AT_STOP_S)
+        left_s = began + STOP_WITHIN_S - time.monotonic()
+        self.uplink.finish(max(0.2, min(DELIVER_AT_STOP_S, left_s)))
         self.console.say(why)
         self._say_how_to_resume()
         return code

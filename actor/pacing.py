@@ -25,7 +25,7 @@ class Pacer(Protocol):
         """Forgets the deadline: after waiting for a person, a reset or the learner."""
 
     def wait(self) -> float:
-        """Blocks until the next step may begin. Returns by how much it begins late, in ms."""
+        """Blocks until the next step may begin. Returns by how much it begins late, in ms; 0 without a deadline."""
 
     @property
     def errors_ms(self) -> tuple[float, float]:

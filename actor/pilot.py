@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from policies.gaussian import GaussianPolicy
-from policies.snapshot import load_snapshot, load_weights
+from policies.snapshot import NotFiniteError, load_snapshot, load_weights
 from policies.stacking import FrameStack
 
 
@@ -94,7 +94,10 @@ class PolicyPilot:
         return self._warmup == "operator" and self.version == 0
 
     def refresh(self) -> None:
-        """Raises policies.snapshot.SnapshotError for a payload that is no policy or another one than before."""
+        """Keeps the policy it has, and says so, where a newer one is not finite.
+
+        Raises policies.snapshot.SnapshotError for a payload that is no policy or another one than before.
+        """
         payload = self._newest()
         if payload is None:
             return
@@ -102,7 +105,10 @@ class PolicyPilot:
             _, self.version, self._policy = load_snapshot(payload)
             self._policy.eval()
         else:
-            self.version = load_weights(self._policy, payload)
+            try:
+                self.version = load_weights(self._policy, payload)
+            except NotFiniteError as error:
+                print(f"keeping policy version {self.version}: {error}", flush=True)
 
     def begin_episode(self, observation: Mapping[str, np.ndarray]) -> None:
         spec = self._loaded.spec

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from episodes.contract import Interface
+from episodes.layout import MAX_MAGNITUDE
 from episodes.outcome import Held
 
 
@@ -39,22 +40,31 @@ class Guard:
         self.low = np.maximum(np.maximum(low, -1), -max_action).astype(np.float32)
         self.high = np.minimum(np.minimum(high, 1), max_action).astype(np.float32)
         self._delta = np.array(["delta" in name for name in interface.action.components] or [False] * size)
+        self._commands = {
+            i: shown
+            for i in range(len(interface.action.components))
+            if not self._delta[i] and (shown := command_component(interface, i)) is not None
+        }
         self._stale_observation_s = stale_observation_s
         self._watchdog_s = watchdog_s
-        self._sent: np.ndarray | None = None
+        self._sent = np.clip(np.zeros_like(self.low), self.low, self.high)
 
-    def begin_episode(self) -> None:
-        self._sent = None
+    def begin_episode(self, observation: Mapping[str, np.ndarray]) -> None:
+        """Until something is sent, the commands that the first observation shows are the ones to hold."""
+        last = np.zeros_like(self.low)
+        for index, (name, component) in self._commands.items():
+            last[index] = observation[name][component]
+        self._sent = np.clip(last, self.low, self.high)
 
     def hold(self) -> np.ndarray:
-        """The action that keeps the robot where it is, shape (A,): zero for deltas, the last sent one otherwise."""
-        if self._sent is None:
-            return np.clip(np.zeros_like(self.low), self.low, self.high)
+        """The action that keeps the robot where it is, shape (A,): zero for deltas, the last command otherwise."""
         return np.where(self._delta, np.float32(0), self._sent)
 
     def choose(self, action: np.ndarray) -> np.ndarray:
-        """An action moved into the contract's [-1, 1], float32, shape (A,)."""
-        return np.clip(np.asarray(action, np.float32).reshape(self.low.shape), -1, 1)
+        """An action moved into the contract's [-1, 1], float32, shape (A,). Raises ValueError for another shape."""
+        if action.shape != self.low.shape:
+            raise ValueError(f"an action must have shape {self.low.shape}. Got: {action.shape}")
+        return np.clip(np.asarray(action, np.float32), -1, 1)
 
     def send(self, action: np.ndarray) -> np.ndarray:
         """The action after the limits; it is the one to hold from now on."""
@@ -66,7 +76,7 @@ class Guard:
 
     def fault_of_observation(self, observation: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> Held:
         for value in observation.values():
-            if value.dtype.kind == "f" and not np.isfinite(value).all():
+            if value.dtype.kind == "f" and not (np.abs(value) <= MAX_MAGNITUDE).all():
                 return Held.NAN_OBSERVATION
         if float(info.get("observation_age_s", 0.0)) > self._stale_observation_s:
             return Held.STALE_OBSERVATION
@@ -74,3 +84,12 @@ class Guard:
 
     def fault_of_duration(self, step_s: float) -> Held:
         return Held.WATCHDOG if self._watchdog_s and step_s > self._watchdog_s else Held.NO
+
+
+def command_component(interface: Interface, index: int) -> tuple[str, int] | None:
+    """Where an observation shows the last command of an action component: the feature's name and the index in it."""
+    wanted = interface.action.components[index] if interface.action.components else ""
+    for feature in interface.observations:
+        if wanted in feature.components:
+            return feature.name, feature.components.index(wanted)
+    return None

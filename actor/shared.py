@@ -28,7 +28,8 @@ class Phase(IntEnum):
     WAITING_SPOOL = 4
     RUNNING = 5
     EVALUATING = 6
-    STOPPED = 7
+    CLOSING = 7
+    STOPPED = 8
 
 
 COMMS = np.dtype(
@@ -51,10 +52,10 @@ CONTROL = np.dtype(
     [
         ("phase", np.uint64),
         ("beat_ns", np.uint64),  # time.monotonic_ns of the last turn of the control loop
-        ("env_steps", np.uint64),  # executed by this process, of any purpose
+        ("env_steps", np.uint64),  # executed since the actor started, of any purpose
         ("human_steps", np.uint64),
         ("held_steps", np.uint64),
-        ("episodes", np.uint64),  # ended in this process, of any purpose
+        ("episodes", np.uint64),  # ended since the actor started, of any purpose
         ("successes", np.uint64),  # among the last 20 training episodes
         ("scored", np.uint64),  # how many of the last 20 training episodes there have been
         ("policy_version", np.uint64),
@@ -157,7 +158,9 @@ class Mailbox:
     ) -> None:
         """Raises ValueError where the payload does not fit."""
         if len(payload) > self._capacity:
-            raise ValueError(f"a policy of {len(payload)} bytes is larger than policy_mb allows: {self._capacity}")
+            raise ValueError(
+                f"a policy of {len(payload)} bytes is larger than actor.policy_mb allows: {self._capacity}"
+            )
         number = self.number + 1
         at = self._at(number)
         self._map[at + self._HEAD.size : at + self._HEAD.size + len(payload)] = payload

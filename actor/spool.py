@@ -91,7 +91,7 @@ class Spool:
                 making.unlink()
                 raise SpoolError(
                     f"no room for a spool of {size / 1e6:.0f} MB in {path.parent}: {error.strerror}. "
-                    "Free some disk space, or set a smaller spool_mb or another spool folder."
+                    "Free some disk space, or set a smaller actor.spool_mb or another folder with actor.spool."
                 ) from None
             file.write(
                 _IDENTITY.pack(
@@ -182,7 +182,8 @@ class Spool:
         """Closes what a dead producer left open; only while no producer runs. Says what it did, or nothing.
 
         The step in flight becomes an interrupted step, and the open episode is cut. Records damaged by a power cut
-        are dropped from the first damaged one on: they were never acknowledged.
+        are dropped from the first damaged one on: they were never acknowledged. Raises SpoolError where the newest
+        record is damaged although it was.
         """
         said = []
         for sequence in range(self.acknowledged + 1, self.produced + 1):
@@ -190,9 +191,14 @@ class Spool:
                 said.append(f"{self.produced - sequence + 1} damaged records were dropped from the spool")
                 self._words[_PRODUCED] = sequence - 1
                 break
+        if self.produced and not self._is_whole(self.produced):
+            raise SpoolError(
+                f"{self.path} is damaged at record {self.produced}, by a power cut or the disk. The learner has it: "
+                f"move {self.path.parent} away and start again."
+            )
         if not self.is_open:
             return "; ".join(said)
-        newest = pb.Record.FromString(self.read(self.produced))
+        newest = pb.Record.FromString(self._payload(self.produced))
         kind = newest.WhichOneof("body")
         episode_id = getattr(newest, kind).episode_id
         steps = newest.step.index + 1 if kind == "step" else 0
@@ -213,21 +219,23 @@ class Spool:
 
     # ----- the consumer
 
-    def read(self, sequence: int) -> bytes:
+    def read(self, sequence: int) -> bytes | None:
         """The serialized ``tandem.v1.Record`` of a sequence number that is not yet trimmed.
 
-        Raises SpoolError where there is none. Checksums are compared by ``recover``: only a power cut damages records.
+        None while not all of it is there: a processor may show ``produced`` to another before the record it counts.
+        Raises SpoolError where there is none.
         """
-        at = self._at(sequence)
-        stored, length, *_ = _SLOT.unpack_from(self._map, at)
-        if stored != sequence or sequence > self.produced:
+        if sequence > self.produced:
             raise SpoolError(f"{self.path} holds no record {sequence}")
-        return self._map[at + _SLOT.size : at + _SLOT.size + length]
+        return self._payload(sequence) if self._is_whole(sequence) else None
 
     def acknowledge(self, sequence: int) -> None:
         """Everything up to ``sequence`` is in the log and its room is free. Raises SpoolError for one never made."""
         if sequence > self.produced:
-            raise SpoolError(f"record {sequence} was acknowledged, but this spool has only {self.produced}")
+            raise SpoolError(
+                f"record {sequence} was acknowledged, but this spool has only {self.produced}: a power cut took what "
+                f"the learner has already. Move {self.path.parent} away and start again."
+            )
         if sequence > self.acknowledged:
             self._words[_ACKNOWLEDGED] = sequence
 
@@ -251,9 +259,13 @@ class Spool:
 
     def _is_whole(self, sequence: int) -> bool:
         at = self._at(sequence)
-        stored, length, crc, *_ = _SLOT.unpack_from(self._map, at)
-        payload = self._map[at + _SLOT.size : at + _SLOT.size + min(length, self._slot_bytes)]
-        return stored == sequence and zlib.crc32(payload) == crc
+        stored, _, crc, *_ = _SLOT.unpack_from(self._map, at)
+        return stored == sequence and zlib.crc32(self._payload(sequence)) == crc
+
+    def _payload(self, sequence: int) -> bytes:
+        at = self._at(sequence)
+        length = min(_SLOT.unpack_from(self._map, at)[1], self._slot_bytes - _SLOT.size)
+        return self._map[at + _SLOT.size : at + _SLOT.size + length]
 
     def _newest(self) -> tuple[int, ...]:
         if not self.produced:

@@ -26,12 +26,18 @@ def default_folder() -> Path:
 
 
 def lock(path: Path, *, wait_s: float = 0.0) -> IO[bytes] | None:
-    """The exclusive lock on a file, held until it is closed or the process dies; None where another has it."""
+    """The exclusive lock on a file, held until it is closed or the process dies; None where another has it.
+
+    The file then names the process id of its holder.
+    """
     file = path.open("a+b")
     give_up = time.monotonic() + wait_s
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.truncate(0)
+            file.write(str(os.getpid()).encode())
+            file.flush()
             return file
         except OSError:
             if time.monotonic() >= give_up:
@@ -59,8 +65,8 @@ class SpoolFolder:
                 self.name, self.folder, self._lock = candidate, folder, held
                 return
         raise SpoolError(
-            f"another actor named {candidate!r} runs on this machine and holds {folder}. "
-            "Stop it, or give this one a name of its own: name=NAME"
+            f"another actor named {candidate!r} runs on this machine (pid {_holder(folder / 'lock')}) and holds "
+            f"{folder}. Stop it, or give this one a name of its own: actor.name=NAME"
         )
 
     def open(self, run_id: str, contract: Contract, spool_mb: int) -> tuple[Spool, str]:
@@ -92,7 +98,10 @@ class SpoolFolder:
             )
         producer = lock(path.with_name("control.lock"), wait_s=CONTROL_WAIT_S)
         if producer is None:
-            raise SpoolError(f"the control process of an earlier actor still runs and holds {folder}. Stop it first.")
+            pid = _holder(path.with_name("control.lock"))
+            raise SpoolError(
+                f"the control process of an earlier actor still runs (pid {pid}) and holds {folder}. Stop it first."
+            )
         said = spool.recover()
         producer.close()
         return spool, said
@@ -122,6 +131,10 @@ class SpoolFolder:
 
     def close(self) -> None:
         self._lock.close()
+
+
+def _holder(path: Path) -> str:
+    return path.read_text() or "unknown"
 
 
 def _names(name: str) -> Iterator[str]:

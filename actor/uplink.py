@@ -26,6 +26,7 @@ FATAL = (
 )
 _MOST_RECORDS = 512
 _POLL_S = 0.002
+_WHOLE_AFTER_S = 2.0
 
 
 class Backoff:
@@ -41,6 +42,21 @@ class Backoff:
     def wait(self, stopped: threading.Event) -> None:
         stopped.wait(self._next_s * random.uniform(0.5, 1.0))
         self._next_s = min(2 * self._next_s, self._most_s)
+
+
+class SaidRarely:
+    """Passes a line on unless the same one was passed on within the last ``every_s``."""
+
+    def __init__(self, say: Callable[[str], None], every_s: float = 10.0) -> None:
+        self._say, self._every_s = say, every_s
+        self._due_s: dict[str, float] = {}
+
+    def __call__(self, text: str) -> None:
+        now = time.monotonic()
+        self._due_s = {line: due for line, due in self._due_s.items() if due > now}
+        if text not in self._due_s:
+            self._due_s[text] = now + self._every_s
+            self._say(text)
 
 
 class Uplink:
@@ -74,13 +90,13 @@ class Uplink:
         self._spool = spool
         self._join = join
         self._board = board
-        self._say = say
+        self._say = SaidRarely(say)
         self._stopped = threading.Event()
         self._last = threading.Event()
         self._acknowledged = threading.Event()
         self._call: grpc.Call | None = None
-        self._told = ""
         self._in_flight: deque[tuple[int, int]] = deque()
+        self._partial = (0, 0.0)  # a record seen before all of it was there, and until when that may last
         self._thread = threading.Thread(target=self._run, name="uplink", daemon=True)
 
     def start(self) -> None:
@@ -107,7 +123,7 @@ class Uplink:
                 backoff.reset()
                 self._push(reply)
             except grpc.RpcError as error:
-                if self._stopped.is_set():
+                if self._stopped.is_set() or self.error:
                     return
                 if error.code() in FATAL:
                     self.error = f"the learner refuses this actor: {error.details()}"
@@ -115,9 +131,8 @@ class Uplink:
                 why = error.details() or error.code().name
                 if self.connected:
                     self._say(f"lost the learner ({why}); steps wait in the spool")
-                elif error.code() is not grpc.StatusCode.UNAVAILABLE and why != self._told:
+                elif error.code() is not grpc.StatusCode.UNAVAILABLE:
                     self._say(f"the learner does not take this actor's steps now: {why}")
-                self._told = why
             except SpoolError as error:
                 self.error = str(error)
                 return
@@ -137,7 +152,7 @@ class Uplink:
     def _push(self, reply: pb.JoinReply) -> None:
         done = threading.Event()
         self._in_flight.clear()
-        call = self._stub.Push(self._batches(reply, done))
+        call = self._stub.Push(self._requests(reply, done))
         self._call = call
         try:
             for acknowledgement in call:
@@ -155,6 +170,20 @@ class Uplink:
         if acknowledgement.finished:
             self.finished = acknowledgement.finished_reason
         self._acknowledged.set()
+
+    def _requests(self, reply: pb.JoinReply, done: threading.Event) -> Iterator[pb.RecordBatch]:
+        """The batches. What cannot be read ends delivery: gRPC would swallow the error and the stream begin again."""
+        try:
+            yield from self._batches(reply, done)
+        except SpoolError as error:
+            self.error = str(error)
+            raise
+        except Exception as error:
+            self.error = (
+                f"{self._spool.path} cannot be read: {type(error).__name__}: {error}. "
+                f"Move {self._spool.path.parent} away and start again."
+            )
+            raise
 
     def _batches(self, reply: pb.JoinReply, done: threading.Event) -> Iterator[pb.RecordBatch]:
         """Batches from the first record not acknowledged, as long as the stream lives; called by gRPC's own thread.
@@ -177,16 +206,30 @@ class Uplink:
                 size = 0
                 while following <= produced and size < limit and len(batch.records) < _MOST_RECORDS:
                     payload = spool.read(following)
+                    if payload is None:
+                        self._await_whole(following)
+                        break
                     if size and (size + len(payload) > limit or flying + size + len(payload) > window):
                         break
                     batch.records.append(records.Record.FromString(payload))
                     size += len(payload)
                     following += 1
-                self._in_flight.append((following - 1, size))
-                yield batch
-                continue
+                if size:
+                    self._in_flight.append((following - 1, size))
+                    yield batch
+                    continue
             self._acknowledged.wait(_POLL_S)
             self._acknowledged.clear()
+
+    def _await_whole(self, sequence: int) -> None:
+        """Raises SpoolError for a record that has been there for long and is still not whole."""
+        if self._partial[0] != sequence:
+            self._partial = sequence, time.monotonic() + _WHOLE_AFTER_S
+        elif time.monotonic() > self._partial[1]:
+            raise SpoolError(
+                f"{self._spool.path} is damaged at record {sequence}. "
+                "Start the actor again: records from there on are dropped."
+            )
 
     def _set_connected(self, connected: bool) -> None:
         if connected and not self.connected:

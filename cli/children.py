@@ -12,11 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
+from cli.parent import PARENT_PIPE
+
 GRACE_S = 3.5
 
 
 class Child:
-    """`tandem VERB ...` as a process of its own.
+    """`tandem VERB ...` as a process of its own, which ends when this one dies.
 
     Attributes:
         name: For messages.
@@ -37,11 +39,11 @@ class Child:
         self._output.flush()
         self._start = self._output.tell()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", *(["cli.main"] if after is None else ["cli.standby", str(after)]), *arguments],
-            stdin=subprocess.DEVNULL,
+            [sys.executable, "-P", "-m", *(["cli.main"] if after is None else ["cli.standby", str(after)]), *arguments],
+            stdin=subprocess.PIPE,
             stdout=self._output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", PARENT_PIPE: "stdin"},
             process_group=0,
         )
 
@@ -69,7 +71,10 @@ class Child:
         self._process.wait()
 
     def close(self) -> None:
+        """Lets go of its files; a child that still runs ends."""
         self._output.close()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
 
     def tail(self, lines: int = 15) -> str:
         """The last lines it wrote in this life."""

@@ -1,10 +1,11 @@
-"""A verb's settings: the choices of configs/ composed by Hydra, then the command line's values, types checked."""
+"""A verb's settings: the choices of configs/ composed by Hydra, then what the run folder says of an earlier start, then
+the command line's values, types checked."""
 
 from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,8 +55,17 @@ class Settings:
             raise UsageError(str(error)) from error
 
 
-def compose_verb(verb: str, keys: Sequence[Key], groups: Sequence[Group], arguments: Iterable[str]) -> Settings:
+def compose_verb(
+    verb: str,
+    keys: Sequence[Key],
+    groups: Sequence[Group],
+    arguments: Iterable[str],
+    stored_values: Callable[[Path], dict[str, Any]] | None = None,
+) -> Settings:
     """Settings of ``tandem VERB key=value ...``.
+
+    ``stored_values`` tells the values and choices of an earlier start in the folder that ``run=`` names; they stand in
+    for the defaults.
 
     Raises UsageError naming the key, the nearest known one, and the type or the choices expected.
     """
@@ -63,12 +73,18 @@ def compose_verb(verb: str, keys: Sequence[Key], groups: Sequence[Group], argume
     pairs = [_pair(verb, argument) for argument in arguments]
     by_name = {group.name: group for group in groups}
     by_path = {key.path: key for key in keys}
-    choices = {group.name: group.default for group in groups}
+    folder = dict(pairs).get("run", "")
+    stored = stored_values(Path(folder)) if stored_values is not None and folder else {}
+    choices = {g.name: checked_choice(g.name, stored.get(g.name, g.default), g.options) for g in groups}
     for name, value in pairs:
         if name in by_name:
             choices[name] = checked_choice(name, value, by_name[name].options)
     tree = _composed(verb, keys, groups, choices)
     leaves = {**{path: key.kind for path, key in by_path.items()}, **_group_leaves(groups, choices)}
+    for name, value in stored.items():
+        group = name.partition(".")[0]
+        if name in leaves and (group not in choices or choices[group] == stored.get(group)):
+            _set(tree, name, value, leaves[name])
     for name, value in pairs:
         if name in by_name:
             continue
@@ -81,10 +97,7 @@ def compose_verb(verb: str, keys: Sequence[Key], groups: Sequence[Group], argume
                 f"{name} must be one of {', '.join(allowed)}. "
                 f"Got: {parsed!r}{_after_dot(nearest(str(parsed), allowed))}"
             )
-        try:
-            OmegaConf.update(tree, name, parsed, merge=False)
-        except (OmegaConfBaseException, ValueError) as error:
-            raise UsageError(f"{name} must be {type_name(leaves[name])}. Got: {value!r}") from error
+        _set(tree, name, parsed, leaves[name], value)
     values = {}
     for path, key in by_path.items():
         if OmegaConf.is_missing(*_holder(tree, path)):
@@ -174,6 +187,13 @@ def _value(name: str, text: str, kind: Any) -> Any:
         return override.value()
     except HydraException as error:
         raise UsageError(f"{name} must be {type_name(kind)}. Got: {text!r}") from error
+
+
+def _set(tree: DictConfig, name: str, value: Any, kind: Any, typed: str | None = None) -> None:
+    try:
+        OmegaConf.update(tree, name, value, merge=False)
+    except (OmegaConfBaseException, ValueError) as error:
+        raise UsageError(f"{name} must be {type_name(kind)}. Got: {value if typed is None else typed!r}") from error
 
 
 def _after_dot(hint: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import signal
 import time
 from dataclasses import dataclass
@@ -11,11 +12,14 @@ from typing import Any
 
 from cli import learner as learner_verb
 from cli.composition import Settings, defaults_of
-from cli.errors import CAP_REACHED, INTERRUPTED, OK, UsageError
+from cli.errors import CAP_REACHED, INTERRUPTED, OK, CommandError, UsageError
 from cli.keys import Group, Key, as_text, keys_of
+from episodes.durable import write_durably
 
 ENV = "so101_sim"
 FILMED = 2
+FILM_FROM = 12
+SETTINGS = "demo.json"
 
 
 @dataclass(frozen=True)
@@ -62,11 +66,25 @@ def list_groups() -> list[Group]:
     return [dataclasses.replace(env, options={ENV: env.options[ENV]}), algorithm]
 
 
+def stored_values(folder: Path) -> dict[str, Any]:
+    """Values of the last start in a run folder, by key: the demo's own, and what its learner ran with."""
+    learning = learner_verb.stored_values(folder)
+    if "env.obs" in learning:
+        learning["obs"] = learning["env.obs"]
+    try:
+        return json.loads((folder / SETTINGS).read_text()) | learning
+    except FileNotFoundError:
+        return learning
+    except ValueError as error:
+        raise CommandError(f"{folder / SETTINGS} cannot be used: {error}") from error
+
+
 def run(settings: Settings) -> int:
     started_s = time.monotonic()
     if any(argument.startswith("env.obs=") for argument in settings.given):
         raise UsageError("env.obs is set by obs= in a demo")
     config = settings.build(DemoConfig, OWN)
+    _check_obs(config.obs, settings.configs["env"].task)
     folder = Path(config.run or f"runs/demo-{time.strftime('%Y%m%d-%H%M%S')}")
     settings.values["run"] = str(folder)
     env_config = dataclasses.replace(settings.configs["env"], obs=config.obs)
@@ -84,15 +102,35 @@ def how_to_resume(folder: Path) -> str:
 
 
 def learner_arguments(settings: Settings) -> list[str]:
-    """The settings of a demo that differ from the learner's defaults, as arguments of `tandem learner`."""
+    """The settings of a demo that differ from what the learner would take in its folder, as arguments of `tandem
+    learner`."""
     keys, groups = learner_verb.list_keys(), learner_verb.list_groups()
     defaults = defaults_of("learner", keys, groups, settings.choices)
-    wanted = {path: value for path, value in settings.values.items() if path in defaults and path not in MANAGED}
-    for name, config in settings.configs.items():
-        wanted |= {f"{name}.{f.name}": getattr(config, f.name) for f in dataclasses.fields(config) if f.name != "name"}
-    wanted["env.obs"] = settings["obs"]
+    if settings["run"]:
+        defaults |= learner_verb.stored_values(Path(settings["run"]))
+    wanted = {
+        k: v for k, v in _all_values(settings).items() if k in defaults and k not in (*MANAGED, *settings.choices)
+    }
     chosen = [f"{name}={choice}" for name, choice in settings.choices.items()]
     return chosen + [f"{path}={as_text(v)}" for path, v in wanted.items() if as_text(v) != as_text(defaults[path])]
+
+
+def _all_values(settings: Settings) -> dict[str, Any]:
+    """Value of every key, those of the groups included, and the choices of the groups."""
+    values = {path: value for path, value in settings.values.items() if path != "run"}
+    for name, config in settings.configs.items():
+        values |= {f"{name}.{f.name}": getattr(config, f.name) for f in dataclasses.fields(config) if f.name != "name"}
+    return values | settings.choices | {"env.obs": settings["obs"]}
+
+
+def _check_obs(obs: str, task: str) -> None:
+    """Raises UsageError for observations that no policy of this version learns the task from."""
+    if obs == "pixels":
+        raise UsageError("obs=pixels: images come in a later version. Use obs=state")
+    if obs == "proprio" and task == "lift":
+        raise UsageError(
+            "obs=proprio with env.task=lift: the cube is not in it, and images come in a later version. Use obs=state"
+        )
 
 
 def _run(config: DemoConfig, settings: Settings, folder: Path, env_config: Any, started_s: float) -> int:
@@ -103,6 +141,8 @@ def _run(config: DemoConfig, settings: Settings, folder: Path, env_config: Any, 
     if summary := load_summary(folder):
         print(f"This demo has ended; run=OTHER_FOLDER starts another.\n\n{_text(summary, folder)}")
         return OK if summary["reached"] else CAP_REACHED
+    folder.mkdir(parents=True, exist_ok=True)
+    write_durably(folder / SETTINGS, (json.dumps(_all_values(settings), indent=1) + "\n").encode())
     session = TrainingSession(
         folder,
         title=f"tandem demo: {env_config.task}, obs={config.obs}, seed={config.seed}, {folder}",
@@ -123,6 +163,9 @@ def _run(config: DemoConfig, settings: Settings, folder: Path, env_config: Any, 
     print(f"Evaluating {policy} on {config.final_episodes} starts never used before ...", flush=True)
     evaluation = evaluate(ENV, env_config, policy=policy.read_bytes(), episodes=config.final_episodes, seed=config.seed)
     evaluation.write(folder / "evaluation-final.json")
+    print("The scripted person on the same starts ...", flush=True)
+    person = evaluate(ENV, env_config, operator="scripted", episodes=config.final_episodes, seed=config.seed)
+    person.write(folder / "evaluation-operator.json")
     summary = summarise(
         folder,
         seed=config.seed,
@@ -130,8 +173,9 @@ def _run(config: DemoConfig, settings: Settings, folder: Path, env_config: Any, 
         task=env_config.task,
         run_id=str(read_run(folder)["run_id"]),
         evaluation=evaluation,
+        person=person,
         first_update_s=result.first_update_s,
-        reached=result.reached,
+        stopped_by_itself=result.stopped_by_itself,
         reason=result.reason,
         utd_ratio=settings.configs["algorithm"].utd_ratio,
     )
@@ -140,7 +184,7 @@ def _run(config: DemoConfig, settings: Settings, folder: Path, env_config: Any, 
     save_summary(folder, summary)
     write_report(folder)
     print(f"\n{_text(summary, folder)}", flush=True)
-    return OK if result.reached else CAP_REACHED
+    return OK if summary["reached"] else CAP_REACHED
 
 
 def _text(summary: dict[str, Any], folder: Path) -> str:
@@ -160,14 +204,19 @@ def _env_arguments(env_config: Any) -> list[str]:
 
 
 def _film(folder: Path, env_config: Any, policy: Path, seed: int) -> None:
+    """Both policies on the same starts: those that the first one fails, where there are such."""
     from actor.evaluate import evaluate
     from cli.evaluation import policy_file, write_gif
     from metrics.report import AFTER_GIF, BEFORE_GIF
 
     print("Filming the policy before and after ...", flush=True)
     try:
-        for source, gif in ((policy_file(folder, "first"), BEFORE_GIF), (policy, AFTER_GIF)):
-            film = evaluate(ENV, env_config, policy=source.read_bytes(), episodes=FILMED, seed=seed, render=FILMED)
-            write_gif(film.frames, folder / gif)
+        before, after = (
+            evaluate(ENV, env_config, policy=source.read_bytes(), episodes=FILM_FROM, seed=seed, render=FILM_FROM)
+            for source in (policy_file(folder, "first"), policy)
+        )
+        telling = sorted(range(FILM_FROM), key=lambda i: before.outcomes[i] == "success")[:FILMED]
+        write_gif([before.frames[i] for i in telling], folder / BEFORE_GIF)
+        write_gif([after.frames[i] for i in telling], folder / AFTER_GIF)
     except Exception as error:  # a report without pictures is better than none
         print(f"No GIF in the report: {error}", flush=True)

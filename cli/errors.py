@@ -54,6 +54,7 @@ def report(error: BaseException, log_folder: Path | None) -> int:
     A traceback of an unexpected error goes into ``log_folder`` (or the working directory), not on the screen.
     """
     if isinstance(error, KeyboardInterrupt):
+        _say("stopped by Ctrl-C")
         return INTERRUPTED
     if isinstance(error, UsageError):
         _say(str(error))

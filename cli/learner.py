@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 from cli.composition import Settings
+from cli.errors import CommandError
 from cli.groups import algorithm_group, env_group
 from cli.keys import Group, Key, keys_of
 
@@ -28,6 +30,7 @@ MACHINE = {
     )
 }
 ACTING = {"seed": "seed", "pacing": "pacing", "warmup": "warmup", "warmup_steps": "warmup_steps"}
+OF_ONE_START = ("run", "resume", "learner.address", "learner.token_path", "learner.console")
 SECTIONS = ("policy", "replay", "log", "evaluation", "stop")
 CHOICES = {
     "resume": ("auto", "must", "never"),
@@ -58,6 +61,29 @@ def list_keys() -> list[Key]:
 
 def list_groups() -> list[Group]:
     return [env_group(), algorithm_group()]
+
+
+def stored_values(folder: Path) -> dict[str, Any]:
+    """Values and choices of the last start in a run folder, by key; empty where it holds no run.
+
+    Raises CommandError where its config.yaml cannot be read.
+    """
+    import yaml
+
+    file = folder / "config.yaml"
+    try:
+        config = yaml.safe_load(file.read_text())
+        values = {key: config[field] for field, key in {**TOP, **MACHINE}.items() if field in config}
+        values |= {key: config["acting"][field] for field, key in ACTING.items()}
+        nested = {section: config[section] for section in SECTIONS} | {"env": config["env_config"]}
+        for name, fields in (nested | {"algorithm": config["algorithm"]}).items():
+            values |= {f"{name}.{field}": value for field, value in fields.items()}
+        values |= {"env": config["env"], "algorithm": config["algorithm"]["name"]}
+        return {key: value for key, value in values.items() if key not in OF_ONE_START}
+    except FileNotFoundError:
+        return {}
+    except (OSError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+        raise CommandError(f"{file} cannot be used: {type(error).__name__}: {error}") from error
 
 
 def run(settings: Settings) -> int:

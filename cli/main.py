@@ -11,6 +11,7 @@ from typing import Any
 
 from cli.errors import OK, USAGE, nearest, report
 from cli.help import overview, verb_help
+from cli.parent import end_with_parent
 from cli.verbs import VERBS
 
 HELP = ("-h", "--help", "help")
@@ -19,6 +20,7 @@ HELP = ("-h", "--help", "help")
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs `tandem` and returns its exit code: 0 done, 1 failed, 2 not a valid command, 3 a cap was reached without
     success, 130 stopped by Ctrl-C."""
+    end_with_parent()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in HELP:
         print(overview())
@@ -38,7 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             return OK
         from cli.composition import compose_verb
 
-        settings = compose_verb(name, module.list_keys(), module.list_groups(), rest)
+        settings = compose_verb(
+            name, module.list_keys(), module.list_groups(), rest, getattr(module, "stored_values", None)
+        )
         return module.run(settings)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

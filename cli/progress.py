@@ -75,7 +75,7 @@ class Progress:
         pairs = [Text.assemble((f"{label} ", "dim"), (value, "bold")) for label, value in cells(status)]
         for start in range(0, len(pairs), 4):
             grid.add_row(*pairs[start : start + 4])
-        person = Text.assemble(("scripted person: ", "dim"), doing or "-")
+        person = Text.assemble(("now: ", "dim"), doing or "-")
         person.truncate(self._console.width, overflow="ellipsis")
         return Group(head, grid, person)
 

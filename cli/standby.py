@@ -5,26 +5,24 @@ The imports take seconds, so a demo lets them pass while it records demonstratio
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from pathlib import Path
 
 from cli.errors import INTERRUPTED
 from cli.main import main
+from cli.parent import end_with_parent
 
 POLL_S = 0.05
 
 
 def run(awaited: Path, arguments: list[str]) -> int:
-    """Exit code of `tandem ARGUMENTS`; 130 when stopped, or left alone by its parent, before FILE is there."""
+    """Exit code of `tandem ARGUMENTS`; 130 when stopped before FILE is there."""
+    end_with_parent()
     import learner.algorithms.sac
     import learner.main  # noqa: F401
 
-    parent = os.getppid()
     while not awaited.exists():
-        if os.getppid() != parent:
-            return INTERRUPTED
         time.sleep(POLL_S)
     return main(arguments)
 

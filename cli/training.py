@@ -16,6 +16,7 @@ from cli.connection import Connection
 from cli.errors import CAP_REACHED, OK, CommandError
 from cli.progress import Progress
 
+FIRST_UPDATE = "first_update.json"
 POLL_S = 0.25
 ACTOR_ENDS_S = 15.0
 LEARNER_ENDS_S = 60.0
@@ -26,12 +27,12 @@ class TrainingResult:
     """How training ended.
 
     Attributes:
-        reached: The policy succeeds on its own; False where a cap on steps or time came first.
+        stopped_by_itself: The policy succeeds on its own by the learner's rule; False where a cap came first.
         reason: In words, by the learner.
         first_update_s: From the start of the command to the first gradient step; None where it was not seen.
     """
 
-    reached: bool
+    stopped_by_itself: bool
     reason: str
     first_update_s: float | None
 
@@ -152,7 +153,7 @@ class TrainingSession:
         if learner.exit_code not in (OK, CAP_REACHED):
             raise self._death(learner)
         training = json.loads((self._folder / "training.json").read_text())
-        return TrainingResult(learner.exit_code == OK, str(training["reason"]), first_update_s)
+        return TrainingResult(training["outcome"] == "autonomous", str(training["reason"]), first_update_s)
 
     def _await_actor(self, progress: Progress, actor: Child) -> None:
         deadline = time.monotonic() + ACTOR_ENDS_S
@@ -172,12 +173,12 @@ class TrainingSession:
 
     def _first_update(self) -> float | None:
         try:
-            return float(json.loads((self._folder / "demo.json").read_text())["first_update_s"])
+            return float(json.loads((self._folder / FIRST_UPDATE).read_text())["first_update_s"])
         except FileNotFoundError:
             return None
 
     def _save_first_update(self, seconds: float) -> float:
-        (self._folder / "demo.json").write_text(json.dumps({"first_update_s": round(seconds, 2)}) + "\n")
+        (self._folder / FIRST_UPDATE).write_text(json.dumps({"first_update_s": round(seconds, 2)}) + "\n")
         return seconds
 
 

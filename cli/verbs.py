@@ -49,7 +49,7 @@ VERBS: dict[str, Verb] = {
                 ("tandem learner env=so101_sim demos=runs/demos", "with demonstrations of `tandem record`"),
                 ("tandem learner env=gym env.id=Pendulum-v1", "any gymnasium environment"),
                 ("tandem learner run=runs/mine", "start in, or resume, this folder"),
-                ("tandem learner policy.pretrained=runs/mine/checkpoints/best", "start from a trained policy"),
+                ("tandem learner policy.pretrained=runs/mine", "start from a trained policy"),
             ),
         ),
         Verb(

@@ -28,6 +28,9 @@ class EnvEntry:
         make: Makes the environment from a config and a render mode (None or ``rgb_array``).
         hardware: True where a real robot moves: pacing is then realtime and uniform warm-up is refused.
         operators: Names of the operators that can drive it.
+        limit: Narrows a config that came over the wire to this machine's own motion limits; asked where a real robot
+            moves. Its second argument is the longest move of one step in [m], 0 for the environment's own default.
+            Raises EnvError where a limit is part of the contract and therefore cannot be narrowed on one side.
     """
 
     config: Callable[[], type]
@@ -35,6 +38,7 @@ class EnvEntry:
     make: Callable[[Any, str | None], gym.Env]
     hardware: bool = False
     operators: tuple[str, ...] = ("none", "keyboard")
+    limit: Callable[[Any, float], Any] = lambda config, max_step_m: config
 
 
 def env_entry(name: str) -> EnvEntry:
@@ -94,6 +98,12 @@ def _so101_sim(config: Any, render_mode: str | None) -> gym.Env:
     return make(config, render_mode)
 
 
+def _so101_sim_limit(config: Any, max_step_m: float) -> Any:
+    from envs.so101_interface import limited
+
+    return limited(config, max_step_m)
+
+
 def _gym_config() -> type:
     from envs.generic import GymConfig
 
@@ -114,7 +124,11 @@ def _gym(config: Any, render_mode: str | None) -> gym.Env:
 
 ENVS: dict[str, EnvEntry] = {
     "so101_sim": EnvEntry(
-        _so101_sim_config, _so101_sim_contract, _so101_sim, operators=("none", "scripted", "keyboard")
+        _so101_sim_config,
+        _so101_sim_contract,
+        _so101_sim,
+        operators=("none", "scripted", "keyboard"),
+        limit=_so101_sim_limit,
     ),
     "gym": EnvEntry(_gym_config, _gym_contract, _gym),
 }

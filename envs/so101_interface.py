@@ -5,7 +5,7 @@ Pure functions of the config: no MuJoCo is imported and no model is built here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from envs.errors import EnvError
 from envs.so101_model import CAMERAS, JOINTS, TIMESTEP_S
@@ -83,6 +83,27 @@ class SO101SimConfig:
     def substeps(self) -> int:
         """Physics steps in one control step."""
         return round(1.0 / (self.control_hz * TIMESTEP_S))
+
+
+def limited(config: SO101SimConfig, max_step_m: float = 0.0) -> SO101SimConfig:
+    """A learner's config within a machine's own limits: the common part of its workspace box and the default one.
+
+    Raises EnvError where one step is longer than ``max_step_m`` (0: the default's), or the target runs further ahead
+    than by default: both are part of the contract, so one side cannot change them.
+    """
+    own = SO101SimConfig()
+    for key, most in (("max_step_m", max_step_m or own.max_step_m), ("target_lead_m", own.target_lead_m)):
+        value = getattr(config, key)
+        if not value <= most:
+            raise EnvError(
+                f"env.{key}: expected at most {most:g}, this machine's own limit, got {value:g}. "
+                f"Set env.{key}={most:g} at the learner"
+            )
+    return replace(
+        config,
+        workspace_low_m=tuple(map(max, own.workspace_low_m, config.workspace_low_m)),
+        workspace_high_m=tuple(map(min, own.workspace_high_m, config.workspace_high_m)),
+    )
 
 
 def _require(good: bool, key: str, expected: str, got: object) -> None:

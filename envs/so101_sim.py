@@ -1,7 +1,9 @@
 """The simulated SO-101 as a gymnasium environment.
 
 An action moves the *commanded* target of the tool point, not the measured one, so that a steady action is a steady
-speed however the arm lags. Clamps depend only on what the observation shows: the commanded target and the tool point.
+speed however the arm lags. Clamps depend on the commanded target and the tool point alone. With
+``obs=proprio`` and ``obs=pixels`` the observation shows both; with ``obs=state`` it shows one relative to the other,
+not where they are in the workspace box, so that what the box cuts off is not observed.
 """
 
 from __future__ import annotations

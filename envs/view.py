@@ -55,7 +55,7 @@ class LiveView:
             load_mujoco().mj_saveModel(model, self._model)
             fds = (file.fileno(), listener.fileno())
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "envs.view", self._model, *map(str, fds), str(os.getpid())],
+                [sys.executable, "-P", "-m", "envs.view", self._model, *map(str, fds), str(os.getpid())],
                 pass_fds=fds,
                 stdin=subprocess.DEVNULL,
             )
@@ -72,7 +72,7 @@ class LiveView:
 
     def close(self) -> None:
         """Safe to call twice."""
-        self._process.terminate()
+        self._process.kill()
         self._process.wait()
         Path(self._model).unlink(missing_ok=True)
 

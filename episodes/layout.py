@@ -8,6 +8,9 @@ import numpy as np
 
 from episodes.contract import Interface
 
+MAX_MAGNITUDE = 1e18
+"""Of a number in an observation, and of a reward: the square of a greater one leaves float32."""
+
 
 class LayoutError(ValueError):
     """An observation that is not what the interface says."""
@@ -27,6 +30,7 @@ class ObservationLayout:
         self.sizes = tuple(f.nbytes for f in interface.observations)
         self.nbytes = sum(self.sizes)
         self._count = len(self.names)
+        self._numbers = tuple((place, f.name) for place, f in enumerate(interface.observations) if f.dtype == "float32")
         self._features = tuple(
             (f.name, tuple(f.shape), np.dtype(f.dtype).newbyteorder("<"), np.dtype(f.dtype), f.nbytes)
             for f in interface.observations
@@ -65,4 +69,17 @@ class ObservationLayout:
             if len(item) != nbytes:
                 raise LayoutError(
                     f"observation {name!r} must have {nbytes} bytes ({dtype} of shape {shape}). Got: {len(item)}"
+                )
+
+    def check_numbers(self, items: Sequence[bytes], *, nan: bool) -> None:
+        """Raises LayoutError unless every number of items that passed ``check`` is within MAX_MAGNITUDE, or NaN."""
+        for place, name in self._numbers:
+            values = np.frombuffer(items[place], "<f4")
+            if values.dot(values) <= MAX_MAGNITUDE:  # nearly always, and quicker than to look at each
+                continue
+            wrong = ~(np.abs(values) <= MAX_MAGNITUDE) & ~(nan & np.isnan(values))
+            if wrong.any():
+                raise LayoutError(
+                    f"observation {name!r} must be finite and within {MAX_MAGNITUDE:g}, or NaN where the step is "
+                    f"held. Got: {values[wrong][0]}"
                 )

@@ -28,6 +28,7 @@ class SpoolPosition:
         purpose: Its ``Purpose`` number.
         steps: Step records of the open episode, held and interrupted ones included.
         training_steps: Steps of training episodes since sequence 1, without interrupted ones.
+        over: The open episode had its terminated or truncated step: its end is to come.
     """
 
     actor: str = ""
@@ -36,6 +37,7 @@ class SpoolPosition:
     purpose: int = 0
     steps: int = 0
     training_steps: int = 0
+    over: bool = False
 
     def copy(self) -> SpoolPosition:
         return dataclasses.replace(self)
@@ -44,7 +46,8 @@ class SpoolPosition:
         """Moves past ``record``.
 
         Raises SequenceGapError when its sequence is not the next, RecordError when it does not continue the episode:
-        a start while one is open, a step of another episode or index, an end with another number of steps.
+        a start while one is open, a step of another episode or index or after the last one, an end with another number
+        of steps.
         """
         if record.sequence != self.sequence + 1:
             raise SequenceGapError(
@@ -58,7 +61,10 @@ class SpoolPosition:
                 raise RecordError(self._other_episode("step", step.episode_id))
             if step.index != self.steps:
                 raise RecordError(f"step.index must be {self.steps}. Got: {step.index} (episode {self.episode_id})")
+            if self.over:
+                raise RecordError(f"step {step.index} came after the terminated or truncated step: send the end")
             self.steps += 1
+            self.over = step.terminated or step.truncated
             if self.purpose == pb.PURPOSE_TRAINING and not step.interrupted:
                 self.training_steps += 1
         elif kind == "start":
@@ -68,6 +74,7 @@ class SpoolPosition:
                     "spool is open: send its end first"
                 )
             self.episode_id, self.purpose, self.steps = record.start.episode_id, record.start.purpose, 0
+            self.over = False
         elif kind == "end":
             if record.end.episode_id != self.episode_id:
                 raise RecordError(self._other_episode("end", record.end.episode_id))

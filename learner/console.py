@@ -35,7 +35,7 @@ class Console:
         if self._live is not None:
             self._live.console.print(text, highlight=False, markup=False)
         else:
-            print(text, flush=True)
+            _print(text)
 
     def due(self, now_s: float | None = None) -> bool:
         """Whether ``update`` would show anything now."""
@@ -50,13 +50,22 @@ class Console:
         if self._live is not None:
             self._live.update(_table(status), refresh=True)
         else:
-            print(line(status), flush=True)
+            _print(line(status))
 
     def close(self) -> None:
         """Gives the terminal back. May be called twice."""
         if self._live is not None:
             self._live.stop()
             self._live = None
+
+
+def _print(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError:
+        pass  # a full disk behind the output is no reason to end a run
 
 
 def line(status: pb.Status) -> str:

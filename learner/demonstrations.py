@@ -11,11 +11,13 @@ from episodes.contract_file import load_contract
 from episodes.log import EpisodeLog, LogError, read_log
 from episodes.log_segment import list_segments
 from episodes.outcome import Outcome, Purpose
+from reward.effective import verdict_of_amendment
 from transport import records_pb2 as pb
 
 SPOOL_PREFIX = "demos:"
 ACTOR = "demonstrations"
 _BATCH = 500
+_LEARNED = (Outcome.SUCCESS, Outcome.FAILURE, Outcome.TIMEOUT)
 
 
 class DemonstrationError(ValueError):
@@ -25,7 +27,7 @@ class DemonstrationError(ValueError):
 def import_demonstrations(path: str | os.PathLike[str], log: EpisodeLog, contract: Contract) -> int:
     """Copies the finished demonstrations in ``path`` into ``log``, as a spool of its own: once, however often asked.
 
-    Those that failed, were discarded or cut off are left out.
+    Those that were discarded or cut off are left out. ``tandem record`` discards failures, unless they are to be kept.
 
     Args:
         path: Folder with a log and contract.json, as ``tandem record`` makes it.
@@ -33,10 +35,34 @@ def import_demonstrations(path: str | os.PathLike[str], log: EpisodeLog, contrac
         contract: Of the run.
 
     Returns:
-        Demonstrations now in the log from ``path``, those that were there before included.
+        Demonstrations now in the log from ``path`` that are learned from, those that were there before included.
 
     Raises:
-        DemonstrationError: where ``path`` holds no demonstration, or of another contract.
+        DemonstrationError: where ``path`` holds no demonstration to learn from, or of another contract.
+    """
+    source, spool_id, count = check_demonstrations(path, contract)
+    done = log.watermarks().get(spool_id, 0)
+    sequence, batch = 0, list[bytes]()
+    for episode in _episodes(source):
+        for item in episode:
+            sequence += 1
+            if sequence <= done:
+                continue
+            item.sequence = sequence
+            batch.append(pb.LogEntry(spool_id=spool_id, actor=ACTOR, record=item).SerializeToString())
+        if len(batch) >= _BATCH:
+            log.append(batch)
+            batch = []
+    if batch:
+        log.append(batch)
+    log.sync()
+    return count
+
+
+def check_demonstrations(path: str | os.PathLike[str], contract: Contract) -> tuple[Path, str, int]:
+    """The log of the demonstrations in ``path``, their spool, and how many are learned from; nothing is written.
+
+    Raises DemonstrationError like ``import_demonstrations``.
     """
     folder = Path(path)
     record = "Record some with `tandem record`"
@@ -48,30 +74,14 @@ def import_demonstrations(path: str | os.PathLike[str], log: EpisodeLog, contrac
         segments = list_segments(source, None, contract.interface_fingerprint)
         if not segments:
             raise LogError("no episode log (no segment-*.log)")
-        spool_id = f"{SPOOL_PREFIX}{segments[0].run_id}"[:128]
-        done = log.watermarks().get(spool_id, 0)
-        count, sequence, batch = 0, 0, list[bytes]()
-        for episode in _episodes(source):
-            count += episode[0].WhichOneof("body") == "start"
-            for item in episode:
-                sequence += 1
-                if sequence <= done:
-                    continue
-                item.sequence = sequence
-                batch.append(pb.LogEntry(spool_id=spool_id, actor=ACTOR, record=item).SerializeToString())
-            if len(batch) >= _BATCH:
-                log.append(batch)
-                batch = []
-        if batch:
-            log.append(batch)
-        log.sync()
+        count = _count(source)
     except LogError as error:
         raise DemonstrationError(
             f"demos={folder} holds no demonstrations that can be read: {error}. {record}"
         ) from error
     if not count:
-        raise DemonstrationError(f"demos={folder} holds no finished demonstration. {record}")
-    return count
+        raise DemonstrationError(f"demos={folder} holds no finished demonstration to learn from. {record}")
+    return source, f"{SPOOL_PREFIX}{segments[0].run_id}"[:128], count
 
 
 def _check_contract(folder: Path, contract: Contract) -> None:
@@ -88,6 +98,16 @@ def _check_contract(folder: Path, contract: Contract) -> None:
         )
 
 
+def _count(source: Path) -> int:
+    """Demonstrations that are learned from, once all amendments are taken."""
+    outcomes: dict[str, int] = {}
+    for *_, last in _episodes(source):
+        word = last.end if last.HasField("end") else last.amendment
+        if last.HasField("end") or verdict_of_amendment(last.amendment) is not None:
+            outcomes[word.episode_id] = word.outcome
+    return sum(outcome in _LEARNED for outcome in outcomes.values())
+
+
 def _episodes(source: Path) -> Iterator[list[pb.Record]]:
     """Records of each finished demonstration in the order they ended, and each amendment of one alone."""
     running: dict[str, list[pb.Record]] = {}
@@ -101,7 +121,7 @@ def _episodes(source: Path) -> Iterator[list[pb.Record]]:
             running[record.step.episode_id].append(record)
         elif body == "end" and record.end.episode_id in running:
             records = running.pop(record.end.episode_id)
-            if record.end.outcome in (Outcome.SUCCESS, Outcome.TIMEOUT):
+            if record.end.outcome in _LEARNED and record.end.steps:
                 finished.add(record.end.episode_id)
                 yield [*records, record]
         elif body == "amendment" and record.amendment.episode_id in finished:

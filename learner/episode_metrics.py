@@ -108,8 +108,6 @@ class EpisodeMetrics:
         episodes: Training episodes ended, discarded and cut ones included.
         held_steps: Steps of training episodes where safety held the arm.
         interrupted_steps: Steps in flight when a process died.
-        human_steps: Steps of training episodes in which a person chose the action.
-        newest_version: Newest policy version that acted in any episode.
         newest_evaluation: Newest evaluation id in the log.
         recent: The last 20 training episodes that count.
 
@@ -125,20 +123,17 @@ class EpisodeMetrics:
         self.episodes = 0
         self.held_steps = 0
         self.interrupted_steps = 0
-        self.human_steps = 0
-        self.newest_version = 0
         self.newest_evaluation = 0
         self.window = window
-        self._open: dict[str, EpisodeRecord] = {}
+        self._open: dict[str, EpisodeRecord] = {}  # by spool, which has one at a time: of what died, no more is kept
         self._ended: dict[str, EpisodeRecord] = {}  # kept so that a later amendment finds them
         self._training: deque[EpisodeRecord] = deque(maxlen=8 * window)
-        self._operator: list[EpisodeRecord] = []
+        self._operator_cycles: dict[str, int | None] = {}  # by episode; None for one without success
         self._published: int | None = None
         self._superseded: dict[int, int] = {}
         self._superseded_at_start = 0
         self._lags: deque[int] = deque(maxlen=RECENT_STEPS)
         self._lag_by_spool: dict[str, int] = {}
-        self._version_by_spool: dict[str, int] = {}
         self._period_errors: deque[float] = deque(maxlen=RECENT_STEPS)
 
     def apply(self, entry: pb.LogEntry) -> EpisodeRecord | None:
@@ -150,11 +145,11 @@ class EpisodeMetrics:
         elif body == "start":
             start = record.start
             self.newest_evaluation = max(self.newest_evaluation, start.evaluation_id)
-            self._open[start.episode_id] = EpisodeRecord(
+            self._open[entry.spool_id] = EpisodeRecord(
                 start.episode_id, entry.actor, entry.spool_id, start.purpose, start.evaluation_id
             )
         elif body == "end":
-            return self._end(record.end)
+            return self._end(entry.spool_id, record.end)
         elif body == "amendment":
             return self._amend(record.amendment)
         return None
@@ -183,12 +178,8 @@ class EpisodeMetrics:
     @property
     def operator_cycle_steps(self) -> float | None:
         """Mean steps of successful demonstrations and wholly human episodes; None where there are none."""
-        cycles = [e.cycle_steps for e in self._operator if e.success]
+        cycles = [steps for steps in self._operator_cycles.values() if steps is not None]
         return float(np.mean(cycles)) if cycles else None
-
-    def spool_version(self, spool_id: str) -> int:
-        """Policy version that acted in the newest step of a spool."""
-        return self._version_by_spool.get(spool_id, 0)
 
     def spool_lag(self, spool_id: str) -> int:
         """Policy lag of the newest step of a spool."""
@@ -222,8 +213,8 @@ class EpisodeMetrics:
         return values
 
     def _step(self, spool_id: str, step: pb.Step) -> None:
-        episode = self._open.get(step.episode_id)
-        if episode is None:
+        episode = self._open.get(spool_id)
+        if episode is None or episode.id != step.episode_id:
             return
         training = episode.purpose == Purpose.TRAINING
         if step.interrupted:
@@ -234,20 +225,16 @@ class EpisodeMetrics:
         episode.terminated.append(step.terminated)
         episode.truncated.append(step.truncated)
         episode.human_steps += step.human
-        if episode.purpose == Purpose.DEMONSTRATION:
-            return
-        self.newest_version = max(self.newest_version, step.policy_version)
         if not training:
             return
         self.env_steps += 1
-        self.human_steps += step.human
         self.steps_by_spool[spool_id] = self.steps_by_spool.get(spool_id, 0) + 1
         self.held_steps += bool(step.held)
         lag = self._lag(step.policy_version)
         self._lags.append(lag)
         self._lag_by_spool[spool_id] = lag
-        self._version_by_spool[spool_id] = step.policy_version
-        self._period_errors.append(step.period_error_ms)
+        if step.period_error_ms:  # unset where there is no deadline: in lockstep
+            self._period_errors.append(step.period_error_ms)
 
     def _lag(self, version: int) -> int:
         """Environment steps since ``version`` was superseded; 0 for the newest."""
@@ -255,10 +242,11 @@ class EpisodeMetrics:
             return 0
         return self.env_steps - self._superseded.get(version, self._superseded_at_start)
 
-    def _end(self, end: pb.EpisodeEnd) -> EpisodeRecord | None:
-        episode = self._open.pop(end.episode_id, None)
-        if episode is None:
+    def _end(self, spool_id: str, end: pb.EpisodeEnd) -> EpisodeRecord | None:
+        episode = self._open.get(spool_id)
+        if episode is None or episode.id != end.episode_id:
             return None
+        del self._open[spool_id]
         terminated, reward = (episode.terminated[-1], episode.rewards[-1]) if episode.steps else (False, 0.0)
         episode.recorded = recorded_outcome(end, terminated, reward)
         episode.verdict = verdict_of_end(end) or episode.verdict
@@ -268,17 +256,20 @@ class EpisodeMetrics:
             self._training.append(episode)
         human = episode.steps > 0 and episode.human_steps == episode.steps
         if episode.purpose == Purpose.DEMONSTRATION or (episode.purpose == Purpose.TRAINING and human):
-            self._operator.append(episode)
+            self._operator_cycles[episode.id] = episode.cycle_steps if episode.success else None
         if len(self._ended) > 16 * self.window:
             del self._ended[next(iter(self._ended))]
         return episode
 
     def _amend(self, amendment: pb.Amendment) -> EpisodeRecord | None:
         verdict = verdict_of_amendment(amendment)
-        episode = self._open.get(amendment.episode_id) or self._ended.get(amendment.episode_id)
+        running = (e for e in self._open.values() if e.id == amendment.episode_id)
+        episode = self._ended.get(amendment.episode_id) or next(running, None)
         if episode is None or verdict is None:
             return None
         episode.verdict = verdict
+        if episode.id in self._operator_cycles:
+            self._operator_cycles[episode.id] = episode.cycle_steps if episode.success else None
         return episode if episode.recorded is not None else None
 
 

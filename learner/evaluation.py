@@ -28,6 +28,7 @@ class EvaluationResult:
         successes: Successful episodes.
         episodes: Episodes.
         cycle_steps: Mean steps of the successful episodes; None where none succeeded.
+        episode_return: Mean undiscounted return of all its episodes.
     """
 
     evaluation_id: int
@@ -38,15 +39,17 @@ class EvaluationResult:
     successes: int
     episodes: int
     cycle_steps: float | None
+    episode_return: float
 
     @property
     def success_rate(self) -> float:
         return self.successes / self.episodes
 
     @property
-    def rank(self) -> tuple[float, float]:
-        """Greater is better: by success, ties by the shorter cycle."""
-        return self.success_rate, -self.cycle_steps if self.cycle_steps is not None else float("-inf")
+    def rank(self) -> tuple[float, float, float]:
+        """Greater is better: by success, then by the shorter cycle, then by return: of tasks without success."""
+        cycle = -self.cycle_steps if self.cycle_steps is not None else float("-inf")
+        return self.success_rate, cycle, self.episode_return
 
 
 def result_from(values: Mapping[str, Any]) -> EvaluationResult:
@@ -101,6 +104,11 @@ class EvaluationSchedule:
         self._next_at = config.every_env_steps
         self._last_id = 0
         self._open: dict[str, int] = {}
+
+    @property
+    def last(self) -> list[EvaluationResult]:
+        """The newest ``in_a_row`` results: those that may end training."""
+        return self.results[-self.config.in_a_row :]
 
     def due(self, env_steps: int) -> bool:
         """Whether an evaluation is to be asked for now."""
@@ -183,6 +191,7 @@ class EvaluationSchedule:
             len(cycles),
             len(request.episodes),
             float(np.mean(cycles)) if cycles else None,
+            float(np.mean([e.effective_rewards().sum() for e in request.episodes])),
         )
         self.pending = None
         self.results.append(result)

@@ -33,6 +33,8 @@ def ask_evaluation(trainer: Trainer, spools: Sequence[SpoolStatus]) -> None:
     now_s = time.monotonic()
     if schedule.due(trainer.metrics.env_steps):
         checkpoint = trainer.save()
+        if checkpoint is None:
+            return
         schedule.skip_ids(trainer.metrics.newest_evaluation)
         request = schedule.ask(
             version=trainer.version,
@@ -60,7 +62,7 @@ def ask_evaluation(trainer: Trainer, spools: Sequence[SpoolStatus]) -> None:
 
 def take_result(trainer: Trainer, result: EvaluationResult) -> None:
     """Logs a result, and points best.json at its checkpoint where it is the best so far."""
-    values = {names.EVAL_SUCCESS_RATE: result.success_rate}
+    values = {names.EVAL_SUCCESS_RATE: result.success_rate, names.EVAL_RETURN: result.episode_return}
     if result.cycle_steps is not None:
         values[names.EVAL_CYCLE_STEPS] = result.cycle_steps
     write(trainer, values)
@@ -68,12 +70,27 @@ def take_result(trainer: Trainer, result: EvaluationResult) -> None:
     best = ""
     if trainer.schedule.best is result:
         best = ", the best so far"
-        try:
-            trainer.writer.flush(10.0)
-            found = {**asdict(result), "success_rate": result.success_rate}
-            save_best(trainer.folder.checkpoints, result.checkpoint, found)
-        except (CheckpointError, OSError) as error:
-            trainer.console.event(f"best.json was not written: {error}")
+        _point_best(trainer, result)
     trainer.save_next = True
-    text = f"evaluation at {result.env_steps} steps: {result.successes} of {result.episodes}{cycle}{best}"
-    trainer.console.event(text)
+    trainer.console.event(
+        f"evaluation at {result.env_steps} steps: {result.successes} of {result.episodes}{cycle}, "
+        f"return {result.episode_return:.4g}{best}"
+    )
+
+
+def certify(trainer: Trainer) -> None:
+    """Makes the best of the evaluations that end training the best of the run: an earlier one did not convince."""
+    schedule = trainer.schedule
+    certified = max(schedule.last, key=lambda result: result.rank)
+    if certified != schedule.best:
+        schedule.best = certified
+        _point_best(trainer, certified)
+
+
+def _point_best(trainer: Trainer, result: EvaluationResult) -> None:
+    try:
+        trainer.writer.flush(10.0)
+        found = {**asdict(result), "success_rate": result.success_rate}
+        save_best(trainer.folder.checkpoints, result.checkpoint, found)
+    except (CheckpointError, OSError) as error:
+        trainer.console.event(f"best.json was not written: {error}")

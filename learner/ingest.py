@@ -21,7 +21,7 @@ from episodes.layout import ObservationLayout
 from episodes.log import EpisodeLog
 from episodes.log_segment import FRAME
 from episodes.spool_position import SpoolPosition
-from episodes.validation import RecordError, check_amendment, check_identifier, check_record
+from episodes.validation import RecordError, check_amendment, check_identifier, check_record, reward_range
 from learner.ingest_spool import Batch, Spool, SpoolStatus
 from transport import records_pb2 as pb
 
@@ -29,6 +29,7 @@ __all__ = ["Ingest", "IngestError", "NotJoinedError", "Progress", "SpoolLimitErr
 
 MAX_SPOOLS = 256
 QUEUE_BYTES = 256 << 20
+MAX_UNHEARD_EVALUATIONS = 1 << 20
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 _FULL_DISK_RETRY_S = 0.5
 _GATHER_S = 0.002
@@ -64,6 +65,7 @@ class Ingest:
         self._log = log
         self._layout = ObservationLayout(interface)
         self._action_size = interface.action.shape[0]
+        self._rewards = reward_range(interface.reward)
         self._queue_bytes = queue_bytes
         self._spools = {spool_id: Spool(position) for spool_id, position in log.positions().items()}
         self._lock = threading.Lock()
@@ -77,8 +79,11 @@ class Ingest:
         self._closing = False
         self._failure: BaseException | None = None
         self._fault = ""
-        self._episodes: set[str] = set()
+        self._episodes = {
+            position.episode_id for position in log.positions().values()
+        }  # about 150 bytes an episode, of which the log has kilobytes
         self._earlier_end: int | None = log.end
+        self._newest_evaluation = 0
         self._on_change: Callable[[], None] = _nothing
         self._writer = threading.Thread(target=self._write, name="log-writer", daemon=True)
         self._writer.start()
@@ -125,26 +130,32 @@ class Ingest:
             if record.sequence <= received:
                 continue
             try:
-                check_record(record, self._layout, self._action_size)
+                check_record(record, self._layout, self._action_size, self._rewards)
                 position.advance(record)
+                if record.HasField("start"):
+                    self._check_new(record.start, batch)
             except RecordError as error:
                 raise type(error)(f"records[{index}] (sequence {record.sequence}): {error}") from None
             received = position.sequence
             batch.add(spool_id, actor, record)
-            if position.episode_id and not position.steps:
-                batch.started.add(position.episode_id)
         if batch.entries:
             self._submit(batch)
             spool.accepted = position
             spool.note(batch.entries[-1].record)
             self._episodes |= batch.started
+            self._newest_evaluation = max(self._newest_evaluation, batch.newest_evaluation)
+
+    def note_earlier(self, entry: pb.LogEntry) -> None:
+        """Takes an entry of an earlier process, so that its episode is known. May be called by the update loop."""
+        if entry.record.HasField("start"):
+            self._episodes.add(entry.record.start.episode_id)
+            self._newest_evaluation = max(self._newest_evaluation, entry.record.start.evaluation_id)
 
     def knows_episode(self, episode_id: str) -> bool:
         """Whether the log has the episode, or will. The first unknown one has the log read: call off the event loop."""
         if episode_id not in self._episodes and (end := self._earlier_end):
             for offset, entry in self._log.read():
-                if entry.record.HasField("start"):
-                    self._episodes.add(entry.record.start.episode_id)
+                self.note_earlier(entry)
                 if offset >= end:
                     break
             self._earlier_end = None
@@ -249,6 +260,22 @@ class Ingest:
             self._closing = True
             self._work.notify()
         self._writer.join(timeout_s)
+
+    def _check_new(self, start: pb.EpisodeStart, batch: Batch) -> None:
+        """Raises RecordError unless the episode's id is new, and its evaluation one that may have been asked for.
+
+        Of a process before this one, episodes that had ended are known as ``note_earlier`` comes to them.
+        """
+        if start.episode_id in self._episodes or start.episode_id in batch.started:
+            raise RecordError(f"start.episode_id must be a new one. Got: {start.episode_id!r}, which was used before")
+        batch.started.add(start.episode_id)
+        newest = max(self._newest_evaluation, batch.newest_evaluation)
+        # An earlier process may have asked for some that nobody began. One record cannot use up all ids to come.
+        if start.evaluation_id > newest + MAX_UNHEARD_EVALUATIONS:
+            raise RecordError(
+                f"start.evaluation_id must be one asked for. Got: {start.evaluation_id}, newest: {newest}"
+            )
+        batch.newest_evaluation = max(newest, start.evaluation_id)
 
     # The writer thread.
 

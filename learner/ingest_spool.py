@@ -45,6 +45,7 @@ class Batch:
     data: list[bytes] = field(default_factory=list)
     framed_bytes: int = 0
     started: set[str] = field(default_factory=set)
+    newest_evaluation: int = 0
 
     def add(self, spool_id: str, actor: str, record: pb.Record) -> None:
         entry = pb.LogEntry(spool_id=spool_id, actor=actor)

@@ -34,6 +34,12 @@ class UpdateLimiter:
                 f"max_deficit_updates must be at least max_ahead x utd_ratio = {max_ahead * utd_ratio:g}, or lockstep "
                 f"actors would run into dropped updates. Got: {max_deficit_updates}"
             )
+        if max_ahead * utd_ratio < 1:
+            raise ValueError(
+                "max_ahead x utd_ratio must be at least 1, or lockstep actors would wait for an update that their "
+                f"steps never earn. Got: {max_ahead} x {utd_ratio}. "
+                f"Set learner.max_ahead to {math.ceil(1 / utd_ratio)} or more"
+            )
         self.utd_ratio = utd_ratio
         self.max_ahead = max_ahead
         self.max_deficit_updates = max_deficit_updates
@@ -80,8 +86,10 @@ class UpdateLimiter:
         """Environment steps that all lockstep actors together may have made by now."""
         if not self.started:
             return max(self.warmup_steps, self.env_steps) + self.max_ahead
-        covered = (self.updates + self.dropped) / self.utd_ratio
-        return self.started_at + math.floor(covered + 1e-9) + self.max_ahead
+        done = self.updates + self.dropped
+        ahead = math.floor(done / self.utd_ratio + 1e-9) + self.max_ahead
+        # Rounded down, that may be a step short of the next update.
+        return self.started_at + max(ahead, math.ceil((done + 1) / self.utd_ratio - 1e-9))
 
     @property
     def _earned(self) -> float:

@@ -19,7 +19,7 @@ from learner.algorithms import build_algorithm, policy_spec
 from learner.checkpoint import CheckpointError
 from learner.config import ConfigError, LearnerConfig
 from learner.console import Console
-from learner.demonstrations import import_demonstrations
+from learner.demonstrations import check_demonstrations, import_demonstrations
 from learner.ingest import Ingest
 from learner.publisher import PolicyPublisher
 from learner.replay import ReplayBuffer
@@ -50,14 +50,15 @@ def run_learner(config: LearnerConfig) -> int:
     0: over; 3: a cap was reached without success, where success was asked for; 130: stopped by the user, all saved.
 
     Raises:
-        ConfigError, EnvError, RunFolderError, LogError, DemonstrationError, CheckpointError, SnapshotError, BindError,
-        TokenError, IngestError: with a text for the user.
+        ConfigError, EnvError, PolicySpecError, RunFolderError, LogError, DemonstrationError, CheckpointError,
+        SnapshotError, BindError, TokenError, IngestError: with a text for the user.
     """
     contract = derive_contract(config.env, config.env_config)
+    policy_spec(contract, config.algorithm)  # refuses what cannot be trained, before anything is made
     token = load_or_create_token(config.token_path or None)
-    host, port = check_loopback(config.address)
-    if port:
-        check_free(host, port)
+    check_free(check_loopback(config.address))
+    if config.demos:
+        check_demonstrations(config.demos, contract)  # as early: a run folder is not made in vain
     replay_bytes = _checked(config.replay.capacity_bytes)
     folder = open_run_folder(
         config.run or default_run_folder(contract.interface.task),
@@ -65,6 +66,7 @@ def run_learner(config: LearnerConfig) -> int:
         env=config.env,
         resume=config.resume,
         replay_bytes=replay_bytes,
+        settings=kept_settings(config),
     )
     console = Console(config.console)
     try:
@@ -133,6 +135,11 @@ def _serve(
             trainer.reporter.close(0.1)
 
 
+def kept_settings(config: LearnerConfig) -> dict[str, Any]:
+    """Settings that a run keeps when it is resumed, by their keys on the command line."""
+    return {"seed": config.acting.seed, "algorithm": config.algorithm, "replay": config.replay}
+
+
 def describe(config: LearnerConfig, folder: RunFolder, contract: Contract) -> pb.RunDescription:
     """What an actor is told before it joins."""
     return pb.RunDescription(
@@ -199,7 +206,7 @@ def _algorithm(config: LearnerConfig, contract: Contract) -> Algorithm:
 
 def _end(trainer: Trainer, ending: Ending, server: LearnerServer) -> int:
     """Tells the actors, saves, and says what came of it."""
-    config, console = trainer.config, trainer.console
+    console = trainer.console
     interrupted = ending.outcome == "interrupted"
     trainer.phase = FINISHED
     if not interrupted:
@@ -221,9 +228,13 @@ def _end(trainer: Trainer, ending: Ending, server: LearnerServer) -> int:
     except CheckpointError as error:
         console.event(str(error))
         saved = False
-    write_durably(
-        trainer.folder.path / "training.json", (json.dumps(summary(trainer, ending), indent=2) + "\n").encode()
-    )
+    try:
+        write_durably(
+            trainer.folder.path / "training.json", (json.dumps(summary(trainer, ending), indent=2) + "\n").encode()
+        )
+    except OSError as error:
+        console.event(f"training.json was not written: {error}")
+        saved = False
     trainer.reporter.close(TRACKER_INTERRUPTED_S if interrupted else TRACKER_S)
     console.close()
     console.event(
@@ -232,8 +243,9 @@ def _end(trainer: Trainer, ending: Ending, server: LearnerServer) -> int:
     if watched := describe_tracker(trainer.folder.path):
         console.event(watched)
     if interrupted:
-        again = f"env={config.env} run={shlex.quote(str(trainer.folder.path))}"
-        console.event(f"Everything is saved. Go on with: tandem learner {again} (and the settings of this run)")
+        again = shlex.quote(str(trainer.folder.path))
+        all_saved = "Everything is saved. " if saved and not trainer.diverged else ""
+        console.event(f"{all_saved}Go on with: tandem learner run={again}")
     return ending.exit_code if saved else 1
 
 

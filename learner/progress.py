@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,14 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """Shows and writes how it goes, about once a second while something moves."""
+    """Shows and writes how it goes, about once a second while something moves.
+
+    Attributes:
+        finite_updates: Updates so far when the losses were last seen to be finite.
+    """
 
     def __init__(self) -> None:
+        self.finite_updates = 0
         self._report_s = 0.0
         self._reported = (-1, -1, -1)
         self._pace: tuple[float, int] | None = None
@@ -26,13 +32,22 @@ class Progress:
         now_s = time.monotonic()
         if trainer.console.due(now_s):
             trainer.console.update(status_message(trainer))
+        fault = trainer.fault
+        if fault and fault not in (self._fault, trainer.diverged):
+            trainer.console.event(fault)
+        self._fault = fault
         updates = trainer.algorithm.updates
         moved = (trainer.metrics.env_steps, updates, trainer.metrics.episodes)
         first = updates > 0 >= self._reported[1]
         early = now_s - self._report_s < trainer.config.report_every_s and not first and not force
         if moved == self._reported or early:
             return
-        values = trainer.metrics.metrics() | trainer.means.take()
+        losses = trainer.means.take()
+        if odd := [name for name, value in losses.items() if not math.isfinite(value)]:
+            trainer.diverge(", ".join(odd))
+        else:
+            self.finite_updates = updates
+        values = trainer.metrics.metrics() | losses
         if self._pace is not None and now_s > self._pace[0]:
             values[names.UPDATES_PER_S] = (updates - self._pace[1]) / (now_s - self._pace[0])
         values[names.UTD_RATIO] = trainer.limiter.ratio
@@ -42,10 +57,6 @@ class Progress:
         values[names.DEMO_SHARE] = trainer.replay.last_demonstration_share
         write(trainer, values)
         self._reported, self._report_s, self._pace = moved, now_s, (now_s, updates)
-        fault = trainer.ingest.fault or trainer.writer.fault
-        if fault and fault != self._fault:
-            trainer.console.event(fault)
-        self._fault = fault
 
 
 def write(trainer: Trainer, values: dict[str, float]) -> None:

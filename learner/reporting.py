@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Mapping
@@ -51,12 +52,15 @@ class Reporter:
     """Writes lines of metrics; remembers the newest value of each.
 
     Attributes:
-        newest: Newest value of every metric.
+        newest: Newest value of every metric; of one that is no longer finite, none.
+        fault: Why the last line could not be written, e.g. a full disk; empty where it was.
     """
 
     def __init__(self, path: Path, tracker: Tracker):
         """``path`` is metrics.jsonl; a torn last line of an earlier process is closed."""
         self.newest: dict[str, float] = {}
+        self.fault = ""
+        self._path = path
         self._tracker = tracker
         self._file = open(path, "a+b", buffering=0)  # noqa: SIM115
         size = self._file.seek(0, 2)
@@ -68,11 +72,24 @@ class Reporter:
     def write(self, values: Mapping[str, float], *, time_s: float, env_steps: int, updates: int) -> None:
         """One line. Numbers that are not finite are left out, so that the file stays JSON."""
         kept = {key: float(value) for key, value in values.items() if math.isfinite(value)}
-        self.newest = self.newest | kept
+        self.newest = {key: value for key, value in self.newest.items() if key not in values} | kept
         axes = {names.TIME_S: round(time_s, 3), names.ENV_STEPS: env_steps, names.UPDATES: updates}
         rounded = {key: float(f"{value:.7g}") for key, value in kept.items() if key not in axes}
-        self._file.write(json.dumps({**axes, **rounded}).encode() + b"\n")
+        self._append(json.dumps({**axes, **rounded}).encode() + b"\n")
         self._tracker.log({names.TIME_S: time_s, **rounded}, env_steps, updates)
+
+    def _append(self, line: bytes) -> None:
+        """Appends the whole line or nothing: where it cannot be, the run goes on without it."""
+        end = self._file.seek(0, 2)
+        rest = memoryview(line)
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+            self.fault = ""
+        except OSError as error:
+            self.fault = f"metrics are not written to {self._path}: {error}"
+            with contextlib.suppress(OSError):
+                self._file.truncate(end)
 
     def close(self, timeout_s: float) -> None:
         """Finishes the tracker, waiting ``timeout_s`` at most."""

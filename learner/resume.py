@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from learner.checkpoint import Checkpoint, CheckpointError, checkpoint_name, load_best
 from learner.evaluation import result_from
+from metrics import names
+from metrics.history import read_history
 
 if TYPE_CHECKING:
     from learner.training import Trainer
@@ -13,8 +15,11 @@ if TYPE_CHECKING:
 
 
 def take_checkpoint(trainer: Trainer) -> Checkpoint:
-    """The state of a run now, copied."""
+    """The state of a run now, copied. Raises NotFiniteError, rather than keep what training cannot go on from."""
+    from policies.snapshot import check_finite
+
     tensors, algorithm = trainer.algorithm.state()
+    check_finite("the algorithm", tensors)
     steps, updates = trainer.metrics.env_steps, trainer.algorithm.updates
     state = {
         "run_id": trainer.folder.run_id,
@@ -56,9 +61,12 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
     best = load_best(trainer.folder.checkpoints)
     if best is not None:
         trainer.schedule.best = result_from(best)
-    trainer.elapsed_before_s = state["elapsed_s"]
+    # A process that was killed trained on after its last checkpoint.
+    written_s = read_history(trainer.folder.metrics).last(names.TIME_S) or 0.0
+    trainer.elapsed_before_s = max(state["elapsed_s"], written_s)
     trainer.log_offset = state["log_offset"]
     trainer.last_checkpoint = checkpoint.name
+    trainer.progress.finite_updates = state["updates"]
 
 
 def snapshot(trainer: Trainer, policy: GaussianPolicy, version: int, dtype: str = "float32") -> bytes:

@@ -1,6 +1,6 @@
 """The folder of a run: who it is, where everything lies, and the refusal of another run's folder.
 
-run.json         run id, environment, fingerprints, capacity of replay; written last when a folder is made
+run.json         run id, environment, fingerprints, settings it keeps, capacity of replay; written last when it is made
 contract.json    the contract
 config.yaml      the resolved config, as of the last start
 log/             every step (``episodes.log``)
@@ -16,7 +16,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,13 @@ class RunFolder:
 
 
 def open_run_folder(
-    path: str | os.PathLike[str], contract: Contract, *, env: str, resume: str, replay_bytes: int
+    path: str | os.PathLike[str],
+    contract: Contract,
+    *,
+    env: str,
+    resume: str,
+    replay_bytes: int,
+    settings: Mapping[str, Any],
 ) -> RunFolder:
     """Makes the folder of a new run, or opens the one that is there.
 
@@ -90,9 +96,11 @@ def open_run_folder(
         env: Registered name of the environment.
         resume: ``auto`` | ``must`` | ``never``.
         replay_bytes: Memory of replay, for a new run.
+        settings: Those that a run keeps: without them, going on would not be exact.
 
     Raises:
-        RunFolderError: where the folder is of another contract, or ``resume`` does not fit what is there.
+        RunFolderError: where the folder is of another contract or of other settings, or ``resume`` does not fit what
+            is there.
     """
     path = Path(path)
     if not (path / "run.json").exists():
@@ -102,10 +110,10 @@ def open_run_folder(
             raise RunFolderError(
                 f"{path} holds a log and no run.json: it is no run folder. Name another with run=FOLDER"
             )
-        return _make(path, contract, env, replay_bytes)
+        return _make(path, contract, env, replay_bytes, settings)
     if resume == "never":
         raise RunFolderError(f"resume=never, and {path} holds a run. Name another with run=FOLDER, or resume it")
-    return _open(path, contract, env)
+    return _open(path, contract, env, settings)
 
 
 def read_run(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -145,7 +153,7 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _make(path: Path, contract: Contract, env: str, replay_bytes: int) -> RunFolder:
+def _make(path: Path, contract: Contract, env: str, replay_bytes: int, settings: Mapping[str, Any]) -> RunFolder:
     for folder in (path, path / "log", path / "checkpoints", path / "policies"):
         folder.mkdir(parents=True, exist_ok=True)
     run_id = uuid.uuid4().hex
@@ -156,6 +164,7 @@ def _make(path: Path, contract: Contract, env: str, replay_bytes: int) -> RunFol
         "task": contract.interface.task,
         "interface_fingerprint": contract.interface_fingerprint,
         "view_fingerprint": contract.view_fingerprint,
+        "settings": plain(settings),
         "replay_bytes": replay_bytes,
         "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
@@ -164,7 +173,7 @@ def _make(path: Path, contract: Contract, env: str, replay_bytes: int) -> RunFol
     return RunFolder(path, run_id, contract, False, replay_bytes)
 
 
-def _open(path: Path, contract: Contract, env: str) -> RunFolder:
+def _open(path: Path, contract: Contract, env: str, settings: Mapping[str, Any]) -> RunFolder:
     run = read_run(path)
     try:
         recorded = load_contract(path / "contract.json")
@@ -173,11 +182,25 @@ def _open(path: Path, contract: Contract, env: str) -> RunFolder:
     found = [f"  {d}" for d in differences(recorded, contract)]
     if run["env"] != env:
         found.insert(0, f"  env: expected {run['env']!r}, got {env!r}")
+    expected, actual = dict(_leaves(run["settings"])), dict(_leaves(plain(settings)))
+    found += [
+        f"  {key}: expected {expected.get(key)!r}, got {actual.get(key)!r}"
+        for key in (expected | actual)
+        if expected.get(key) != actual.get(key)
+    ]
     if found:
         raise RunFolderError(
-            f"{path} is the run folder of another contract:\n" + "\n".join(found) + "\n"
+            f"{path} is a run of another contract or of other settings:\n" + "\n".join(found) + "\n"
             "Go back to these settings, or name another folder with run=FOLDER"
         )
     for name in ("log", "checkpoints", "policies"):
         (path / name).mkdir(exist_ok=True)
     return RunFolder(path, run["run_id"], contract, True, int(run["replay_bytes"]))
+
+
+def _leaves(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

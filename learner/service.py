@@ -21,8 +21,8 @@ from transport import service_pb2 as pb
 from transport import service_pb2_grpc
 from transport.server import (
     MAX_CONCURRENT_CALLS,
-    BindError,
     TokenInterceptor,
+    bind,
     check_free,
     check_loopback,
     server_options,
@@ -64,7 +64,7 @@ class LearnerServer:
 
         Raises BindError for an address that is not loopback.
         """
-        self._host, self._port = check_loopback(address)
+        self._place = check_loopback(address)
         self._token = token
         observation_bytes = sum(f.nbytes for f in Contract.from_message(run.contract).interface.observations)
         max_message_bytes = max(max_message_bytes, observation_bytes + _RECORD_BYTES)
@@ -84,18 +84,18 @@ class LearnerServer:
     @property
     def port(self) -> int:
         """The bound port, after ``start``."""
-        return self._port
+        return self._place.port
 
     def start(self) -> int:
         """Returns the bound port once calls are answered. Raises BindError when the port is taken."""
-        check_free(self._host, self._port)
+        check_free(self._place)
         self._thread = threading.Thread(target=self._run, name="learner-service", daemon=True)
         self._thread.start()
         self._ready.wait()
         if self._failure is not None:
             self._thread.join()
             raise self._failure
-        return self._port
+        return self._place.port
 
     def set_serving(self) -> None:
         """Health says SERVING from now on: version 0 of the policy is there."""
@@ -108,7 +108,7 @@ class LearnerServer:
             return
         self._grace_s = grace_s
         self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(grace_s + 5.0)
+        self._thread.join(grace_s + 1.0)
 
     def _run(self) -> None:
         try:
@@ -128,11 +128,7 @@ class LearnerServer:
             options=server_options(self._max_message_bytes),
             maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS,
         )
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        try:
-            self._port = server.add_insecure_port(f"{host}:{self._port}")
-        except RuntimeError as error:
-            raise BindError(f"{host}:{self._port} cannot be bound ({error}): choose another port") from None
+        self._place = self._place._replace(port=bind(server, self._place))
         service_pb2_grpc.add_LearnerServicer_to_server(self._servicer, server)
         health = HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(health, server)

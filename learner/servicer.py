@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 from grpc.aio import ServicerContext as Context
 
 from episodes.contract import Contract, ContractError, differences
@@ -18,6 +19,7 @@ from learner.publisher import PolicyPublisher
 from transport import service_pb2 as pb
 from transport import service_pb2_grpc
 from transport.channel import PROTOCOL
+from transport.server import UNDECODABLE_TEXT
 
 WINDOW_BYTES = 16 << 20
 MAX_DETAILS = 4000
@@ -156,7 +158,7 @@ class LearnerServicer(service_pb2_grpc.LearnerServicer):
 
     async def _read(self, stream: _PushStream, context: Context) -> None:
         """Takes batches until the actor closes its side; waits while the update loop is behind."""
-        while (batch := await context.read()) is not grpc.aio.EOF:
+        while (batch := await _read_batch(context)) is not grpc.aio.EOF:
             if batch.run_id != self._run.run_id:
                 raise WrongRunError(self._wrong_run(batch.run_id))
             if not stream.spool_id:
@@ -280,6 +282,13 @@ class _PushStream:
     def wake(self) -> None:
         self.changed.set()
         self.room.set()
+
+
+async def _read_batch(context: Context) -> Any:
+    try:
+        return await context.read()
+    except DecodeError:
+        raise RecordError(UNDECODABLE_TEXT) from None
 
 
 async def _abort(context: Context, code: grpc.StatusCode, text: str) -> NoReturn:

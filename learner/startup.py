@@ -29,7 +29,7 @@ def prepare(trainer: Trainer, log: EpisodeLog) -> None:
     """
     checkpoint = _newest(trainer)
     end = trainer.ingest.drained_offset
-    entries = _with_progress(trainer, _until(log, end), end)
+    entries = _with_progress(trainer, _until(trainer, log, end), end)
     if checkpoint is not None:
         offset = checkpoint.state["log_offset"]
         if offset > end:
@@ -59,7 +59,10 @@ def prepare(trainer: Trainer, log: EpisodeLog) -> None:
     if version == 0:
         payload = trainer.publisher.newer("", 0, 0)
         assert payload is not None
-        trainer.folder.policy_file(0).write_bytes(payload.payload)
+        try:
+            trainer.folder.policy_file(0).write_bytes(payload.payload)
+        except OSError as error:
+            trainer.console.event(f"policy version 0 was not written, the run goes on without its file: {error}")
 
 
 def policy_bytes(path: Path) -> bytes:
@@ -96,11 +99,12 @@ def _newest(trainer: Trainer) -> Checkpoint | None:
     return checkpoint
 
 
-def _until(log: EpisodeLog, end: int) -> Iterator[tuple[int, pb.LogEntry]]:
+def _until(trainer: Trainer, log: EpisodeLog, end: int) -> Iterator[tuple[int, pb.LogEntry]]:
     """Entries up to offset ``end``; what comes after it comes through the ingest."""
     for offset, entry in log.read():
         if offset > end:
             return
+        trainer.ingest.note_earlier(entry)
         yield offset, entry
 
 

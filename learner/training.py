@@ -18,7 +18,7 @@ from learner.config import LearnerConfig
 from learner.console import Console
 from learner.episode_metrics import EpisodeMetrics, EpisodeRecord
 from learner.evaluation import EvaluationSchedule, autonomous
-from learner.evaluator import ask_evaluation, is_present, take_result
+from learner.evaluator import ask_evaluation, certify, is_present, take_result
 from learner.ingest import Ingest, SpoolStatus
 from learner.limiter import UNLIMITED, UpdateLimiter, share_credit
 from learner.progress import Progress
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 CHUNK_UPDATES = 20
 CHUNK_S = 0.05
 IDLE_S = 0.1
+PUBLISH_AGAIN_S = 1.0
 DRAIN_ENTRIES = 4096
 
 WAITING, CLONING, COLLECTING, TRAINING, FINISHED = "waiting", "cloning", "collecting", "training", "finished"
@@ -71,6 +72,8 @@ class Trainer:
         schedule: Evaluations.
         log_offset: Offset of the log after the last entry applied.
         first_update_s: Unix time of this process's first update or cloning update; None before.
+        diverged: Why training is no longer to be trusted: NaN or infinity; empty while all is well. Nothing is then
+            published or saved any more.
         stop: Set to True, by a signal, to end the loop.
     """
 
@@ -106,6 +109,7 @@ class Trainer:
         self.writer = CheckpointWriter(folder.checkpoints, config.keep_checkpoints, self._protected)
         self.log_offset = 0
         self.first_update_s: float | None = None
+        self.diverged = ""
         self.stop = False
         self.means = UpdateMeans()
         self.progress = Progress()
@@ -114,6 +118,8 @@ class Trainer:
         self._version = folder.next_version()
         self._reserved = self._version
         self._published_at = 0
+        self._unpublished = ""
+        self._publish_again_s = 0.0
         self.last_checkpoint = ""
         self._saved_at = (-1, -1)
         self._checkpoint_s = time.monotonic()
@@ -147,14 +153,38 @@ class Trainer:
         if result is not None:
             take_result(self, result)
 
-    def save(self) -> Checkpoint:
-        """Takes a checkpoint and hands it to the writer."""
-        checkpoint = take_checkpoint(self)
-        self.writer.submit(checkpoint)
-        self.last_checkpoint = checkpoint.name
+    @property
+    def fault(self) -> str:
+        """Why something is not on the disk, or not with the actors; empty while all is well."""
+        return self.diverged or self.ingest.fault or self.writer.fault or self._unpublished or self.reporter.fault
+
+    def diverge(self, found: str) -> None:
+        """Notes, once, that the losses are not finite."""
+        if self.diverged:
+            return
+        self.diverged = (
+            f"the losses are not finite since update {self.progress.finite_updates + 1} ({found}): no policy is "
+            f"published and no checkpoint written any more. The newest good checkpoint is "
+            f"{self.last_checkpoint or 'none'}: stop the learner, and start it again to go on from there"
+        )
+        self.console.event(self.diverged)
+
+    def save(self) -> Checkpoint | None:
+        """Takes a checkpoint and hands it to the writer. None, and nothing is taken, where training has diverged."""
+        from policies.snapshot import NotFiniteError
+
         self._saved_at = (self.metrics.env_steps, self.algorithm.updates)
         self._checkpoint_s = time.monotonic()
         self.save_next = False
+        if self.diverged:
+            return None
+        try:
+            checkpoint = take_checkpoint(self)
+        except NotFiniteError as error:
+            self.diverge(str(error))
+            return None
+        self.writer.submit(checkpoint)
+        self.last_checkpoint = checkpoint.name
         return checkpoint
 
     @property
@@ -163,14 +193,32 @@ class Trainer:
         return self.save_next or (self.metrics.env_steps, self.algorithm.updates) != self._saved_at
 
     def publish(self) -> int:
-        """Publishes the acting policy as the next version and returns its number."""
+        """Publishes the acting policy as the next version. Returns the newest version published.
+
+        Where the disk does not take its number, that is noted and the loop tries again; where training has diverged,
+        nothing is published.
+        """
+        from policies.snapshot import NotFiniteError
+
+        self._published_at = self.algorithm.updates
+        if self.diverged:
+            return self.version
         version = self._version
-        if version and version >= self._reserved:
-            self._reserved = self.folder.reserve_versions(version)
-        self.publisher.publish(version, snapshot(self, self.algorithm.policy, version, self.config.policy_dtype))
+        try:
+            payload = snapshot(self, self.algorithm.policy, version, self.config.policy_dtype)
+            if version and version >= self._reserved:
+                self._reserved = self.folder.reserve_versions(version)
+        except NotFiniteError as error:
+            self.diverge(str(error))
+            return self.version
+        except OSError as error:
+            self._unpublished = f"policy version {version} is not published, its number could not be noted: {error}"
+            self._publish_again_s = time.monotonic() + PUBLISH_AGAIN_S
+            return self.version
+        self._unpublished = ""
+        self.publisher.publish(version, payload)
         self.metrics.published(version)
         self._version = version + 1
-        self._published_at = self.algorithm.updates
         return version
 
     # The loop.
@@ -185,6 +233,8 @@ class Trainer:
             self.begin_learning()
             if self.save_next:
                 self.save()
+            if self._unpublished and time.monotonic() >= self._publish_again_s:
+                self.publish()
             updates = self.update()
             spools = self.ingest.spools()
             ask_evaluation(self, spools)
@@ -271,6 +321,7 @@ class Trainer:
             intervention_rate=self.metrics.intervention_rate,
             intervention_mark=stop.intervention_rate,
         ):
+            certify(self)
             last = self.schedule.results[-1]
             return Ending(
                 f"the policy succeeds on its own: {last.successes} of {last.episodes} after {steps} steps",
@@ -285,5 +336,5 @@ class Trainer:
         return None
 
     def _protected(self) -> list[str]:
-        best, pending = self.schedule.best, self.schedule.pending
-        return [kept.checkpoint for kept in (best, pending) if kept is not None]
+        schedule = self.schedule
+        return [kept.checkpoint for kept in (schedule.best, schedule.pending, *schedule.last) if kept is not None]

@@ -31,6 +31,7 @@ SUCCESS_RATE = "success_rate"
 SUCCESS_RATE_AUTONOMOUS = "success_rate_autonomous"
 EVAL_SUCCESS_RATE = "eval_success_rate"
 EVAL_CYCLE_STEPS = "eval_cycle_steps"
+EVAL_RETURN = "eval_return"
 INTERVENTION_RATE = "intervention_rate"
 INTERVENTION_RATE_EPISODES = "intervention_rate_episodes"
 EPISODES = "episodes"
@@ -63,6 +64,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(SUCCESS_RATE_AUTONOMOUS, "rate", "successes among those of them without a human step; absent if none"),
     Metric(EVAL_SUCCESS_RATE, "rate", "successes of a scheduled evaluation: deterministic, no person, not trained on"),
     Metric(EVAL_CYCLE_STEPS, "steps", "mean length of that evaluation's successful episodes"),
+    Metric(EVAL_RETURN, "", "mean undiscounted return of all its episodes"),
     Metric(INTERVENTION_RATE, "rate", "human steps among the steps of the last 20 training episodes"),
     Metric(INTERVENTION_RATE_EPISODES, "rate", "the last 20 training episodes with at least one human step"),
     Metric(EPISODES, "episodes", "training episodes ended"),
@@ -71,12 +73,12 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         RETURN_TO_GO, "", "discounted return from each step of the last 20 training episodes: what q_mean estimates"
     ),
-    Metric(CRITIC_LOSS, "", "mean squared temporal-difference error"),
+    Metric(CRITIC_LOSS, "", "mean squared temporal-difference error, of all critics"),
     Metric(ACTOR_LOSS, "", "temperature * log-probability - Q, and the cloning term"),
     Metric(CLONING_LOSS, "", "negative log-likelihood of human actions"),
     Metric(TEMPERATURE, "", "entropy temperature"),
     Metric(ENTROPY, "nat", "of the policy's action distribution"),
-    Metric(Q_MEAN, "", "mean Q of the sampled actions"),
+    Metric(Q_MEAN, "", "mean Q of the actions sampled from the online view"),
     Metric(UTD_RATIO, "", "critic updates per online environment step since learning started"),
     Metric(UPDATES_PER_S, "1/s", "critic updates, over the time between two log lines"),
     Metric(DROPPED_UPDATES, "updates", "dropped because the deficit a slow learner carries is bounded"),

@@ -63,7 +63,13 @@ MEANINGS = {
     "env_steps": "environment steps of training",
     "updates": "critic updates",
     "cycle_steps": "mean steps of the policy's successful episodes",
-    "operator_cycle_steps": "mean steps of the operator's demonstrations",
+    "operator_cycle_steps": "the scripted person's on the same starts, at 60 % of the arm's top speed",
+    "operator_successes": "of these starts the scripted person solved",
+    "demonstration_cycle_steps": "mean steps of the demonstrations",
+    "intervention_rate_first": "human steps among all, first 20 training episodes",
+    "intervention_rate_peak": "the most in any 20 training episodes that follow each other",
+    "selection_success_rate": "of the best evaluation during training, on other starts",
+    "reached": "training stopped by itself, and success_rate is at least 0.9",
 }
 
 
@@ -146,7 +152,10 @@ def _number(value: str, label: str) -> str:
 
 
 def _film(run_folder: Path) -> str:
-    captions = ((BEFORE_GIF, "Before: policy version 0"), (AFTER_GIF, "After: the best policy, on its own"))
+    captions = (
+        (BEFORE_GIF, "Before: version 0, cloned from the demonstrations"),
+        (AFTER_GIF, "After: the best policy, on the same starts"),
+    )
     figures = [
         f'<figure class="card"><figcaption>{caption}</figcaption>'
         f'<img alt="{caption}" src="{_data_uri("image/gif", (run_folder / name).read_bytes())}"></figure>'

@@ -41,7 +41,7 @@ class TrackioTracker:
             )
         self._folder = run_folder
         self._page = subprocess.Popen(
-            [sys.executable, "-m", "metrics.trackio_page", project],
+            [sys.executable, "-P", "-m", "metrics.trackio_page", project],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             stdin=subprocess.PIPE,

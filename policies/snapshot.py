@@ -25,6 +25,10 @@ class SnapshotError(ValueError):
     """Bytes that are no complete snapshot of the policy they claim to be."""
 
 
+class NotFiniteError(SnapshotError):
+    """Tensors that hold NaN or an infinity: training has diverged."""
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """What a snapshot says before any network is built.
@@ -45,7 +49,10 @@ class Snapshot:
 def save_snapshot(
     policy: GaussianPolicy, version: int, meta: Mapping[str, Any] | None = None, dtype: str = "float32"
 ) -> bytes:
-    """The policy as bytes; ``dtype`` (``float32`` or ``bfloat16``) is that of its parameters, not of its buffers."""
+    """The policy as bytes; ``dtype`` (``float32`` or ``bfloat16``) is that of its parameters, not of its buffers.
+
+    Raises NotFiniteError, rather than save what nobody could act with.
+    """
     if dtype not in _DTYPES:
         raise SnapshotError(f"dtype must be one of {sorted(_DTYPES)}. Got: {dtype!r}")
     parameters = {name for name, _ in policy.named_parameters()}
@@ -53,6 +60,7 @@ def save_snapshot(
         name: value.detach().to("cpu", _DTYPES[dtype] if name in parameters else value.dtype).contiguous()
         for name, value in policy.state_dict().items()
     }
+    check_finite("the policy", tensors)
     header = {
         "format": FORMAT,
         "version": str(version),
@@ -64,7 +72,7 @@ def save_snapshot(
 
 
 def read_snapshot(data: bytes) -> Snapshot:
-    """What a snapshot holds. Raises SnapshotError where it is cut short, changed or of another format."""
+    """What a snapshot holds. Raises SnapshotError where it is cut short, changed, of another format or not finite."""
     header = _header(data)
     if header.get("format") != FORMAT:
         raise SnapshotError(f"a policy snapshot must have format {FORMAT!r}. Got: {header.get('format')!r}")
@@ -79,6 +87,7 @@ def read_snapshot(data: bytes) -> Snapshot:
         raise SnapshotError(f"the policy snapshot cannot be read: {error}") from error
     if _digest(tensors) != header.get("sha256"):
         raise SnapshotError("the policy snapshot is damaged: its tensors do not match the sha256 in its header")
+    check_finite("the policy snapshot", tensors)
     return Snapshot(spec, version, meta, {k: v.float() if v.dtype == torch.bfloat16 else v for k, v in tensors.items()})
 
 
@@ -111,6 +120,13 @@ def load_tensors(module: torch.nn.Module, tensors: Mapping[str, Tensor]) -> None
     with torch.no_grad():
         for name, value in own.items():
             value.copy_(tensors[name])
+
+
+def check_finite(what: str, tensors: Mapping[str, Tensor]) -> None:
+    """Raises NotFiniteError naming the tensors that hold NaN or an infinity."""
+    found = [name for name, value in tensors.items() if value.is_floating_point() and not value.isfinite().all()]
+    if found:
+        raise NotFiniteError(f"{what} is not finite: NaN or infinity in {', '.join(map(repr, found[:3]))}")
 
 
 def name_differences(

@@ -78,13 +78,13 @@ def spec_from_contract(
     """The spec of a policy over every vector of the contract.
 
     Raises:
-        PolicySpecError: where the contract shows the policy no vector.
+        PolicySpecError: where the contract has an image.
     """
-    vectors = [f for f in contract.interface.observations if not f.is_image]
-    if not vectors:
+    vectors = contract.interface.observations
+    if images := [f.name for f in vectors if f.is_image]:
         raise PolicySpecError(
-            "a gaussian policy needs a vector in the observation. "
-            f"The contract of {contract.interface.task!r} has only {[f.name for f in contract.interface.observations]}"
+            f"the observation of {contract.interface.task!r} has images, and this version trains on vectors only. "
+            f"Use env.obs=state. Got: {images}"
         )
     stacks = tuple(contract.view.stack(f.name) for f in vectors)
     return PolicySpec(

@@ -32,14 +32,14 @@ if [ "$(uname)" = Linux ] && { [ "$egl" = 0 ] || [ "$mesa" = 0 ]; }; then
     fi
 fi
 
-if ! [ -x "$venv/bin/python" ] || ! is_312 "$venv/bin/python"; then
+if ! is_312 "$venv/bin/python" || ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
     echo "Making $venv with $("$python" --version) ..."
     "$python" -m venv --clear "$venv" || {
         echo "python -m venv failed. On Debian and Ubuntu: apt install python3.12-venv" >&2
         exit 1
     }
 fi
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check "uv>=0.8"
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check "uv==0.13.8"
 echo "Installing the locked dependencies (about 6 GB with the CUDA build of torch) ..."
 VIRTUAL_ENV=$venv "$venv/bin/uv" pip install --quiet --compile-bytecode --require-hashes -r requirements.lock
 VIRTUAL_ENV=$venv "$venv/bin/uv" pip install --quiet --no-deps --editable .

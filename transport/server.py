@@ -8,10 +8,11 @@ import hmac
 import ipaddress
 import socket
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 HEALTH_PREFIX = "/grpc.health.v1.Health/"
 MAX_CONCURRENT_CALLS = 512
@@ -23,6 +24,9 @@ UNAUTHENTICATED_TEXT = (
     "it started with, got {got}. Copy ~/.config/tandem/token from the learner's machine, or set TANDEM_TOKEN to the "
     "same value on both sides"
 )
+
+
+UNDECODABLE_TEXT = "the bytes are no message of this call: they cannot be decoded"
 
 
 class BindError(RuntimeError):
@@ -45,23 +49,34 @@ def server_options(max_message_bytes: int) -> tuple[tuple[str, int], ...]:
     )
 
 
-def check_loopback(address: str) -> tuple[str, int]:
-    """Host and port of ``address`` (``host:port``, ``[::1]:port``). Raises BindError unless it is loopback alone."""
+class Place(NamedTuple):
+    """Where to listen: ``ips`` are what ``host`` was when it was checked, and what is bound."""
+
+    host: str
+    port: int
+    ips: tuple[str, ...]
+
+
+def check_loopback(address: str) -> Place:
+    """Place of ``address`` (``host:port``, ``[::1]:port``). Raises BindError unless it is loopback alone."""
     host, _, text = address.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not host or not text.isdecimal() or int(text) > 65535:
         raise BindError(f"address must be HOST:PORT, e.g. localhost:50051. Got: {address!r}")
-    if not all(ipaddress.ip_address(ip).is_loopback for _, ip in _resolve(host, int(text))):
+    ips = _resolve(host, int(text))
+    if not all(ipaddress.ip_address(ip).is_loopback for ip in ips):
         raise BindError(
             f"a learner binds loopback alone until it has TLS. Expected localhost:{text}, got {address!r}. To reach it "
             f"from another machine, bind localhost:{text} and run there: ssh -L {text}:localhost:{text} GPUBOX"
         )
-    return host, int(text)
+    return Place(host, int(text), ips)
 
 
-def check_free(host: str, port: int) -> None:
-    """Raises BindError when a port is taken, on any of the addresses of ``host``. Port 0 is always free."""
-    for family, ip in _resolve(host, port):
+def check_free(place: Place) -> None:
+    """Raises BindError when a port is taken, on any of the addresses of the host. Port 0 is always free."""
+    host, port, ips = place
+    for ip in ips:
+        family = socket.AF_INET6 if ":" in ip else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -96,7 +111,7 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):
             return await continuation(handler_call_details)
         given = [value for key, value in handler_call_details.invocation_metadata or () if key == "authorization"]
         if len(given) == 1 and hmac.compare_digest(_bytes(given[0]), self._expected):
-            return await continuation(handler_call_details)
+            return _decoding(await continuation(handler_call_details))
         return _REFUSE_OTHER if given else _REFUSE_NONE
 
     async def end_watches(self) -> None:
@@ -129,12 +144,63 @@ def _bytes(value: str | bytes) -> bytes:
     return value if isinstance(value, bytes) else value.encode()
 
 
-def _resolve(host: str, port: int) -> list[tuple[socket.AddressFamily, str]]:
+def bind(server: grpc.aio.Server, place: Place) -> int:
+    """Binds the addresses of ``place``, those of a machine without IPv6 alone, and returns the port.
+
+    Raises BindError where none can be bound, or the port that 0 became is taken on another address.
+    """
+    bound, reason = False, ""
+    for ip in sorted(place.ips, key=lambda ip: ":" in ip):
+        if bound:
+            check_free(place._replace(ips=(ip,)))
+        try:
+            port = server.add_insecure_port(f"[{ip}]:{place.port}" if ":" in ip else f"{ip}:{place.port}")
+        except RuntimeError as error:
+            reason = str(error)
+            continue
+        bound, place = True, place._replace(port=port)
+    if not bound:
+        raise BindError(f"{place.host}:{place.port} cannot be bound ({reason}): choose another port")
+    return place.port
+
+
+def _resolve(host: str, port: int) -> tuple[str, ...]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
         raise BindError(f"host {host!r} is unknown ({error.strerror}): expected localhost") from None
-    return list(dict.fromkeys((family, str(place[0])) for family, _, _, _, place in found))
+    return tuple(dict.fromkeys(str(place[0]) for *_, place in found))
+
+
+def _decoding(handler: grpc.RpcMethodHandler | None) -> grpc.RpcMethodHandler | None:
+    """``handler``, for which bytes that are no message of its type are an INVALID_ARGUMENT, not UNKNOWN.
+
+    A stream of messages reads them itself, and sees the DecodeError.
+    """
+    if handler is None or handler.request_streaming:
+        return handler
+    decode = handler.request_deserializer
+
+    def decode_or_none(data: bytes) -> Any:
+        try:
+            return decode(data)
+        except DecodeError:
+            return None
+
+    async def answer(request: Any, context: grpc.aio.ServicerContext) -> Any:
+        if request is None:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, UNDECODABLE_TEXT)
+        return await handler.unary_unary(request, context)
+
+    async def stream(request: Any, context: grpc.aio.ServicerContext) -> Any:
+        if request is None:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, UNDECODABLE_TEXT)
+        async for reply in handler.unary_stream(request, context):
+            yield reply
+
+    if handler.response_streaming:
+        return grpc.unary_stream_rpc_method_handler(stream, decode_or_none, handler.response_serializer)
+    return grpc.unary_unary_rpc_method_handler(answer, decode_or_none, handler.response_serializer)
 
 
 def _refuse(got: str) -> grpc.RpcMethodHandler:

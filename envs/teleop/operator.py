@@ -67,6 +67,34 @@ class Operator(Protocol):
         """Release devices. Safe to call twice."""
 
 
+class Supervisor:
+    """A person who watches a policy act alone: may stop, pause or discard an episode, and never chooses an action.
+
+    Args:
+        operator: The person. Not closed from here.
+    """
+
+    HEARD = (Event.STOP, Event.PAUSE, Event.DISCARD)
+
+    def __init__(self, operator: Operator) -> None:
+        self._operator = operator
+
+    def begin_episode(self) -> None:
+        self._operator.begin_episode()
+
+    def poll(self, observation: dict[str, np.ndarray], proposed: np.ndarray) -> OperatorInput:
+        said = self._operator.poll(observation, proposed)
+        events = tuple(event for event in said.events if event in self.HEARD)
+        doing = said.doing if said.lost else "the policy acts alone: you can pause, discard or stop"
+        return OperatorInput(events=events, doing=doing, lost=said.lost)
+
+    def between_episodes(self) -> OperatorInput:
+        return self._operator.between_episodes()
+
+    def close(self) -> None:
+        pass
+
+
 class NoOperator:
     """Nobody at the controls: the policy always acts and every reset is ready at once."""
 

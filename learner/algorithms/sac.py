@@ -160,15 +160,18 @@ class SAC:
             features = self._noisy(self.policy.features(self._observation(batch.observation)), "observation")
             following = self.policy.features(self._observation(batch.next_observation))
             following = self._noisy(following, "next_observation")
-        metrics = self._update_critic(features, action, reward, discount, following)
+        shown = batch.demonstration if batch.demonstration.all() else ~batch.demonstration
+        share = self._tensor(shown / shown.sum())
+        metrics = self._update_critic(features, action, reward, discount, following, share)
         if actor:
             metrics |= self._update_actor(features, action, self._tensor(batch.human))
         self.updates += 1
         return metrics
 
     def _update_critic(
-        self, features: Tensor, action: Tensor, reward: Tensor, discount: Tensor, following: Tensor
+        self, features: Tensor, action: Tensor, reward: Tensor, discount: Tensor, following: Tensor, share: Tensor
     ) -> dict[str, Tensor]:
+        """``share`` (B,) is that of each transition in q_mean."""
         config = self.config
         with torch.no_grad():
             mean, log_std = self.policy(following)
@@ -186,7 +189,11 @@ class SAC:
         loss = (values - target).square().mean(1).sum()
         self._step(self._critic_adam, self._critic_parameters, loss)
         torch._foreach_lerp_(self._target_parameters, self._critic_parameters, config.tau)
-        return {"critic_loss": loss.detach(), "q_mean": values.detach().mean(), "target_mean": target.mean()}
+        return {
+            "critic_loss": loss.detach() / config.critics,
+            "q_mean": values.detach().mean(0) @ share,
+            "target_mean": target.mean(),
+        }
 
     def _update_actor(self, features: Tensor, action: Tensor, human: Tensor) -> dict[str, Tensor]:
         config = self.config

@@ -101,25 +101,3 @@ class SACConfig:
             raise ValueError(f"algorithm.demo_share must be from 0 to 1. Got: {self.demo_share}")
         if not 0 < self.action_edge < 1:
             raise ValueError(f"algorithm.action_edge must be between 0 and 1. Got: {self.action_edge}")
-
-
-def generic_sac() -> SACConfig:
-    """Settings for any gymnasium task from scratch, without demonstrations or a person."""
-    return SACConfig(
-        demo_share=0.0,
-        utd_ratio=1.0,
-        n_step=1,
-        gamma=0.99,
-        actor_reduce="min",
-        critic_lr=1e-3,
-        actor_lr=1e-3,
-        temperature_init=0.2,
-        target_entropy_per_action=-1.0,
-        entropy_backup=True,
-        clamp_targets=False,
-        initial_log_std=0.0,
-        input_noise=0.0,
-        clone_updates=0,
-        clone_weight=0.0,
-        critic_warmup_updates=0,
-    )

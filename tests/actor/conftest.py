@@ -46,8 +46,10 @@ class Bench:
         self.contract = contract or derive_contract(env, env_config)
         self.spec = spec_from_contract(self.contract, hidden=(16, 16))
         self.port = port
+        self.token = TOKEN
         self.credit = 1 << 40
         self.entries = []
+        self.actors = []
 
     def start(self):
         log = EpisodeLog(
@@ -64,7 +66,12 @@ class Bench:
             acting=settings_of(self.acting),
         )
         self.server = LearnerServer(
-            f"localhost:{self.port}", TOKEN, description, self.ingest, self.publisher, lambda: pb.Status()
+            f"localhost:{self.port}",
+            TOKEN,
+            description,
+            self.ingest,
+            self.publisher,
+            lambda: pb.Status(actors=self.actors),
         )
         self.port = self.server.start()
         self._running = True

@@ -76,6 +76,23 @@ def test_a_lost_device_holds_until_the_person_says_how_to_go_on(board):
     assert said.action is None
 
 
+def test_ready_between_episodes_also_says_how_to_go_on_after_a_loss(board):
+    clock = [time.monotonic_ns()]
+    operator = DeviceOperator(board, INTERFACE, clock_ns=lambda: clock[0])
+    publish(board, state())
+    clock[0] += 10**9
+    assert operator.poll(observation(), PROPOSED).lost
+    publish(board, state(events=(Event.READY,)))
+    assert operator.between_episodes().lost
+    clock[0] = time.monotonic_ns()
+    publish(board, state())
+    operator.between_episodes()
+    assert operator.poll(observation(), PROPOSED).lost
+    publish(board, state(events=(Event.READY,)))
+    assert not operator.between_episodes().lost
+    assert not operator.poll(observation(), PROPOSED).lost
+
+
 def test_between_episodes_only_ready_goes_on(board):
     operator = DeviceOperator(board, INTERFACE)
     publish(board, state())

@@ -189,6 +189,19 @@ def test_pausing_counts_as_nothing(world):
     assert (episode.outcome, episode.steps) == (Outcome.DISCARDED, 0)
 
 
+def test_what_was_chosen_before_a_pause_is_not_executed_after_it(world):
+    driven = OperatorInput(action=np.float32([1, 1, 1, -1]), events=(Event.INTERVENE, Event.PAUSE))
+    pilot = Fixed([0, 0.5, 0, 1])
+    episode, sink = run(world, pilot, Script(driven, between=[OperatorInput()]))
+    assert (episode.steps, episode.human_steps, pilot.asked) == (8, 0, 9)
+    assert list(sink.steps[0].chosen) == pytest.approx([0, 0.5, 0, 1])
+
+
+def test_no_deadline_no_lateness(world):
+    _, sink = run(world, Fixed([0] * 4))
+    assert all(step.period_error_ms == 0 for step in sink.steps)
+
+
 def test_a_nan_observation_holds_and_the_policy_never_sees_it(world):
     pilot = Fixed([0.5, 0, 0, -0.5])
     episode, sink = run(Faulty(world, nan_at=(3,)), pilot)

@@ -4,6 +4,7 @@ What was executed is known from a record the environment itself keeps; the log m
 """
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -19,9 +20,13 @@ from envs.generic import GymConfig
 from envs.registry import derive_contract
 from envs.so101_sim import SO101SimConfig
 from episodes.acting import ActingSettings
+from episodes.layout import ObservationLayout
 from episodes.outcome import Outcome, Purpose
 from episodes.seeds import SeedStream, start_seed
 from episodes.spool_position import SpoolPosition
+from policies.snapshot import load_snapshot
+from policies.stacking import FrameStack
+from transport import service_pb2 as pb
 
 WITNESS = GymConfig(id="Witness-v0")
 SLOW = GymConfig(id="Witness-v0", settings="step_s=0.02")
@@ -85,6 +90,7 @@ def test_waits_for_a_learner_and_lives_through_its_restart(bench, actor, wait_fo
         port = free.getsockname()[1]
     arm = actor(port)
     wait_for(lambda: f"waiting for a learner at localhost:{port}: nobody answers there" in arm.text)
+    assert f"ssh -L {port}:localhost:{port} GPUBOX" in arm.text
     run = bench("gym", SLOW, port=port)
     run.publish(0)
     wait_for(lambda: len(run.steps) > 30)
@@ -121,6 +127,9 @@ def test_kill_the_control_process(bench, actor, wait_for):
     assert whole == [step for step in arm.witnessed if step in whole]
     ends = [r.end.outcome for r in run.records if r.HasField("end")]
     assert ends.count(Outcome.CUT) in (1, 2)
+    counted = [int(steps) for steps in re.findall(r"env steps (\d+)", arm.text)]
+    assert counted == sorted(counted)
+    assert counted[-1] > count
 
 
 def test_kill_the_comms_process_and_start_again(bench, actor, wait_for):
@@ -204,6 +213,72 @@ def test_refusals_are_one_message(bench, actor, tmp_path):
     assert mismatch.end() == 1
     assert "interface.observations.observation.state.shape: expected (4,), got (3,)" in mismatch.text
     assert "Traceback" not in wrong.text + mismatch.text
+
+
+def test_a_policy_there_is_no_room_for_ends_the_actor(bench, actor):
+    run = bench("gym", WITNESS)
+    run.publisher.publish(1, bytes(3 << 20))
+    arm = actor(run.port, policy_mb=1)
+    assert arm.end() == 1
+    assert f"has {3 << 20} bytes, more than the {1 << 20} that actor.policy_mb allows" in arm.text
+    assert "Start again with actor.policy_mb=3" in arm.text
+
+
+def test_a_name_that_serves_the_learner_from_elsewhere_is_refused(bench, actor, wait_for):
+    run = bench("gym", WITNESS)
+    run.actors.append(pb.ActorStatus(name="arm", spool_id="f" * 32, connected=True))
+    arm = actor(run.port)
+    assert arm.end() == 1
+    assert "another actor named 'arm' serves this learner" in arm.text
+    assert "actor.name=NAME" in arm.text
+    run.publish(0)
+    other = actor(run.port, name="other")
+    wait_for(lambda: run.steps)
+    run.actors[0].connected = False
+    again = actor(run.port)
+    wait_for(lambda: len(run.ingest.spools()) == 2)
+    run.ingest.finish("enough")
+    assert (other.end(), again.end()) == (0, 0)
+
+
+def test_an_evaluation_is_the_policys_mean_and_no_persons(bench, actor, wait_for):
+    config = SO101SimConfig(task="reach", max_episode_steps=15)
+    run = bench("so101_sim", config)
+    run.publish(0)
+    arm = actor(run.port, operator="scripted")
+    wait_for(lambda: any(s.human for s in run.steps))
+    payload = run.snapshot(3, seed=3)
+    run.publisher.request_evaluation(1, 3, payload, 2, 1000, run.spool_id)
+    wait_for(lambda: len(evaluated(run)) == 2)
+    finish(run, arm)
+    _, version, policy = load_snapshot(payload)
+    layout = ObservationLayout(run.contract.interface)
+    for start, steps in evaluated(run):
+        stack = FrameStack(dict(zip(run.spec.inputs, run.spec.stacks, strict=True)))
+        seen = stack.reset(_copied(layout, start.observation))
+        assert steps
+        for step in steps:
+            assert (step.human, step.policy_version) == (False, version)
+            mean = policy.act(seen, deterministic=True)
+            np.testing.assert_allclose(step.proposed, mean, atol=1e-6)
+            assert list(step.chosen) == list(step.proposed)
+            seen = stack.push(_copied(layout, step.observation))
+
+
+def _copied(layout, observation):
+    return {name: np.array(value) for name, value in layout.unpack(observation).items()}
+
+
+def evaluated(run):
+    """Start and steps of every evaluation episode that ended."""
+    records = run.records
+    starts = {r.start.episode_id: r.start for r in records if r.HasField("start")}
+    ended = [starts[r.end.episode_id] for r in records if r.HasField("end")]
+    return [
+        (start, [r.step for r in records if r.HasField("step") and r.step.episode_id == start.episode_id])
+        for start in ended
+        if start.purpose == Purpose.EVALUATION
+    ]
 
 
 def test_an_environment_that_raises_ends_the_actor_with_its_words(bench, actor):

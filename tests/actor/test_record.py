@@ -17,6 +17,7 @@ from episodes.contract_file import load_contract
 from episodes.layout import ObservationLayout
 from episodes.log import EpisodeLog, read_log
 from episodes.outcome import Purpose
+from episodes.seeds import SeedStream, start_seed
 from episodes.spool_position import SpoolPosition
 from episodes.validation import check_record
 from learner.demonstrations import import_demonstrations
@@ -56,6 +57,7 @@ def test_adds_what_is_missing_with_other_starts(tmp_path):
     assert record(config(tmp_path, episodes=4)) == 0
     starts = [r.start.start_seed for r in records(tmp_path) if r.HasField("start")]
     assert len(starts) == len(set(starts)) == 4
+    assert starts == [start_seed(0, SeedStream.DEMONSTRATION, "record", n) for n in range(4)]
     before = len(records(tmp_path))
     assert record(config(tmp_path, episodes=4)) == 0
     assert len(records(tmp_path)) == before
@@ -117,6 +119,7 @@ def test_evaluation_is_deterministic_and_judges_the_operator_too(tmp_path):
     assert (first.policy_version, first.episodes, len(set(first.start_seeds))) == (7, 2, 2)
     operator = evaluate("so101_sim", REACH, operator="scripted", episodes=3, seed=3, render=1)
     assert operator.successes == 3
+    assert operator.start_seeds == tuple(start_seed(3, SeedStream.FINAL, "evaluation", n) for n in range(3))
     assert operator.start_seeds[:2] == first.start_seeds
     assert operator.frames[0].shape == (operator.steps[0], 360, 480, 3)
     operator.write(tmp_path / "evaluation.json")

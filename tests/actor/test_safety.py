@@ -1,5 +1,7 @@
 """Limits and holds."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -32,8 +34,20 @@ def test_holding_moves_no_delta_and_keeps_the_gripper():
     assert guard.hold().tolist() == [0, 0, 0]
     guard.send(np.float32([0.3, 0.2, -0.7]))
     assert guard.hold().tolist() == pytest.approx([0, 0, -0.7])
-    guard.begin_episode()
+    guard.begin_episode({"observation.state": np.float32([0.4, 0.6])})
     assert guard.hold().tolist() == [0, 0, 0]
+
+
+def test_the_first_hold_keeps_the_gripper_as_the_first_observation_shows_it():
+    shown = Feature("observation.state", "float32", (2,), ("tool.x", "gripper.command"))
+    guard = Guard(replace(INTERFACE, observations=(shown,)))
+    guard.begin_episode({"observation.state": np.float32([0.4, 0.6])})
+    assert guard.hold().tolist() == pytest.approx([0, 0, 0.6])
+
+
+def test_an_action_of_another_shape_is_refused():
+    with pytest.raises(ValueError, match=r"an action must have shape \(3,\)\. Got: \(4,\)"):
+        Guard(INTERFACE).choose(np.zeros(4, np.float32))
 
 
 def test_faults():

@@ -47,7 +47,7 @@ def test_the_newest_letter_is_read_and_older_ones_are_skipped():
 
 def test_a_payload_that_does_not_fit_is_refused():
     mailbox = Mailbox(create_block(Mailbox.size(10)), 10)
-    with pytest.raises(ValueError, match=r"a policy of 11 bytes is larger than policy_mb allows: 10"):
+    with pytest.raises(ValueError, match=r"a policy of 11 bytes is larger than actor.policy_mb allows: 10"):
         mailbox.put(bytes(11), version=1)
 
 

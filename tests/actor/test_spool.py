@@ -193,6 +193,45 @@ def test_damage_is_noticed_and_cut(tmp_path):
     assert [r.WhichOneof("body") for r in deliver(spool)] == ["start", "step", "end"]
 
 
+def _tear(path, spool, sequence):
+    """Spoils a record where it stands."""
+    with path.open("r+b") as file:
+        file.seek(spool._at(sequence) + 60)
+        file.write(b"\xff\xff")
+
+
+def test_a_record_whose_stores_are_not_all_there_is_not_read(tmp_path):
+    path = tmp_path / "spool.bin"
+    spool = create(path)
+    spool.start_episode(start(1))
+    spool.end_episode(end(1, 0))
+    at = spool._at(2)
+    whole = spool._map[at : at + 80]
+    spool._map[at : at + 8] = bytes(8)
+    assert spool.read(2) is None
+    spool._map[at : at + 80] = whole
+    _tear(path, spool, 2)
+    assert spool.read(2) is None
+    spool._map[at : at + 80] = whole
+    assert pb.Record.FromString(spool.read(2)).end.steps == 0
+
+
+def test_damage_of_what_the_learner_has_says_what_to_do(tmp_path):
+    path = tmp_path / "spool.bin"
+    spool = create(path)
+    spool.start_episode(start(1))
+    spool.end_episode(end(1, 0))
+    _tear(path, spool, 2)
+    dropped = Spool(path)
+    assert "1 damaged records were dropped" in dropped.recover()
+    with pytest.raises(SpoolError, match=rf"has only 2: a power cut .* Move {tmp_path} away and start again"):
+        dropped.acknowledge(3)
+    dropped.acknowledge(2)
+    _tear(path, dropped, 2)
+    with pytest.raises(SpoolError, match=rf"damaged at record 2.* move {tmp_path} away and start again"):
+        dropped.recover()
+
+
 def test_refuses_what_is_no_spool(tmp_path):
     path = tmp_path / "spool.bin"
     path.write_bytes(b"something else" * 100)

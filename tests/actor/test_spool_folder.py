@@ -1,5 +1,6 @@
 """Where spools live, and that two actors never share one."""
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -37,7 +38,8 @@ def test_one_process_holds_a_name(folders, tmp_path):
         f"from actor.spool_folder import SpoolFolder; from pathlib import Path; SpoolFolder(Path({str(tmp_path)!r}), "
     )
     second = subprocess.run([sys.executable, "-c", code + "'arm')"], capture_output=True, text=True)
-    assert "another actor named 'arm' runs on this machine" in second.stderr
+    assert f"another actor named 'arm' runs on this machine (pid {os.getpid()}) and holds" in second.stderr
+    assert "actor.name=NAME" in second.stderr
     held.close()
     assert subprocess.run([sys.executable, "-c", code + "'arm')"], capture_output=True).returncode == 0
 
@@ -88,7 +90,7 @@ def test_a_living_control_process_is_not_overtaken(folders, tmp_path, monkeypatc
     folder.open("run-a", CONTRACT, 1)[0].close()
     held = lock(tmp_path / "arm" / "run-a" / "control.lock")
     monkeypatch.setattr("actor.spool_folder.CONTROL_WAIT_S", 0.1)
-    with pytest.raises(SpoolError, match=r"control process of an earlier actor still runs"):
+    with pytest.raises(SpoolError, match=rf"control process of an earlier actor still runs \(pid {os.getpid()}\)"):
         folder.open("run-a", CONTRACT, 1)
     held.close()
 

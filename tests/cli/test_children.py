@@ -2,11 +2,14 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
 
 from cli.children import Child, stop_all
+from cli.parent import PARENT_PIPE
 from cli.training import free_port, last_doing, last_line
 
 TOKEN = "0123456789abcdef0123456789abcdef"
@@ -45,6 +48,36 @@ def test_what_does_not_stop_is_killed(actor):
     os.kill(actor._process.pid, signal.SIGSTOP)
     assert stop_all([actor], grace_s=0.2) == ["actor"]
     assert actor.exit_code == -signal.SIGKILL
+
+
+def test_a_child_ends_when_its_parent_is_gone(actor):
+    wait_for("nobody answers there", actor)
+    actor._process.stdin.close()  # as the system does when the parent dies
+    assert actor.wait(5) == 130
+    assert "Traceback" not in actor.tail(100)
+
+
+def test_a_standby_ends_when_its_parent_is_gone(tmp_path):
+    child = Child("learner", ["learner", "sed=1"], tmp_path / "learner.log", after=tmp_path / "demonstrations")
+    child.close()
+    assert child.wait(20) == 130
+    assert child.tail() == ""
+
+
+def test_what_hangs_when_its_parent_is_gone_is_killed_with_its_group():
+    code = "import cli.parent, signal, subprocess, time; cli.parent.GRACE_S = 0.2; cli.parent.end_with_parent();"
+    code += "signal.signal(signal.SIGINT, signal.SIG_IGN); subprocess.Popen(['sleep', '60']); time.sleep(60)"
+    child = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, PARENT_PIPE: "stdin"},
+        process_group=0,
+    )
+    child.stdin.close()
+    assert child.wait(10) == -signal.SIGKILL
+    assert child.stdout.read() == b""  # returns when the last that holds it, sleep, is gone
+    child.stdout.close()
 
 
 def test_ctrl_c_of_the_terminal_reaches_a_child_only_once(actor):

@@ -126,6 +126,15 @@ def test_helps_in_the_share_of_episodes_asked_for_and_succeeds():
     assert max(lengths) > 10
 
 
+def test_how_often_it_helps_does_not_change_with_time():
+    env = SO101SimEnv(task="reach", max_episode_steps=12)
+    operator = ScriptedOperator(env, ScriptedOperatorConfig(), seed=0)
+    helped = [any(said.events for said in episode(env, operator, seed)[1]) for seed in range(240)]
+    first, last = np.mean(helped[:100]), np.mean(helped[-100:])
+    assert 0.8 <= first < 1.0
+    assert abs(first - last) <= 0.08
+
+
 def test_equal_seeds_say_equal_things():
     def said(seed):
         env = SO101SimEnv()

@@ -1,4 +1,4 @@
-"""The action codec, the naming of observations and interventions, on real environments."""
+"""The action codec and the naming of observations, on real environments."""
 
 import numpy as np
 import pytest
@@ -8,10 +8,7 @@ from hypothesis import strategies as st
 
 from envs.action_codec import ActionCodec
 from envs.generic import GymConfig
-from envs.intervention import Intervention
 from envs.registry import make_env
-from envs.teleop.key_latch import KeyLatch
-from envs.teleop.operator import Event, NoOperator, OperatorInput
 
 PENDULUM = make_env("gym", GymConfig("Pendulum-v1"))
 
@@ -37,62 +34,6 @@ def test_action_of_another_shape_is_refused() -> None:
         codec().action(np.zeros(2, np.float32))
     with pytest.raises(ValueError, match=r"must have 1 components\. Got: 3"):
         codec().normalized(np.zeros(3))
-
-
-class LatchOperator(NoOperator):
-    """A person at a key latch, for an environment of one action."""
-
-    def __init__(self) -> None:
-        self.latch = KeyLatch()
-        self.episodes = 0
-        self.seen: list[np.ndarray] = []
-
-    def begin_episode(self) -> None:
-        self.episodes += 1
-
-    def poll(self, observation, proposed) -> OperatorInput:
-        self.seen.append(observation["observation.state"])
-        state = self.latch.snapshot(armed=True, lost=False)
-        return OperatorInput(state.action[:1] if state.intervening else None, state.events)
-
-
-def test_person_takes_over_and_hands_back() -> None:
-    operator = LatchOperator()
-    env = Intervention(make_env("gym", GymConfig("Pendulum-v1")), operator)
-    first, _ = env.reset(seed=1)
-    proposed = np.array([0.25], np.float32)
-
-    second, *_, info = env.step(proposed)
-    assert (info["human"], info["chosen"].tolist(), info["operator"].events) == (False, [0.25], ())
-
-    operator.latch.press("s")
-    *_, info = env.step(proposed)
-    assert (info["human"], info["chosen"].tolist(), info["proposed"].tolist()) == (True, [-0.5], [0.25])
-    assert info["operator"].events == (Event.INTERVENE,)
-    assert env.unwrapped.last_u == -1.0
-
-    operator.latch.release("s")
-    *_, info = env.step(proposed)
-    assert (info["human"], info["chosen"].tolist()) == (True, [0.0])
-
-    operator.latch.press("space")
-    *_, info = env.step(proposed)
-    assert (info["human"], info["chosen"].tolist()) == (False, [0.25])
-    assert info["operator"].events == (Event.RELEASE,)
-    assert operator.episodes == 1
-    np.testing.assert_array_equal(operator.seen[0], first["observation.state"])
-    np.testing.assert_array_equal(operator.seen[1], second["observation.state"])
-
-
-def test_operator_for_another_environment_is_refused() -> None:
-    class Wrong(NoOperator):
-        def poll(self, observation, proposed) -> OperatorInput:
-            return OperatorInput(np.zeros(4, np.float32))
-
-    env = Intervention(make_env("gym", GymConfig("Pendulum-v1")), Wrong())
-    env.reset(seed=1)
-    with pytest.raises(ValueError, match=r"Wrong's action must have shape \(1,\)\. Got: \(4,\)"):
-        env.step(np.zeros(1, np.float32))
 
 
 def test_wrapped_observation_is_a_copy() -> None:

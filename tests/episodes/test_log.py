@@ -315,3 +315,20 @@ def test_an_offset_within_an_entry_is_refused(tmp_path):
 def test_an_unknown_sync_is_refused(tmp_path):
     with pytest.raises(LogError, match=r"log\.sync must be 'commit' or 'os'\. Got: 'never'"):
         EpisodeLog(tmp_path, **IDS, sync="never")
+
+
+@pytest.mark.parametrize("sync", ["commit", "os"])
+def test_sync_reaches_the_disk_with_commit_and_is_left_to_the_system_with_os(tmp_path, monkeypatch, sync):
+    flushed: list[str] = []
+    fdatasync = os.fdatasync
+
+    def recorded(file: int) -> None:
+        flushed.append(os.readlink(f"/proc/self/fd/{file}"))
+        fdatasync(file)
+
+    with EpisodeLog(tmp_path, **IDS, sync=sync) as log:
+        monkeypatch.setattr(os, "fdatasync", recorded)
+        log.append([entry(1)])
+        assert flushed == []
+        log.sync()
+        assert flushed == ([str(tmp_path / "segment-000000.log")] if sync == "commit" else [])

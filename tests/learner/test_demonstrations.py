@@ -78,10 +78,34 @@ def test_an_import_that_was_broken_off_goes_on_where_it_stopped(tmp_path):
         assert [entry.SerializeToString() for _, entry in log.read()] == entries
 
 
-def test_failed_and_unfinished_ones_are_left_out(tmp_path):
+def amend(folder: Path, episode: int, outcome) -> None:
+    with open_log(folder, "demos-run", contract()) as log:
+        sequence = log.watermarks()["spool-0"] + 1
+        amendment = pb.Amendment(episode_id=f"{episode:032x}", author="actor", outcome=outcome)
+        item = pb.Record(sequence=sequence, amendment=amendment)
+        log.append([pb.LogEntry(spool_id="spool-0", actor="arm", record=item).SerializeToString()])
+
+
+def test_discarded_and_unfinished_ones_are_left_out_and_failures_that_were_kept_are_not(tmp_path):
     record(tmp_path / "demos", [SUCCESS, FAILURE, pb.OUTCOME_DISCARDED, pb.OUTCOME_CUT, SUCCESS], end_last=False)
     with open_log(tmp_path / "log", "run", contract()) as log:
-        assert import_demonstrations(tmp_path / "demos", log, contract()) == 1
+        assert import_demonstrations(tmp_path / "demos", log, contract()) == 2
+        ends = [entry.record.end.outcome for _, entry in log.read() if entry.record.HasField("end")]
+        assert ends == [SUCCESS, FAILURE]
+
+
+def test_only_what_will_be_learned_from_is_counted(tmp_path):
+    demos = tmp_path / "demos"
+    record(demos, [TIMEOUT, FAILURE])
+    amend(demos, 0, pb.OUTCOME_DISCARDED)
+    with open_log(tmp_path / "log", "run", contract()) as log:
+        assert import_demonstrations(demos, log, contract()) == 1
+        amend(demos, 1, pb.OUTCOME_DISCARDED)
+        with pytest.raises(DemonstrationError, match=r"holds no finished demonstration to learn from\. Record some"):
+            import_demonstrations(demos, log, contract())
+        amend(demos, 0, SUCCESS)
+        assert import_demonstrations(demos, log, contract()) == 1
+        assert kinds(log)[-2:] == ["amendment", "amendment"]
 
 
 def test_a_path_that_holds_nothing_is_refused(tmp_path):

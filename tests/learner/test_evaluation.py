@@ -26,13 +26,16 @@ def ask(schedule: EvaluationSchedule, env_steps: int = 500, now_s: float = 0.0, 
     )
 
 
-def run(schedule, evaluation_id, outcomes, *, steps=5, now_s=1.0, purpose=Purpose.EVALUATION):
+def run(schedule, evaluation_id, outcomes, *, steps=5, now_s=1.0, purpose=Purpose.EVALUATION, reward=0.0):
     """Feeds the log entries of evaluation episodes; returns the result, where there was one."""
     metrics, result = EpisodeMetrics(0.9), None
     for outcome in outcomes:
         episode_id = f"{next(_ids):032x}"
         bodies = [{"start": pb.EpisodeStart(episode_id=episode_id, purpose=purpose, evaluation_id=evaluation_id)}]
-        bodies += [{"step": pb.Step(episode_id=episode_id, index=i)} for i in range(steps)]
+        bodies += [
+            {"step": pb.Step(episode_id=episode_id, index=i, rewards=[pb.Reward(source="env", value=reward)])}
+            for i in range(steps)
+        ]
         bodies += [{"end": pb.EpisodeEnd(episode_id=episode_id, outcome=outcome, author="env", steps=steps)}]
         for body in bodies:
             entry = pb.LogEntry(spool_id="a", record=pb.Record(**body))
@@ -41,7 +44,7 @@ def run(schedule, evaluation_id, outcomes, *, steps=5, now_s=1.0, purpose=Purpos
 
 
 def results(*rates: float, cycle: float | None = 15.0) -> list[EvaluationResult]:
-    return [EvaluationResult(i + 1, i, 500 * i, 0, "c", round(20 * r), 20, cycle) for i, r in enumerate(rates)]
+    return [EvaluationResult(i + 1, i, 500 * i, 0, "c", round(20 * r), 20, cycle, 0.0) for i, r in enumerate(rates)]
 
 
 def test_an_evaluation_is_due_every_so_many_steps_and_one_at_a_time():
@@ -111,6 +114,16 @@ def test_best_is_by_success_and_then_by_the_shorter_cycle():
         run(schedule, request.evaluation_id, outcomes, steps=steps)
     assert schedule.best is schedule.results[2]
     assert results(0.0, cycle=None)[0].rank < results(0.05)[0].rank
+
+
+def test_best_of_a_task_without_success_is_by_return_and_success_stays_first():
+    schedule = EvaluationSchedule(CONFIG, seed=0)
+    for reward in (-2.0, -0.5, -1.0):
+        run(schedule, ask(schedule).evaluation_id, [Outcome.TIMEOUT] * 4, reward=reward)
+    assert [r.episode_return for r in schedule.results] == [-10.0, -2.5, -5.0]
+    assert schedule.best is schedule.results[1]
+    run(schedule, ask(schedule).evaluation_id, [Outcome.SUCCESS, *[Outcome.TIMEOUT] * 3], reward=-9.0)
+    assert schedule.best is schedule.results[3]
 
 
 def test_state_comes_back_and_a_pending_evaluation_is_due_again():

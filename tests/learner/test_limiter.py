@@ -1,3 +1,5 @@
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,6 +42,17 @@ def test_lockstep_ends_at_the_same_ratio_however_slow_the_learner(utd, speed):
             assert limit.env_steps - limit.started_at <= limit.updates / utd + limit.max_ahead + 1
     assert limit.dropped == 0
     assert limit.env_steps > 110
+
+
+@given(utd=st.floats(0.05, 30), extra=st.integers(0, 3))
+def test_lockstep_never_waits_for_an_update_that_is_not_due(utd, extra):
+    limit = limiter(utd, ahead=math.ceil(1 / utd) + extra, warmup=0)
+    limit.start()
+    for _ in range(100):
+        limit.add_steps(max(0, limit.steps_allowed - limit.env_steps))
+        assert limit.due() >= 1
+        limit.add_updates()
+    assert limit.dropped == 0
 
 
 def test_nothing_is_due_before_learning_starts_and_earlier_steps_do_not_count():
@@ -86,6 +99,11 @@ def test_settings_that_would_drop_in_lockstep_are_refused():
         ValueError, match=r"max_deficit_updates must be at least max_ahead x utd_ratio = 1000, .* Got: 500"
     ):
         limiter(utd=20.0, deficit=500)
+    with pytest.raises(
+        ValueError,
+        match=r"max_ahead x utd_ratio must be at least 1, .* Got: 9 x 0\.1\. Set learner\.max_ahead to 10 or",
+    ):
+        limiter(utd=0.1, ahead=9)
     with pytest.raises(ValueError, match=r"utd_ratio must be greater than 0\. Got: 0"):
         limiter(utd=0)
 

@@ -12,6 +12,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -19,11 +20,19 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from envs.generic import GymConfig
 from envs.registry import derive_contract, env_config_type, make_env
+from envs.so101_sim import SO101SimConfig
+from episodes.acting import ActingSettings
 from episodes.layout import ObservationLayout
 from episodes.log import read_log
 from learner.checkpoint import newest_checkpoint
+from learner.config import LearnerConfig
+from learner.main import kept_settings, run_learner
+from learner.replay import ReplayConfig
+from learner.run_folder import RunFolderError, open_run_folder
 from policies.snapshot import load_snapshot
+from policies.spec import PolicySpecError
 from policies.stacking import FrameStack
 from transport import records_pb2 as pb
 from transport import service_pb2 as sp
@@ -404,6 +413,50 @@ def test_nothing_is_lost_or_doubled_when_the_learner_is_killed_and_restarted(sta
     assert "resuming from 00000060-" in learner.text
 
 
+def test_a_learner_killed_with_records_in_flight_loses_and_doubles_none(start, join):
+    learner = start()
+    actor = join(learner, spool_id="spool-of-the-arm")
+    observation, _ = actor.env.reset(seed=0)
+    zeros = [0.0] * actor.contract.interface.action.shape[0]
+    packed = actor.layout.pack({name: np.asarray(value) for name, value in observation.items()})
+    sent: list[pb.Record] = []
+
+    def send(to: ScriptedActor, **body) -> None:
+        to.send(**body)
+        sent.append(pb.Record(sequence=to.sequence, **body))
+
+    def episode(to: ScriptedActor, steps: int) -> None:
+        name = uuid.uuid4().hex
+        send(to, start=pb.EpisodeStart(episode_id=name, purpose=pb.PURPOSE_EVALUATION, observation=packed))
+        for index in range(steps):
+            step = pb.Step(episode_id=name, index=index, proposed=zeros, chosen=zeros, sent=zeros, observation=packed)
+            send(to, step=step)
+        send(to, end=pb.EpisodeEnd(episode_id=name, outcome=pb.OUTCOME_TIMEOUT, author="env", steps=steps))
+
+    killer = threading.Thread(
+        target=lambda: (actor.wait(lambda: actor.acknowledged > 200), learner.process.kill()), daemon=True
+    )
+    killer.start()
+    deadline = time.monotonic() + 60
+    while learner.process.poll() is None and time.monotonic() < deadline:
+        episode(actor, 25)
+    killer.join(10)
+    learner.code()
+    logged = sum(1 for _ in read_log(learner.run / "log"))
+    assert actor.acknowledged <= logged < len(sent), "killed with records in flight"
+    actor.close()
+
+    learner = start()
+    again = join(learner, spool_id="spool-of-the-arm")
+    assert again.acknowledged == logged
+    for record in sent[logged - 40 :]:
+        again._records.put(record)
+    again.sequence = len(sent)
+    again.wait(lambda: again.acknowledged == len(sent))
+    assert learner.end() == 130
+    assert [entry.record for _, entry in read_log(learner.run / "log")] == sent
+
+
 def test_an_evaluation_goes_to_another_actor_when_the_first_leaves(start, join):
     learner = start()
     first = join(learner, name="first", spool_id="a")
@@ -435,11 +488,68 @@ def test_a_signal_stops_within_5_s_with_all_saved_and_says_how_to_go_on(start, j
     began = time.monotonic()
     assert learner.end(number) == 130
     assert time.monotonic() - began < 5
-    assert f"tandem learner env=gym run={learner.run}" in learner.text
+    assert f"tandem learner run={learner.run}" in learner.text
     assert not actor.finished, "the run goes on: actors wait for the learner"
     newest = newest_checkpoint(learner.run / "checkpoints")
     assert newest is not None
     assert newest.name.startswith("00000030-")
+
+
+def test_images_are_refused_before_anything_is_made(tmp_path):
+    config = LearnerConfig("so101_sim", SO101SimConfig(obs="pixels"), str(tmp_path / "run"))
+    with pytest.raises(PolicySpecError, match=r"trains on vectors only\. Use env\.obs=state"):
+        run_learner(config)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_is_not_resumed_with_another_seed_or_capacity(tmp_path):
+    token = tmp_path / "token"
+    config = LearnerConfig(
+        "gym", GymConfig(), str(tmp_path / "run"), token_path=str(token), replay=ReplayConfig(capacity_gb=0.01)
+    )
+    contract = derive_contract("gym", config.env_config)
+    open_run_folder(config.run, contract, env="gym", resume="auto", replay_bytes=1, settings=kept_settings(config))
+    other = replace(config, acting=ActingSettings(seed=5), replay=ReplayConfig(capacity_gb=0.02), address="localhost:0")
+    with pytest.raises(
+        RunFolderError, match=r"seed: expected 0, got 5\n  replay\.capacity_gb: expected 0\.01, got 0\.02"
+    ):
+        run_learner(other)
+
+
+def test_ctrl_c_while_a_learner_starts_ends_it_with_one_line(tmp_path):
+    program = (
+        "import sys; from cli.main import main; import learner; print('go', flush=True); "
+        "sys.exit(main(['learner', 'env=gym', 'tracker=none', 'learner.address=localhost:0', f'run={sys.argv[1]}']))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path / "run")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "TANDEM_TOKEN": TOKEN},
+    )
+    assert process.stdout is not None
+    with process:
+        assert process.stdout.readline() == "go\n"
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=20)[0]
+    assert process.returncode == 130
+    assert said == "tandem: stopped by Ctrl-C\n"
+
+
+def test_demonstrations_that_are_not_there_are_refused_before_a_run_folder_is_made(tmp_path):
+    program = LEARNER.replace("run=sys.argv[1],", "run=sys.argv[1], demos=sys.argv[1] + '-demos',")
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "run"), "{}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "TANDEM_TOKEN": TOKEN},
+    )
+    assert done.returncode == 1
+    assert "run-demos is no folder. Record some with `tandem record`" in done.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_second_learner_on_the_same_folder_is_refused(start, tmp_path):

@@ -5,6 +5,8 @@ import pytest
 import yaml
 
 from episodes.contract import Contract, Feature, FeatureView, Interface, View
+from learner.algorithms.sac_config import SACConfig
+from learner.replay import ReplayConfig
 from learner.run_folder import RunFolderError, default_run_folder, open_run_folder, read_run, save_config
 
 
@@ -16,8 +18,13 @@ def contract(size: int = 13, stack: int = 1) -> Contract:
     )
 
 
-def opened(path, contract_=None, *, env="gym", resume="auto", replay_bytes=1000):
-    return open_run_folder(path, contract_ or contract(), env=env, resume=resume, replay_bytes=replay_bytes)
+SETTINGS = {"seed": 3, "algorithm": SACConfig(), "replay": ReplayConfig(capacity_gb=2.0)}
+
+
+def opened(path, contract_=None, *, env="gym", resume="auto", replay_bytes=1000, settings=SETTINGS):
+    return open_run_folder(
+        path, contract_ or contract(), env=env, resume=resume, replay_bytes=replay_bytes, settings=settings
+    )
 
 
 def test_a_new_folder_and_the_same_one_again(tmp_path):
@@ -40,6 +47,20 @@ def test_a_folder_of_another_contract_is_refused_by_key_expected_and_actual(tmp_
     assert "interface.observations.observation.state.shape: expected (13,), got (54,)" in text
     assert "view.observation.state.stack: expected 1, got 3" in text
     assert "run=FOLDER" in text
+
+
+def test_other_settings_than_the_run_was_made_with_are_refused_by_key_expected_and_actual(tmp_path):
+    opened(tmp_path / "run")
+    other = {"seed": 4, "algorithm": SACConfig(gamma=0.9, hidden=(8,)), "replay": ReplayConfig()}
+    with pytest.raises(RunFolderError) as error:
+        opened(tmp_path / "run", settings=other)
+    assert str(error.value).splitlines()[1:-1] == [
+        "  seed: expected 3, got 4",
+        "  algorithm.gamma: expected 0.97, got 0.9",
+        "  algorithm.hidden: expected [256, 256], got [8]",
+        "  replay.capacity_gb: expected 2.0, got None",
+    ]
+    assert opened(tmp_path / "run").resumed
 
 
 def test_resume_says_what_is_expected_to_be_there(tmp_path):

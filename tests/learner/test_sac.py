@@ -1,18 +1,21 @@
 from dataclasses import fields, replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from episodes.contract import Contract, Feature, FeatureView, Interface, RewardBounds, View
-from learner.algorithms import ALGORITHMS, SACConfig, build_algorithm
+from learner.algorithms import ALGORITHMS, SACConfig, build_algorithm, policy_spec
 from learner.algorithms.sac import choose_device
-from learner.algorithms.sac_config import generic_sac
 from learner.algorithms.state import StateError
 from policies.snapshot import SnapshotError, read_snapshot, save_snapshot
+from policies.spec import build_policy
 
 NAME = "observation.state"
+GYM = yaml.safe_load((Path(__file__).parents[2] / "configs" / "preset" / "gym_sac.yaml").read_text())
 CONFIG = SACConfig(hidden=(32, 32), batch_size=64, critic_warmup_updates=0)
 BOUNDED = RewardBounds(True, 0.0, 1.0, True)
 
@@ -37,6 +40,7 @@ def batch(seed=0, size=64):
         reward=(rng.random(size) < 0.2).astype(np.float32),
         discount=np.full(size, 0.97, np.float32),
         human=rng.random(size) < 0.5,
+        demonstration=np.arange(size) >= size // 2,
     )
 
 
@@ -207,9 +211,7 @@ def test_a_batch_without_human_steps_gives_finite_updates():
 
 def test_learns_a_bandit_from_scratch():
     """Reward is -|a - s| of a one-step task: the actor finds a = s."""
-    sac = build_algorithm(
-        contract(RewardBounds()), replace(generic_sac(), hidden=(64, 64), actor_lr=1e-3), device="cpu", seed=0
-    )
+    sac = build_algorithm(contract(RewardBounds()), SACConfig(**GYM, hidden=(64, 64)), device="cpu", seed=0)
     rng = np.random.default_rng(0)
     for _ in range(600):
         state = rng.uniform(-0.8, 0.8, (128, 4)).astype(np.float32)
@@ -223,11 +225,35 @@ def test_learns_a_bandit_from_scratch():
                 reward=reward,
                 discount=np.zeros(128, np.float32),
                 human=np.zeros(128, bool),
+                demonstration=np.zeros(128, bool),
             )
         )
     state = rng.uniform(-0.8, 0.8, (50, 4)).astype(np.float32)
     acted = np.stack([sac.ema_policy.act({NAME: s}, deterministic=True) for s in state])
     assert np.abs(acted - state[:, :2]).mean() < 0.15
+
+
+def test_the_critic_loss_is_a_mean_over_critics_and_q_mean_one_over_online_transitions():
+    sac = build(critics=3, input_noise=0.0, clamp_targets=False)
+    b = batch()
+    b.discount[:] = 0
+    with torch.no_grad():
+        q = sac.critic(torch.from_numpy(b.observation[NAME]), torch.from_numpy(b.action)).numpy()
+    metrics = sac.update(b)
+    assert metrics["critic_loss"].item() == pytest.approx(np.square(q - b.reward).mean(), rel=1e-4)
+    assert metrics["q_mean"].item() == pytest.approx(q[:, : len(b.human) // 2].mean(), rel=1e-4)
+    b.demonstration[:] = True
+    with torch.no_grad():
+        q = sac.critic(torch.from_numpy(b.observation[NAME]), torch.from_numpy(b.action)).numpy()
+    assert sac.update(b)["q_mean"].item() == pytest.approx(q.mean(), rel=1e-4)
+
+
+def test_a_first_glimpse_does_not_blind_a_generic_task():
+    spec = policy_spec(contract(), SACConfig(**GYM))
+    policy = build_policy(spec)
+    policy.freeze_statistics({NAME: (np.zeros(4, np.float32), np.full(4, 0.1, np.float32))}, 1e-2)
+    seen = policy.features({NAME: torch.tensor([[2.0, 0, 0, 0], [4.0, 0, 0, 0]])})
+    assert not torch.equal(seen[0], seen[1]), "both are far beyond 5 standard deviations of the warm-up"
 
 
 def test_every_setting_is_documented():

@@ -46,6 +46,7 @@ def batch(seed, n_step=1, gamma=0.97):
         reward=(rng.random(BATCH) * 1.5 - 0.3).astype(np.float32),
         discount=(gamma**k * ~terminated).astype(np.float32),
         human=rng.random(BATCH) < 0.4,
+        demonstration=np.zeros(BATCH, bool),
     )
 
 
@@ -181,7 +182,7 @@ class Reference:
         self.alpha_adam.step(torch.autograd.grad(alpha_loss, [self.log_alpha]))
         self.updates += 1
         return (
-            {"critic_loss": critic_loss, "actor_loss": actor_loss, "target_mean": y.mean()},
+            {"critic_loss": critic_loss / c.critics, "actor_loss": actor_loss, "target_mean": y.mean()},
             critic_gradients,
             actor_gradients,
         )

@@ -1,6 +1,7 @@
 """Who may call the learner, and what its answers to wrong calls say."""
 
 import contextlib
+import ipaddress
 import socket
 import time
 
@@ -112,7 +113,13 @@ def test_unknown_method_is_unimplemented(wire):
 
 def test_garbage_instead_of_a_message_is_refused(wire):
     error = refusal(wire.channel.unary_unary("/tandem.v1.Learner/Join"), b"\xff\xff\xff")
-    assert error.code() in (grpc.StatusCode.INTERNAL, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNKNOWN)
+    assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert "they cannot be decoded" in error.details()
+    error = refusal(wire.channel.unary_stream("/tandem.v1.Learner/PullPolicy"), b"\xff\xff\xff")
+    assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
+    error = refusal(wire.channel.stream_stream("/tandem.v1.Learner/Push"), iter([b"\xff\xff\xff"]))
+    assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert "they cannot be decoded" in error.details()
     assert wire.join().acknowledged == 0
 
 
@@ -264,6 +271,32 @@ def test_stops_within_a_second_with_streams_open_and_says_why(wire, episode):
         assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
         assert "the learner is stopping: keep your records" in caught.value.details()
     wire.server.stop()
+
+
+def test_stop_waits_little_longer_than_its_grace(wire):
+    waited = []
+    join = wire.server._thread.join
+    wire.server._thread.join = lambda timeout: (waited.append(timeout), join(timeout))
+    wire.server.stop(0.2)
+    assert waited == [pytest.approx(1.2)]
+
+
+def test_a_name_that_becomes_another_address_after_the_check_is_not_bound(wire, monkeypatch):
+    other = LearnerServer("localhost:0", TOKEN, wire.description, wire.ingest, wire.publisher, sp.Status)
+    bound = []
+    server = grpc.aio.server
+
+    def recorded(**settings):
+        made = server(**settings)
+        add = made.add_insecure_port
+        made.add_insecure_port = lambda address: (bound.append(address), add(address))[1]
+        return made
+
+    monkeypatch.setattr(grpc.aio, "server", recorded)
+    other.start()
+    other.stop(0.1)
+    assert bound
+    assert all(ipaddress.ip_address(address.rpartition(":")[0].strip("[]")).is_loopback for address in bound)
 
 
 def test_ingest_says_which_spools_it_has(wire, episode):

@@ -1,6 +1,7 @@
 """What Push promises: in sequence, each record once, acknowledged after the append, bounded, told when all is over."""
 
 import asyncio
+import os
 import queue
 import threading
 import time
@@ -128,6 +129,31 @@ def test_nothing_is_acknowledged_before_the_append_and_the_sync(serve, episode, 
     assert len(wire.ingest.drain()) == 4
 
 
+@pytest.mark.parametrize("sync", ["os", "commit"])
+def test_an_acknowledgement_follows_the_disk_itself(serve, episode, monkeypatch, sync):
+    wire = serve(sync=sync)
+    wire.join()
+    may_flush, flushed, fdatasync = threading.Event(), [], os.fdatasync
+
+    def held(file: int) -> None:
+        flushed.append(os.readlink(f"/proc/self/fd/{file}"))
+        may_flush.wait(10)
+        fdatasync(file)
+
+    monkeypatch.setattr(os, "fdatasync", held)
+    opened = Stream(wire)
+    opened.send(wire.batch(episode(1, 2)))
+    deadline = time.monotonic() + 5
+    while wire.ingest.progress(SPOOL).sequence < 4 and not flushed and time.monotonic() < deadline:
+        time.sleep(0.005)
+    time.sleep(0.1)
+    assert wire.ingest.progress(SPOOL).sequence == (0 if sync == "commit" else 4)
+    assert flushed == ([str(wire.log.folder / "segment-000000.log")] if sync == "commit" else [])
+    may_flush.set()
+    opened.until(lambda reply: reply.sequence == 4)
+    opened.close()
+
+
 def test_duplicates_are_dropped_silently(wire, episode):
     wire.join()
     first, second = episode(1, 2), episode(2, 2, first_sequence=5)
@@ -197,9 +223,9 @@ def _interrupted_with_observation(record):
     ("spoil", "text"),
     [
         (_state_of_one_float, "step.observation 'observation.state' must have 8 bytes (float32 of shape (2,)). Got: 4"),
-        (_nan_action, "step.chosen must be finite where the step is not held. Got: [nan]"),
+        (_nan_action, "step.chosen must be from -1 to 1 where the step is not held. Got: [nan]"),
         (_short_action, "step.sent must have 1 numbers. Got: 0"),
-        (_nan_reward, "step.rewards['env'] must be finite. Got: inf"),
+        (_nan_reward, "step.rewards['env'] must be from -1e+18 to 1e+18. Got: inf"),
         (_other_episode, f"step.episode_id must be '{1:032x}'. Got: 'eeee"),
         (_index, "step.index must be 1. Got: 7"),
         (_no_body, "record.body must be start, step, end or amendment. Got: none of them"),
@@ -382,6 +408,55 @@ def test_a_cut_connection_leaves_no_stream_behind(wire, episode):
         time.sleep(0.01)
     assert not wire.ingest.spools()[0].connected
     assert wire.join().acknowledged == 3
+
+
+@pytest.mark.parametrize("spool_id", [SPOOL, "other"])
+def test_an_episode_id_is_taken_once_by_all_spools_and_processes(serve, episode, spool_id):
+    wire = serve()
+    wire.join()
+    wire.join("other")
+    wire.push(wire.batch(episode(1, 2)))
+    wire.push(wire.batch(episode(2, 2, first_sequence=5)[:2]))
+    for number in (1, 2):
+        sequence = wire.join(spool_id).acknowledged + 1
+        records = episode(number, 1, first_sequence=sequence)
+        if spool_id == SPOOL:
+            wire.push(wire.batch(episode(2, 2, first_sequence=5)[2:]))
+            records = episode(number, 1, first_sequence=9)
+        error = refusal(wire.stub.Push(iter([wire.batch(records, spool_id)]), timeout=10))
+        assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
+        assert f"start.episode_id must be a new one. Got: '{number:032x}', which was used before" in error.details()
+    wire.close()
+    again = serve()
+    for _, entry in again.log.read():
+        again.ingest.note_earlier(entry)
+    again.join("third")
+    error = refusal(again.stub.Push(iter([again.batch(episode(1, 1), "third")]), timeout=10))
+    assert "which was used before" in error.details()
+
+
+def test_an_episode_open_at_a_restart_is_no_other_spools(serve, episode):
+    wire = serve()
+    wire.join()
+    wire.push(wire.batch(episode(1, 2)[:2]))
+    wire.close()
+    again = serve()
+    again.join("other")
+    error = refusal(again.stub.Push(iter([again.batch(episode(1, 1), "other")]), timeout=10))
+    assert "which was used before" in error.details()
+
+
+def test_no_record_uses_up_the_evaluation_ids_to_come(wire, episode):
+    wire.join()
+    records = episode(1, 1, purpose=pb.PURPOSE_EVALUATION)
+    for evaluation_id, text in ((2**64 - 1, "must be below 2**53"), (2**53 - 1, "must be one asked for")):
+        records[0].start.evaluation_id = evaluation_id
+        error = refusal(wire.stub.Push(iter([wire.batch(records)]), timeout=10))
+        assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
+        assert f"start.evaluation_id {text}" in error.details()
+        assert f"Got: {evaluation_id}" in error.details()
+    records[0].start.evaluation_id = 7
+    assert wire.push(wire.batch(records))[-1] == 3
 
 
 def _entries(wire) -> list[pb.LogEntry]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from learner.algorithms.sac_config import SACConfig
 from learner.checkpoint import CheckpointError, newest_checkpoint
 from learner.config import EvaluationConfig, LearnerConfig, PolicyConfig, StopConfig
 from learner.console import Console
+from learner.evaluation import EvaluationResult
 from learner.evaluator import ask_evaluation
 from learner.ingest import Ingest
 from learner.main import replay_buffer
@@ -62,7 +65,7 @@ class Run:
     """One process of a run, without its service."""
 
     def __init__(self, path: Path, config: LearnerConfig = CONFIG):
-        self.folder = open_run_folder(path, CONTRACT, env="tests", resume="auto", replay_bytes=1_000_000)
+        self.folder = open_run_folder(path, CONTRACT, env="tests", resume="auto", replay_bytes=1_000_000, settings={})
         self.log = EpisodeLog(
             self.folder.log,
             run_id=self.folder.run_id,
@@ -81,6 +84,19 @@ class Run:
             reporter=Reporter(self.folder.metrics, NoTracker()),
             console=Console(False),
         )
+
+    def evaluate(self, arm: Arm, *, successes: int, episodes: int, steps: int = 5) -> EvaluationResult:
+        """Trains for 20 steps, has the evaluation asked for that is then due, and answers it."""
+        arm.episode(20)
+        arm.flush()
+        ask_evaluation(self.trainer, self.ingest.spools())
+        pending = self.trainer.schedule.pending
+        assert pending is not None
+        for i in range(episodes):
+            outcome = Outcome.SUCCESS if i < successes else Outcome.TIMEOUT
+            arm.episode(steps, outcome, purpose=Purpose.EVALUATION, evaluation_id=pending.evaluation_id)
+        arm.flush()
+        return self.trainer.schedule.results[-1]
 
     def close(self) -> None:
         self.trainer.writer.close()
@@ -368,6 +384,116 @@ def test_a_good_policy_ends_training_and_the_best_checkpoint_holds_what_was_eval
     history = read_history(run.folder.metrics)
     assert history.last(names.EVAL_SUCCESS_RATE) == 1.0
     assert history.last(names.EVAL_CYCLE_STEPS) == 5
+    assert history.last(names.EVAL_RETURN) == 1.0
+
+
+AUTONOMOUS = dataclasses.replace(
+    CONFIG,
+    stop=StopConfig(when_autonomous=True, max_env_steps=60),
+    evaluation=EvaluationConfig(every_env_steps=20, episodes=4, success_mark=0.75, in_a_row=2),
+    keep_checkpoints=1,
+)
+
+
+def test_the_best_is_one_of_the_evaluations_that_ended_training(tmp_path):
+    with opened(tmp_path, AUTONOMOUS) as run:
+        prepare(run.trainer, run.log)
+        arm = Arm(run)
+        run.ingest.connected("arm", 1)
+        arm.episode(20)
+        found = [run.evaluate(arm, successes=n, episodes=4, steps=s) for n, s in ((4, 9), (1, 5), (3, 4), (3, 6))]
+        assert run.trainer.schedule.best == found[0]
+        run.trainer.writer.flush(5)
+        assert run.trainer.run().outcome == "autonomous"
+        assert run.trainer.schedule.best == found[2]
+        run.trainer.save()
+        run.trainer.writer.flush(5)
+        best = json.loads((run.folder.checkpoints / "best.json").read_text())
+        assert best["checkpoint"] == found[2].checkpoint
+        assert (run.folder.checkpoints / best["checkpoint"] / "policy.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("human", "operator_steps", "outcome"),
+    [(0, 9, "autonomous"), (5, 9, "cap"), (0, 4, "cap")],
+    ids=["on its own", "with a person's help", "slower than the operator"],
+)
+def test_a_policy_that_is_helped_or_slow_does_not_end_training(tmp_path, human, operator_steps, outcome):
+    with opened(tmp_path, AUTONOMOUS) as run:
+        arm = Arm(run)
+        arm.episode(operator_steps, human=range(operator_steps), purpose=Purpose.DEMONSTRATION)
+        arm.flush()
+    with opened(tmp_path, AUTONOMOUS) as run:
+        prepare(run.trainer, run.log)
+        arm = Arm(run)
+        run.ingest.connected("arm", 1)
+        arm.episode(20, human=range(human))
+        for _ in range(2):
+            run.evaluate(arm, successes=4, episodes=4, steps=5)
+        assert run.trainer.run().outcome == outcome
+
+
+def test_what_is_evaluated_and_kept_is_the_moving_average(tmp_path):
+    with opened(tmp_path, AUTONOMOUS) as run:
+        prepare(run.trainer, run.log)
+        arm = Arm(run)
+        run.ingest.connected("arm", 1)
+        arm.episode(20)
+        arm.episode(20)
+        arm.flush()
+        update(run.trainer, 30)
+        ask_evaluation(run.trainer, run.ingest.spools())
+        pending, algorithm = run.trainer.schedule.pending, run.trainer.algorithm
+        assert pending is not None
+        average = algorithm.ema_policy.state_dict()
+        assert any(not torch.equal(average[k], v) for k, v in algorithm.policy.state_dict().items())
+        assert_equal(load_snapshot(pending.payload)[2].state_dict(), average)
+        run.trainer.writer.flush(5)
+        stored = run.folder.checkpoints / pending.checkpoint / "policy.safetensors"
+        assert_equal(load_snapshot(stored.read_bytes())[2].state_dict(), average)
+
+
+def test_the_share_of_demonstrations_is_the_one_asked_for(tmp_path):
+    config = dataclasses.replace(CONFIG, algorithm=dataclasses.replace(CONFIG.algorithm, demo_share=0.25))
+    with opened(tmp_path, config) as run:
+        prepare(run.trainer, run.log)
+        arm = Arm(run)
+        arm.episode(40, human=range(5, 15))
+        arm.flush()
+        update(run.trainer, 1)
+        assert run.trainer.replay.last_demonstration_share == 0.25
+
+
+def test_a_resumed_run_goes_on_with_its_evaluations_best_and_time(tmp_path):
+    with opened(tmp_path, AUTONOMOUS) as run:
+        prepare(run.trainer, run.log)
+        arm = Arm(run)
+        run.ingest.connected("arm", 1)
+        arm.episode(20)
+        first = run.evaluate(arm, successes=4, episodes=4)
+        second = run.evaluate(arm, successes=2, episodes=4)
+        run.trainer.elapsed_before_s = 100.0
+        third = run.evaluate(arm, successes=4, episodes=4, steps=3)  # saved as it is asked for, killed after it
+    with opened(tmp_path, AUTONOMOUS) as resumed:
+        prepare(resumed.trainer, resumed.log)
+        assert resumed.trainer.schedule.results == [first, second]
+        assert resumed.trainer.schedule.best == third
+        assert not resumed.trainer.schedule.due(79)
+        assert resumed.trainer.elapsed_s >= 100.0
+
+
+def test_the_time_after_the_last_checkpoint_counts_too(tmp_path):
+    with opened(tmp_path) as run:
+        prepare(run.trainer, run.log)
+        run.trainer.reporter.write({}, time_s=250.0, env_steps=0, updates=0)
+    with opened(tmp_path) as resumed:
+        prepare(resumed.trainer, resumed.log)
+        assert resumed.trainer.elapsed_s == 250.0
+        resumed.trainer.elapsed_before_s = 300.0
+        resumed.trainer.save()
+    with opened(tmp_path) as again:
+        prepare(again.trainer, again.log)
+        assert again.trainer.elapsed_s == 300.0
 
 
 def test_a_given_policy_starts_a_run_and_is_not_cloned_over(tmp_path):
@@ -435,3 +561,121 @@ def test_credit_follows_the_updates_and_is_shared(tmp_path):
         assert run.credit("first") == 30 + 25
         assert run.credit("second") == 25
         second.flush()
+
+
+@contextlib.contextmanager
+def full_disk() -> Iterator[None]:
+    """No file of this process takes another byte."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_is_told_and_training_goes_on_and_catches_up(tmp_path, capsys):
+    with opened(tmp_path) as run:
+        trainer = run.trainer
+        prepare(trainer, run.log)
+        arm = Arm(run)
+        arm.episode(40)
+        arm.flush()
+        trainer.progress.report(trainer, force=True)
+        lines = len(run.folder.metrics.read_text().splitlines())
+        version, trainer._reserved = trainer.version, 0
+        with full_disk():
+            update(trainer, 10)
+            assert trainer.version == version
+            assert f"policy version {version + 1} is not published" in trainer.fault
+            trainer.progress.report(trainer, force=True)
+            assert f"metrics are not written to {run.folder.metrics}" in trainer.reporter.fault
+            assert trainer.reporter.newest[names.CRITIC_LOSS] > 0
+            trainer.save()
+            with pytest.raises(CheckpointError, match="a checkpoint could not be written"):
+                trainer.writer.flush(5)
+        assert "is not published, its number could not be noted: [Errno 27]" in capsys.readouterr().out
+        assert trainer.publish() == version + 1
+        update(trainer, 5)
+        trainer.progress.report(trainer, force=True)
+        trainer.save()
+        trainer.writer.flush(5)
+        assert trainer.fault == ""
+        written = [json.loads(line) for line in run.folder.metrics.read_text().splitlines()]
+        assert len(written) == lines + 1
+
+
+def test_the_loop_publishes_as_soon_as_the_disk_takes_the_number(tmp_path):
+    with opened(tmp_path, dataclasses.replace(CONFIG, learning=False, stop=StopConfig(max_time_s=1.5))) as run:
+        trainer = run.trainer
+        prepare(trainer, run.log)
+        arm = Arm(run)
+        with contextlib.ExitStack() as disk:
+            for entry in _logged(arm):
+                trainer.take(entry)
+            disk.enter_context(full_disk())
+            trainer.begin_learning()
+            assert trainer.version == 0
+        trainer._first_step_s = trainer._checkpoint_s
+        trainer.run()
+        assert trainer.version == 1
+
+
+def _logged(arm: Arm) -> list[pb.LogEntry]:
+    arm.episode(20)
+    ingest = arm.run.ingest
+    while ingest.progress("arm").sequence < arm.sequence:
+        pass
+    return ingest.drain()
+
+
+def test_the_learner_goes_on_without_the_file_of_version_0(tmp_path, capsys):
+    with opened(tmp_path) as run:
+        run.folder.policy_file(0).mkdir(parents=True)
+        prepare(run.trainer, run.log)
+        assert run.trainer.version == 0
+    assert "policy version 0 was not written" in capsys.readouterr().out
+
+
+def test_divergence_is_said_once_and_nothing_of_it_is_published_or_saved(tmp_path, capsys):
+    config = dataclasses.replace(CONFIG, evaluation=EvaluationConfig(every_env_steps=20))
+    with opened(tmp_path, config) as run:
+        trainer = run.trainer
+        prepare(trainer, run.log)
+        arm = Arm(run)
+        for _ in range(3):
+            arm.episode(20)
+        arm.flush()
+        update(trainer, 8)
+        trainer.progress.report(trainer, force=True)
+        trainer.save()
+        good, version = trainer.last_checkpoint, trainer.version
+        assert trainer.reporter.newest[names.CRITIC_LOSS] > 0
+        with torch.no_grad():
+            trainer.algorithm.policy.head.bias.fill_(math.nan)
+        update(trainer, 1)
+        trainer.progress.report(trainer, force=True)
+        update(trainer, 30)
+        trainer.progress.report(trainer, force=True)
+        assert trainer.save() is None
+        assert trainer.publish() == version == trainer.version
+        assert names.CRITIC_LOSS not in trainer.reporter.newest
+        out = capsys.readouterr().out
+        assert out.count("the losses are not finite since update 9 (") == 1
+        assert f"The newest good checkpoint is {good}: stop the learner, and start it again" in out
+        assert trainer.fault == trainer.diverged != ""
+        run.ingest.connected("arm", 1)
+        ask_evaluation(trainer, run.ingest.spools())
+        assert trainer.schedule.pending is None
+    with opened(tmp_path) as resumed:
+        prepare(resumed.trainer, resumed.log)
+        assert resumed.trainer.algorithm.updates == 8
+
+
+def test_weights_that_are_not_finite_are_found_before_the_losses_are(tmp_path, capsys):
+    with opened(tmp_path) as run:
+        prepare(run.trainer, run.log)
+        with torch.no_grad():
+            run.trainer.algorithm.policy.head.bias[0] = math.inf
+        assert run.trainer.publish() == 0
+        assert "NaN or infinity in 'head.bias'" in run.trainer.fault

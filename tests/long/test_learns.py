@@ -14,10 +14,22 @@ from metrics.names import METRICS
 
 pytestmark = pytest.mark.long
 
-SUMMARY = (
-    "seed obs success_rate successes episodes ci_low ci_high intervention_rate train_wall_s first_update_s env_steps "
-    "updates cycle_steps operator_cycle_steps"
-).split()
+SUMMARY = [
+    "seed",
+    "obs",
+    "success_rate",
+    "successes",
+    "episodes",
+    "ci_low",
+    "ci_high",
+    "intervention_rate",
+    "train_wall_s",
+    "first_update_s",
+    "env_steps",
+    "updates",
+    "cycle_steps",
+    "operator_cycle_steps",
+]
 
 
 def tandem(*arguments: str) -> list[str]:

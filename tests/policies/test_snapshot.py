@@ -7,7 +7,15 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from policies.snapshot import SnapshotError, _digest, load_snapshot, load_weights, read_snapshot, save_snapshot
+from policies.snapshot import (
+    NotFiniteError,
+    SnapshotError,
+    _digest,
+    load_snapshot,
+    load_weights,
+    read_snapshot,
+    save_snapshot,
+)
 from policies.spec import PolicySpec, build_policy
 
 SPEC = PolicySpec(inputs=("s",), stacks=(1,), sizes=(4,), action_size=2, hidden=(16, 16))
@@ -105,3 +113,18 @@ def test_truncated_bytes_are_refused(policy, cut):
 def test_foreign_safetensors_are_refused():
     with pytest.raises(SnapshotError, match=r"must have format 'tandem\.policy\.v1'\. Got: None"):
         load_snapshot(save({"x": torch.zeros(1)}))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_neither_saved_nor_loaded(policy, value):
+    data = rewritten(save_snapshot(policy, 1), lambda t: t["head.bias"].fill_(value))
+    other = build_policy(SPEC)
+    before = {k: v.clone() for k, v in other.state_dict().items()}
+    for load_into in (load_snapshot, read_snapshot, lambda data: load_weights(other, data)):
+        with pytest.raises(NotFiniteError, match=r"the policy snapshot is not finite: NaN or infinity in 'head\.bias'"):
+            load_into(data)
+    assert all(torch.equal(v, before[k]) for k, v in other.state_dict().items())
+    with torch.no_grad():
+        policy.head.bias[0] = value
+    with pytest.raises(NotFiniteError, match="the policy is not finite"):
+        save_snapshot(policy, 1)

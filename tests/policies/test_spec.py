@@ -9,11 +9,10 @@ def contract(*features, views=()):
     return Contract(Interface("t", features, Feature("action", "float32", (3,), low=(-1,), high=(1,))), View(views))
 
 
-def test_spec_of_a_contract_stacks_every_vector_and_leaves_images_out():
+def test_spec_of_a_contract_stacks_every_vector():
     spec = spec_from_contract(
         contract(
             Feature("observation.state", "float32", (5,)),
-            Feature("observation.images.front", "uint8", (8, 8, 3)),
             Feature("observation.command", "float32", (4,)),
             views=(FeatureView("observation.state", stack=3), FeatureView("observation.command")),
         )
@@ -31,9 +30,15 @@ def test_spec_crosses_the_wire_unchanged():
     assert config_from(PolicySpec, settings_of(spec)) == spec
 
 
-def test_a_contract_without_a_vector_is_refused():
-    with pytest.raises(PolicySpecError, match=r"needs a vector .* has only \['observation.images.front'\]"):
-        spec_from_contract(contract(Feature("observation.images.front", "uint8", (8, 8, 3))))
+def test_a_contract_with_images_is_refused():
+    state, front = (
+        Feature("observation.state", "float32", (5,)),
+        Feature("observation.images.front", "uint8", (8, 8, 3)),
+    )
+    with pytest.raises(PolicySpecError, match=r"trains on vectors only\. Use env\.obs=state\. Got: .*images\.front'\]"):
+        spec_from_contract(contract(state, front))
+    with pytest.raises(PolicySpecError, match="at least one input"):
+        spec_from_contract(contract())
 
 
 @pytest.mark.parametrize(

@@ -2,20 +2,27 @@ import socket
 
 import pytest
 
-from transport.server import BindError, check_free, check_loopback
+from transport.server import BindError, Place, check_free, check_loopback
 
 
 @pytest.mark.parametrize(
     ("address", "expected"),
     [
-        ("localhost:50051", ("localhost", 50051)),
+        ("127.0.0.1:50051", ("127.0.0.1", 50051)),
         ("127.0.0.1:0", ("127.0.0.1", 0)),
         ("127.8.9.1:5", ("127.8.9.1", 5)),
         ("[::1]:50051", ("::1", 50051)),
     ],
 )
 def test_loopback_is_taken(address, expected):
-    assert check_loopback(address) == expected
+    place = check_loopback(address)
+    assert (place.host, place.port) == expected
+    assert place.ips == (place.host,)
+
+
+def test_a_name_is_bound_as_it_was_when_it_was_checked():
+    resolved = socket.getaddrinfo("localhost", 0, type=socket.SOCK_STREAM)
+    assert set(check_loopback("localhost:50051").ips) == {place[0] for *_, place in resolved}
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:50051", "[::]:50051", "192.168.1.5:50051", "8.8.8.8:50051"])
@@ -42,5 +49,5 @@ def test_a_taken_port_is_named():
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(BindError, match=rf"localhost:{port} is taken by another program .*choose another port"):
-            check_free("localhost", port)
-    check_free("localhost", port)
+            check_free(Place("localhost", port, ("127.0.0.1",)))
+    check_free(Place("localhost", port, ("127.0.0.1",)))

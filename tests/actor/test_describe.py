@@ -1,0 +1,110 @@
+"""What an actor makes of a learner's description: the machine's own limits win."""
+
+import base64
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from actor.config import ActorConfig
+from actor.describe import JoinError, understand
+from actor.main import _Actor
+from envs.generic import GymConfig
+from envs.registry import ENVS
+from envs.so101_sim import SO101SimConfig
+from episodes.acting import ActingSettings
+from transport import service_pb2 as pb
+from transport.channel import PROTOCOL
+from transport.settings import config_from, settings_of
+
+OWN = SO101SimConfig()
+WIDE = SO101SimConfig(workspace_low_m=(0.0, -0.05, -1.0), workspace_high_m=(9.0, 9.0, 0.1))
+
+
+def described(env_config=OWN, env="so101_sim", **acting):
+    return pb.RunDescription(
+        protocol=PROTOCOL,
+        run_id="run-a",
+        env=env,
+        env_settings=settings_of(env_config),
+        acting=settings_of(ActingSettings(**acting)),
+    )
+
+
+@pytest.fixture
+def hardware(monkeypatch):
+    monkeypatch.setitem(ENVS, "so101_sim", replace(ENVS["so101_sim"], hardware=True))
+
+
+@pytest.mark.usefixtures("hardware")
+def test_lockstep_on_a_real_robot_is_this_machines_choice():
+    assert not understand(described(), ActorConfig()).lockstep
+    with pytest.raises(JoinError, match=r"pacing: expected realtime, since a real robot moves here, got lockstep"):
+        understand(described(pacing="lockstep"), ActorConfig())
+    assert understand(described(pacing="lockstep"), ActorConfig(pacing="lockstep")).lockstep
+    assert not understand(described(pacing="lockstep"), ActorConfig(pacing="realtime")).lockstep
+
+
+@pytest.mark.usefixtures("hardware")
+def test_a_learner_never_widens_the_workspace_of_a_real_robot():
+    limited = understand(described(WIDE), ActorConfig()).env_config
+    assert limited.workspace_low_m == (0.15, -0.05, 0.012)
+    assert limited.workspace_high_m == (0.28, 0.12, 0.1)
+    with pytest.raises(JoinError, match=r"workspace_low_m must be three numbers below workspace_high_m"):
+        understand(described(replace(OWN, workspace_low_m=(1.0, 0, 0), workspace_high_m=(2.0, 1, 1))), ActorConfig())
+
+
+@pytest.mark.usefixtures("hardware")
+@pytest.mark.parametrize(
+    ("given", "own", "words"),
+    [
+        ({"max_step_m": 0.05}, {}, r"env.max_step_m: expected at most 0.02, this machine's own limit, got 0.05"),
+        ({}, {"max_step_m": 0.01}, r"env.max_step_m: expected at most 0.01, .* Set env.max_step_m=0.01 at the learner"),
+        ({"target_lead_m": 0.5}, {}, r"env.target_lead_m: expected at most 0.04, .* got 0.5"),
+    ],
+)
+def test_a_learner_never_makes_a_real_robot_faster(given, own, words):
+    with pytest.raises(JoinError, match=words):
+        understand(described(replace(OWN, **given)), ActorConfig(**own))
+
+
+@pytest.mark.usefixtures("hardware")
+def test_the_person_beside_the_robot_may_allow_more_and_the_learner_less():
+    assert (
+        understand(described(replace(OWN, max_step_m=0.05)), ActorConfig(max_step_m=0.05)).env_config.max_step_m == 0.05
+    )
+    assert understand(described(replace(OWN, max_step_m=0.005)), ActorConfig()).env_config.max_step_m == 0.005
+
+
+def test_a_simulation_is_taken_as_it_is():
+    loose = replace(WIDE, max_step_m=0.05)
+    run = understand(described(loose, pacing="lockstep"), ActorConfig())
+    assert run.env_config == loose
+    assert run.lockstep
+    with pytest.raises(JoinError, match=r"env.max_step_m: expected at most 0.01"):
+        understand(described(loose), ActorConfig(max_step_m=0.01))
+
+
+@pytest.mark.usefixtures("hardware")
+def test_the_control_process_is_ordered_what_the_limits_leave():
+    config = ActorConfig()
+    run = understand(described(WIDE), config)
+    folder, spool = SimpleNamespace(name="arm"), SimpleNamespace(path="spool.bin")
+    memory = SimpleNamespace(fds=(0, 0, 0))
+    actor = _Actor(config, run, folder, spool, memory, None, None, None, None)
+    settings = pb.RunDescription.FromString(base64.b64decode(actor._orders().env_settings)).env_settings
+    assert config_from(SO101SimConfig, settings) == run.env_config != WIDE
+
+
+@pytest.mark.usefixtures("hardware")
+def test_uniform_warm_up_on_a_real_robot_is_refused_unless_spelt_out():
+    with pytest.raises(JoinError, match=r"allow it here with actor.uniform_on_hardware=true"):
+        understand(described(warmup="uniform"), ActorConfig())
+    understand(described(warmup="uniform"), ActorConfig(uniform_on_hardware=True))
+
+
+def test_realtime_needs_a_rate():
+    pendulum = described(GymConfig("Witness-v0"), env="gym", pacing="realtime")
+    with pytest.raises(JoinError, match=r"states none: set actor.control_hz=10"):
+        understand(pendulum, ActorConfig())
+    assert understand(pendulum, ActorConfig(control_hz=10.0)).control_hz == 10.0

@@ -1,0 +1,80 @@
+"""Delivery to the real service, of records that are not there yet or cannot be read."""
+
+import numpy as np
+import pytest
+
+from actor.shared import Board, create_block
+from actor.spool_folder import SpoolFolder
+from actor.uplink import SaidRarely, Uplink
+from envs.generic import GymConfig
+from transport import records_pb2 as records
+from transport import service_pb2 as pb
+from transport import service_pb2_grpc as rpc
+from transport.channel import PROTOCOL, open_channel
+
+
+@pytest.fixture
+def uplink(bench, tmp_path):
+    """An uplink to a bench, of a spool with one record; to be started by the test."""
+    run = bench("gym", GymConfig(id="Witness-v0"))
+    folder = SpoolFolder(tmp_path / "spools", "arm")
+    spool, _ = folder.open(run.run_id, run.contract, 1)
+    observation = [np.zeros(3, np.float32).tobytes()]
+    spool.start_episode(
+        records.EpisodeStart(episode_id="0" * 32, purpose=records.PURPOSE_TRAINING, observation=observation)
+    )
+    join = pb.JoinRequest(
+        protocol=PROTOCOL,
+        run_id=run.run_id,
+        actor="arm",
+        spool_id=spool.spool_id,
+        contract=run.contract.to_message(),
+    )
+    with open_channel(f"localhost:{run.port}", run.token) as channel:
+        one = Uplink(rpc.LearnerStub(channel), spool, join, Board(create_block(Board.SIZE)), lambda text: None)
+        one.spool = spool
+        yield one
+        one.finish(0.0)
+    folder.close()
+
+
+def test_a_record_is_sent_once_it_is_whole(uplink, wait_for):
+    read, looks = uplink.spool.read, []
+
+    def late(sequence):
+        looks.append(sequence)
+        return read(sequence) if len(looks) > 20 else None
+
+    uplink.spool.read = late
+    uplink.start()
+    wait_for(lambda: uplink.spool.acknowledged == 1)
+    assert uplink.error == ""
+
+
+def test_a_record_that_never_becomes_whole_ends_delivery(uplink, wait_for, monkeypatch):
+    monkeypatch.setattr("actor.uplink._WHOLE_AFTER_S", 0.1)
+    uplink.spool.read = lambda sequence: None
+    uplink.start()
+    wait_for(lambda: uplink.error)
+    assert "is damaged at record 1. Start the actor again" in uplink.error
+
+
+def test_a_record_that_is_none_ends_delivery_instead_of_being_tried_for_ever(uplink, wait_for):
+    uplink.spool.read = lambda sequence: b"no record"
+    uplink.start()
+    wait_for(lambda: uplink.error)
+    assert "spool.bin cannot be read: DecodeError" in uplink.error
+    assert f"Move {uplink.spool.path.parent} away and start again" in uplink.error
+    wait_for(lambda: not uplink._thread.is_alive())
+
+
+def test_the_same_line_is_said_rarely():
+    said = []
+    say = SaidRarely(said.append, every_s=60.0)
+    for text in ("a", "a", "b", "a", "b"):
+        say(text)
+    assert said == ["a", "b"]
+    soon = SaidRarely(said.append, every_s=0.0)
+    soon("c")
+    soon("c")
+    assert said == ["a", "b", "c", "c"]

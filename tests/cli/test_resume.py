@@ -1,0 +1,120 @@
+"""An existing run folder gives the settings; the command line says what is to be other."""
+
+import dataclasses
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cli import demo, learner
+from cli.composition import compose_verb
+from cli.errors import CommandError, UsageError
+from learner.run_folder import plain
+
+MODULES = {"learner": learner, "demo": demo}
+GIVEN = ("seed=3", "env.task=reach", "algorithm.gamma=0.9", "algorithm.hidden=[64,64]", "stop.max_env_steps=77")
+
+
+def compose(verb, *arguments):
+    module = MODULES[verb]
+    return compose_verb(verb, module.list_keys(), module.list_groups(), arguments, module.stored_values)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Of a run that a learner started with GIVEN."""
+    config = learner.learner_config(compose("learner", f"run={tmp_path}", "learner.address=127.0.0.1:5", *GIVEN))
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(plain(config)))
+    return tmp_path
+
+
+def test_a_learner_goes_on_with_what_it_ran_with(folder):
+    config = learner.learner_config(compose("learner", f"run={folder}"))
+    then = learner.learner_config(compose("learner", f"run={folder}", *GIVEN))
+    assert config == then
+    assert config.algorithm.hidden == (64, 64)
+    assert config.address == "127.0.0.1:50051"
+
+
+def test_the_command_line_wins_over_the_folder(folder):
+    settings = compose("learner", f"run={folder}", "stop.max_env_steps=0", "seed=0")
+    assert (settings["stop.max_env_steps"], settings["seed"]) == (0, 0)
+    assert settings.configs["env"].task == "reach"
+
+
+def test_another_environment_takes_nothing_of_the_old_one(folder):
+    settings = compose("learner", f"run={folder}", "env=gym")
+    assert settings.choices["env"] == "gym"
+    assert settings.configs["env"].id == "Pendulum-v1"
+
+
+def test_a_demo_goes_on_with_what_it_ran_with(folder):
+    settings = compose("demo", f"run={folder}")
+    assert (settings["seed"], settings["obs"], settings.configs["env"].task) == (3, "state", "reach")
+    assert not settings["stop.when_autonomous"]  # the learner's, not the demo's default
+
+
+def test_a_demo_keeps_its_own_settings_and_those_from_before_its_learner_started(tmp_path):
+    given = (f"run={tmp_path}", "operator=none", "demonstrations=0", "final_episodes=7", "env.task=reach", "seed=4")
+    (tmp_path / demo.SETTINGS).write_text(json.dumps(demo._all_values(compose("demo", *given))))
+    again = compose("demo", f"run={tmp_path}")
+    assert again.configs == compose("demo", *given).configs
+    assert again.values == compose("demo", *given).values
+    assert compose("demo", f"run={tmp_path}", "operator=scripted")["operator"] == "scripted"
+
+
+def test_a_demo_hands_on_what_differs_from_the_folder(folder):
+    arguments = demo.learner_arguments(compose("demo", f"run={folder}", "stop.max_env_steps=0"))
+    assert arguments == ["env=so101_sim", "algorithm=sac", "stop.max_env_steps=0"]
+    assert "seed=0" in demo.learner_arguments(compose("demo", f"run={folder}", "seed=0"))
+
+
+def test_a_run_of_another_environment_is_no_demo(tmp_path):
+    config = learner.learner_config(compose("learner", f"run={tmp_path}", "env=gym"))
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(plain(config)))
+    with pytest.raises(UsageError, match=r"env must be one of so101_sim\. Got: 'gym'"):
+        compose("demo", f"run={tmp_path}")
+
+
+@pytest.mark.parametrize("text", ["acting: 3", "[1, 2]", "{", "env: gym"])
+def test_a_config_that_cannot_be_read_is_named(tmp_path, text):
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(CommandError, match=r"config\.yaml cannot be used: "):
+        compose("learner", f"run={tmp_path}")
+
+
+def test_a_new_folder_has_the_defaults(tmp_path):
+    assert compose("demo", f"run={tmp_path / 'new'}").values["seed"] == demo.DemoConfig().seed
+
+
+@pytest.mark.parametrize(("given", "typed"), [((), "demo"), (("SEED=2", "RUN=x"), "demo seed=2 run=x")])
+def test_make_demo_passes_on_only_what_was_given(given, typed):
+    root = Path(__file__).resolve().parents[2]
+    command = ["make", "-n", "-o", ".venv/.ready", "demo", *given]
+    said = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
+    assert " ".join(said.strip().splitlines()[-1].split()) == f".venv/bin/tandem {typed}"
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (["obs=pixels"], "images come in a later version"),
+        (["obs=pixels", "env.task=reach"], "images come in a later version"),
+        (["obs=proprio"], "the cube is not in it"),
+    ],
+)
+def test_observations_that_cannot_be_learned_from_are_refused_at_once(tmp_path, given, text):
+    folder = tmp_path / "run"
+    with pytest.raises(UsageError, match=text):
+        demo.run(compose("demo", f"run={folder}", *given))
+    assert not folder.exists()
+
+
+def test_every_setting_is_stored_and_found_again(folder):
+    stored = learner.stored_values(folder)
+    keys = {key.path for key in learner.list_keys()} - set(learner.OF_ONE_START)
+    for name, config in compose("learner", f"run={folder}").configs.items():
+        keys |= {f"{name}.{f.name}" for f in dataclasses.fields(config)} | {name}
+    assert keys - set(stored) <= {"env.name"}
