@@ -21,7 +21,7 @@ from metrics.wilson import wilson_interval
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = ROOT / "runs" / "results"
-STEPS = 3000  # of the ablations that have no mark to stop at
+STEPS = 3000  # at most, of an ablation
 LIMIT_S = 900.0  # of one cell
 STOPS_S = 10.0  # from Ctrl-C to the end of a cell that took too long
 FULL_SPEED_CYCLE_STEPS = 11.3  # ScriptedOperatorConfig(speed=1.0, demonstrate=True), 5 seeds of 50 unseen starts
@@ -43,7 +43,7 @@ class Cell:
     @property
     def arguments(self) -> list[str]:
         """Of `tandem`."""
-        return ["demo", f"seed={self.seed}", "obs=state", f"run={self.folder}", "tracker=none", *self.settings]
+        return ["demo", f"seed={self.seed}", "obs=state", f"run={self.folder}", "tracker=none", "film=false", *self.settings]
 
     def summary(self) -> dict | None:
         path = self.folder / "summary.json"
@@ -60,11 +60,11 @@ GROUPS = {
 
 
 def cells() -> list[Cell]:
-    fixed = (f"stop.max_env_steps={STEPS}", "stop.when_autonomous=false")
+    cap = f"stop.max_env_steps={STEPS}"
     ablations = {
-        "no-interventions": ("operator=none",),
-        "no-demonstrations": ("demonstrations=0",),
-        "learning-off": ("learning=false", *fixed),
+        "no-interventions": ("operator=none", cap),
+        "no-demonstrations": ("demonstrations=0", cap),
+        "learning-off": ("learning=false", cap, "stop.when_autonomous=false"),
         "cloning-alone": ("learning=false", "operator=none", "stop.max_env_steps=200", "stop.when_autonomous=false"),
     }
     return [Cell("lift-state", seed) for seed in range(5)] + [
