@@ -33,6 +33,7 @@ class ControlProcess:
 
     def __init__(self, board: Board, fds: Sequence[int], say: Callable[[str], None]) -> None:
         self.last_words = ""
+        self._ordered = False
         self._board = board
         self._say = say
         # A session of its own: Ctrl-C in this terminal reaches the comms process, which tells the control process.
@@ -47,6 +48,7 @@ class ControlProcess:
         self._words.start()
 
     def order(self, orders: ControlConfig) -> None:
+        self._ordered = True
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(asdict(orders)).encode() + b"\n")
@@ -77,11 +79,13 @@ class ControlProcess:
         self.close()
 
     def close(self) -> None:
-        """Closes the pipes; a process without orders ends by that. Safe to call twice."""
+        """Closes the pipes; a process without orders, which holds no device yet, is killed. Safe to call twice."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
+        if not self._ordered:
+            self._process.kill()
         try:
             self._process.wait(STOP_S)
         except subprocess.TimeoutExpired:

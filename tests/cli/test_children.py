@@ -65,8 +65,8 @@ def test_a_standby_ends_when_its_parent_is_gone(tmp_path):
 
 
 def test_what_hangs_when_its_parent_is_gone_is_killed_with_its_group():
-    code = "import cli.parent, signal, subprocess, time; cli.parent.GRACE_S = 0.2; cli.parent.end_with_parent();"
-    code += "signal.signal(signal.SIGINT, signal.SIG_IGN); subprocess.Popen(['sleep', '60']); time.sleep(60)"
+    code = "import cli.parent, signal, subprocess, time; signal.signal(signal.SIGINT, signal.SIG_IGN);"
+    code += "subprocess.Popen(['sleep', '60']); cli.parent.GRACE_S = 0.2; cli.parent.end_with_parent(); time.sleep(60)"
     child = subprocess.Popen(
         [sys.executable, "-c", code],
         stdin=subprocess.PIPE,
