@@ -272,7 +272,11 @@ class _Actor:
         return 0
 
     def _say_how_to_resume(self) -> None:
-        again = f"tandem actor learner.address={self.config.learner_address} actor.name={self.folder.name}"
+        config, usual = self.config, ActorConfig()
+        again = f"tandem actor learner.address={config.learner_address} actor.name={self.folder.name}"
+        for key in ("operator", "keyboard", "pacing", "view_port"):
+            if getattr(config, key) != getattr(usual, key):
+                again += f" {key}={getattr(config, key)}"
         if self.spool.undelivered:
             self.console.say(
                 f"{self.spool.undelivered} records are not delivered yet and stay in {self.spool.path.parent}. "

@@ -43,7 +43,15 @@ class Cell:
     @property
     def arguments(self) -> list[str]:
         """Of `tandem`."""
-        return ["demo", f"seed={self.seed}", "obs=state", f"run={self.folder}", "tracker=none", "film=false", *self.settings]
+        return [
+            "demo",
+            f"seed={self.seed}",
+            "obs=state",
+            f"run={self.folder}",
+            "tracker=none",
+            "film=false",
+            *self.settings,
+        ]
 
     def summary(self) -> dict | None:
         path = self.folder / "summary.json"
