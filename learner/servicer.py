@@ -237,8 +237,8 @@ class LearnerServicer(service_pb2_grpc.LearnerServicer):
 
     def _wrong_run(self, run_id: str) -> str:
         return (
-            f"run_id: expected {self._run.run_id!r}, got {run_id[:160]!r}. This learner serves another run. To "
-            "go on with the other, start its learner with its folder: tandem learner run=FOLDER. To take part in this one, "
+            f"run_id: expected {self._run.run_id!r}, got {run_id[:160]!r}. This learner serves another run. To go on "
+            "with the other, start its learner with its folder: tandem learner run=FOLDER. To take part in this one, "
             "start the actor again"
         )
 
