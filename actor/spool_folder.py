@@ -18,6 +18,7 @@ from episodes.contract import Contract
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _MOST_RECORDS = 65_536
 CONTROL_WAIT_S = 5.0
+KILLED_WAIT_S = 3.0  # for a named actor's killed predecessor to be gone
 
 
 def default_folder() -> Path:
@@ -60,7 +61,7 @@ class SpoolFolder:
                 raise SpoolError(f"an actor's name must be letters, digits, '.', '_' and '-'. Got: {candidate!r}")
             folder = root / candidate
             folder.mkdir(parents=True, exist_ok=True)
-            held = lock(folder / "lock")
+            held = lock(folder / "lock", wait_s=KILLED_WAIT_S if name else 0.0)
             if held is not None:
                 self.name, self.folder, self._lock = candidate, folder, held
                 return

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -92,8 +93,9 @@ def test_a_new_folder_has_the_defaults(tmp_path):
 @pytest.mark.parametrize(("given", "typed"), [((), "demo"), (("SEED=2", "RUN=x"), "demo seed=2 run=x")])
 def test_make_demo_passes_on_only_what_was_given(given, typed):
     root = Path(__file__).resolve().parents[2]
-    command = ["make", "-n", "-o", ".venv/.ready", "demo", *given]
-    said = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
+    command = ["make", "--no-print-directory", "-n", "-o", ".venv/.ready", "demo", *given]
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS"))}
+    said = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, check=True).stdout
     assert " ".join(said.strip().splitlines()[-1].split()) == f".venv/bin/tandem {typed}"
 
 

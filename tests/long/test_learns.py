@@ -56,9 +56,7 @@ def test_a_gymnasium_task_is_learned_from_scratch(tmp_path: Path, env_id: str, s
         learner.kill()
         actor.kill()
     out = tmp_path / "evaluation.json"
-    subprocess.run(
-        tandem("eval", f"run={run}", "policy=last", "episodes=20", "film=false", f"out={out}"), check=True, timeout=300
-    )
+    subprocess.run(tandem("eval", f"run={run}", "policy=last", "episodes=20", f"out={out}"), check=True, timeout=300)
     returns = json.loads(out.read_text())["returns"]
     assert len(returns) == 20
     assert sum(returns) / len(returns) > mark
