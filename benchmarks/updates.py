@@ -2,7 +2,8 @@
 
     python benchmarks/updates.py
 
-18-d state, 4-d action, batch 256, two critics of 256x256, the actor in every update, one torch thread, CPU. Times are
+18-d state, 4-d action, batch 256, two critics of 256x256, the actor in every update, one torch thread, CPU.
+LeRobot's policy has a state encoder before these layers, which ours has not: the peer does more work. Times are
 processor seconds, so that a busy machine disturbs both alike; the ratio is the figure to compare.
 """
 
