@@ -150,6 +150,7 @@ def _markdown(rows: list[dict], pooled: dict, missing: list[str]) -> str:
         "Success is that of the policy alone, deterministic, over 50 start states that no training and no selection of",
         "checkpoints used. Reached: training stopped by its own rule, not by a cap on steps or time, and success on",
         "these starts was at least 0.9. Made by `make results`; one run is `make demo SEED=s`.",
+        "The settings were tuned on seeds 0 and 1. Two runs of one seed differ: steps and updates interleave as they come.",
         "",
         "| group | what | seeds | reached | success (95 % Wilson) | worst seed | longest training |",
         "|---|---|---|---|---|---|---|",
