@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+COMPRESSIONS = ("none", "zlib")
+
 
 @dataclass(frozen=True)
 class ActorConfig:
@@ -24,8 +26,10 @@ class ActorConfig:
         stale_observation_s: Age of an observation from which the arm holds.
         watchdog_s: A control period longer than this is held (with hardware or in realtime pacing).
         uniform_on_hardware: Allow uniform random warm-up on a real robot.
-        policy_mb: Largest policy accepted, in MB.
-        torch_threads: Threads of the policy.
+        policy_mb: Largest policy accepted, in MB, its frozen part included.
+        compression: Of images on their way to the learner, lossless: ``none`` or ``zlib``.
+        device: Where the policy runs: ``auto`` (CUDA where there is any, else the CPU), ``cpu``, ``cuda`` or ``mps``.
+        torch_threads: Threads of the policy on the CPU.
         status_every_s: Period of the status line where there is no terminal.
         view_port: Port on this machine's loopback where a browser shows the simulated robot live; 0 for none.
     """
@@ -45,6 +49,8 @@ class ActorConfig:
     watchdog_s: float = 1.0
     uniform_on_hardware: bool = False
     policy_mb: int = 64
+    compression: str = "none"
+    device: str = "auto"
     torch_threads: int = 1
     status_every_s: float = 5.0
     view_port: int = 0
@@ -65,8 +71,8 @@ class ControlConfig:
         control_hz: Control rate in realtime pacing, Hz.
         warmup: ``policy``, ``uniform`` or ``operator``: who acts while version 0 of the policy is the newest.
         seed: Seed of the run.
-        max_action, stale_observation_s, watchdog_s, torch_threads, view_port: As in ActorConfig.
-        board_fd, policy_fd, evaluation_fd: Shared memory blocks (actor.shared).
+        max_action, stale_observation_s, watchdog_s, device, torch_threads, view_port: As in ActorConfig.
+        board_fd, policy_fd, evaluation_fd, frozen_fd: Shared memory blocks (actor.shared).
     """
 
     env: str
@@ -82,8 +88,10 @@ class ControlConfig:
     max_action: float
     stale_observation_s: float
     watchdog_s: float
+    device: str
     torch_threads: int
     view_port: int
     board_fd: int
     policy_fd: int
     evaluation_fd: int
+    frozen_fd: int

@@ -15,14 +15,13 @@ import signal
 import sys
 import time
 import traceback
-from collections import deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from actor.config import ControlConfig
+from actor.device import DeviceError, policy_device
 from actor.episode import Episode, EpisodeRunner, Plan, ResetError
 from actor.operators import DEVICES, make_operator
 from actor.pacing import LockstepPacer, RealtimePacer
@@ -31,7 +30,9 @@ from actor.safety import Guard
 from actor.shared import Board, Mailbox, Phase
 from actor.spool import Spool, SpoolError
 from actor.spool_folder import lock
+from actor.tally import Tally
 from envs.errors import EnvError
+from envs.mujoco_gl import RenderError
 from envs.registry import derive_contract, env_config_type, env_entry, make_env
 from envs.teleop.operator import Event, NoOperator, OperatorInput, Supervisor
 from envs.view import LiveView
@@ -53,6 +54,7 @@ class Control:
         import torch
 
         torch.set_num_threads(config.torch_threads)
+        self._pilot = partial(PolicyPilot, frozen=self._frozen_part, device=policy_device(config.device))
         self.config = config
         self.board = Board(config.board_fd)
         self.board.beat(Phase.STARTING)
@@ -60,6 +62,7 @@ class Control:
         self._parent_alive = parent_alive
         self._weights = Mailbox(config.policy_fd, _capacity(config.policy_fd))
         self._requests = Mailbox(config.evaluation_fd, _capacity(config.evaluation_fd))
+        self._frozen = Mailbox(config.frozen_fd, _capacity(config.frozen_fd))
         self._taken = 0
         settings = pb.RunDescription.FromString(base64.b64decode(config.env_settings)).env_settings
         env_config: Any = config_from(env_config_type(config.env), settings)
@@ -67,13 +70,10 @@ class Control:
         self.env = make_env(config.env, env_config)
         drawn = start_seed(config.seed, SeedStream.TRAINING, f"{config.name}/samples", self.spool.produced)
         interface = self.contract.interface
-        self.operator = make_operator(config.operator, self.env, interface, board=self.board, seed=drawn)
+        driver = partial(make_operator, config.operator, self.env, interface, board=self.board, seed=drawn)
+        self.operator = driver()
+        self._demonstrator = driver(demonstrate=True) if config.warmup == "operator" else self.operator
         self._supervisor = Supervisor(self.operator) if config.operator in DEVICES else NoOperator()
-        self._demonstrator = self.operator
-        if config.warmup == "operator":
-            self._demonstrator = make_operator(
-                config.operator, self.env, interface, board=self.board, seed=drawn, demonstrate=True
-            )
         self._view = LiveView(self.env, config.view_port) if config.view_port else None
         if self._view is not None:
             say(f"watch the robot at {self._view.url}")
@@ -81,10 +81,10 @@ class Control:
         self.pacer = LockstepPacer() if self._lockstep else RealtimePacer(config.control_hz)
         self.runner = EpisodeRunner(
             self.env,
-            self.contract.interface,
+            self.contract,
             self.spool,
             Guard(
-                self.contract.interface,
+                self.contract,
                 max_action=config.max_action,
                 stale_observation_s=config.stale_observation_s,
                 watchdog_s=config.watchdog_s if env_entry(config.env).hardware or not self._lockstep else 0.0,
@@ -92,17 +92,12 @@ class Control:
             self.pacer,
             gate=self._gate,
             on_step=self._stepped,
+            say=say,
             person="operator" if config.operator == "scripted" else "person",
         )
-        self.pilot = PolicyPilot(self._newest_weights, seed=drawn, warmup=config.warmup)
+        self.pilot = self._pilot(self._newest_weights, seed=drawn, warmup=config.warmup)
         self._longest = 1
-        before = self.board.control  # what a control process that was killed counted
-        self._evaluated = int(before["evaluated"])
-        self._steps_before = int(before["env_steps"])
-        self._human_before = int(before["human_steps"])
-        self._held_before = int(before["held_steps"])
-        successes, scored = int(before["successes"]), int(before["scored"])
-        self._scores = deque([False] * (scored - successes) + [True] * successes, maxlen=20)
+        self.tally = Tally(self.board)
 
     def run(self) -> None:
         """Episodes until told to stop, or until the parent is gone."""
@@ -112,11 +107,11 @@ class Control:
                 self._wait(Phase.WAITING_POLICY)
             elif not self._has_room:
                 self._wait_for_room()
-            elif self._requests.number > self._evaluated:
+            elif self._requests.number > self.tally.evaluated:
                 self._evaluate()
             elif self._lockstep and not self._credit:
                 self._wait(Phase.WAITING_LEARNER)
-            elif self._ready(self._evaluated):
+            elif self._ready(self.tally.evaluated):
                 self._train()
         self.board.beat(Phase.CLOSING)
 
@@ -134,10 +129,9 @@ class Control:
         while True:
             operator = self._demonstrator if self.pilot.hands_off else self.operator
             episode = self.runner.run(plan, self.pilot, operator)
-            if not episode.again or self._leaving or not self._ready(self._evaluated):
+            if not episode.again or self._leaving or not self._ready(self.tally.evaluated):
                 break
-        if episode.outcome not in (Outcome.CUT, Outcome.DISCARDED):
-            self._scores.append(episode.outcome is Outcome.SUCCESS)
+        self.tally.score(episode)
         self._ended(episode)
 
     def _evaluate(self) -> None:
@@ -149,7 +143,7 @@ class Control:
         if request is None:
             return
         payloads = iter([request.payload])
-        pilot = PolicyPilot(lambda: next(payloads, None), deterministic=True)
+        pilot = self._pilot(lambda: next(payloads, None), deterministic=True)
         say(f"evaluating policy version {request.version} over {request.episodes} episodes")
         number = 0
         while number < request.episodes:
@@ -163,9 +157,8 @@ class Control:
             self._ended(episode)
             if self._leaving:
                 return
-            number += episode.outcome is not Outcome.DISCARDED
-        self._evaluated = request.number
-        self.board.control["evaluated"] = request.number
+            number += episode.outcome not in (Outcome.DISCARDED, Outcome.CUT)
+        self.tally.evaluated = request.number
 
     def _ready(self, answered: int) -> bool:
         """Waits until the operator has the scene reset and wants to go on.
@@ -203,14 +196,7 @@ class Control:
         return ""
 
     def _stepped(self, episode: Episode, said: OperatorInput) -> None:
-        control = self.board.control
-        control["beat_ns"] = time.monotonic_ns()
-        control["env_steps"] = self._steps_before + episode.steps
-        control["human_steps"] = self._human_before + episode.human_steps
-        control["held_steps"] = self._held_before + episode.held_steps
-        control["policy_version"] = self.pilot.version
-        control["episode_steps"] = episode.steps
-        control["episode_return"] = episode.episode_return
+        self.tally.step(episode, self.pilot.version)
         self.board.say(said.doing)
         if self._view is not None:
             self._view.show()
@@ -222,15 +208,8 @@ class Control:
     def _ended(self, episode: Episode) -> None:
         if episode.stop:
             self._stop_for_person()
-        self._steps_before += episode.steps
-        self._human_before += episode.human_steps
-        self._held_before += episode.held_steps
+        self.tally.end(episode, self.pacer)
         self._longest = max(self._longest, min(episode.steps, self.spool.capacity // 2))
-        control = self.board.control
-        control["episodes"] += np.uint64(1)
-        control["successes"], control["scored"] = sum(self._scores), len(self._scores)
-        control["overruns"], control["skipped_periods"] = self.pacer.overruns, self.pacer.skipped
-        control["period_error_p50_ms"], control["period_error_p99_ms"] = self.pacer.errors_ms
 
     _stopped_by_person = False
 
@@ -265,6 +244,11 @@ class Control:
         self._taken = letter.number
         return letter.payload
 
+    def _frozen_part(self) -> bytes | None:
+        """What never changes of the policies; it is here before the first that needs it."""
+        letter = self._frozen.get()
+        return None if letter is None else letter.payload
+
 
 def say(text: str) -> None:
     """One line for the person, shown by the comms process."""
@@ -287,7 +271,7 @@ def main() -> int:
     try:
         control = Control(config, _parent_alive)
         control.run()
-    except (EnvError, SpoolError, SnapshotError, ResetError) as error:
+    except (EnvError, RenderError, SpoolError, SnapshotError, ResetError, DeviceError) as error:
         say(str(error))
         return FAILED
     except Exception as error:

@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 
-from actor.config import ActorConfig
+from actor.config import COMPRESSIONS, ActorConfig
 from actor.operators import check_operator
 from actor.uplink import FATAL
 from envs.errors import EnvError
@@ -93,6 +93,8 @@ def understand(description: pb.RunDescription, config: ActorConfig) -> Run:
         check_operator(config.operator, description.env)
     except (EnvError, SettingError, ValueError) as error:
         raise JoinError(f"this machine cannot run the learner's environment {description.env!r}: {error}") from None
+    if config.compression not in COMPRESSIONS:
+        raise JoinError(f"actor.compression must be one of {COMPRESSIONS}. Got: {config.compression!r}")
     pacing = config.pacing or acting.pacing
     if pacing == "auto":
         pacing = "realtime" if entry.hardware else "lockstep"

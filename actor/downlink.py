@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import grpc
 
@@ -30,7 +31,8 @@ class Downlink:
         run_id, spool_id: Of this actor.
         weights: Gets every acting policy.
         requests: Gets every evaluation request with its weights.
-        largest: Bytes of the largest policy accepted.
+        frozen: Gets the part of them that never changes, before the first policy that needs it.
+        largest: Bytes of the largest policy accepted, its frozen part included.
         say: Told what went wrong, in one line.
 
     Attributes:
@@ -45,6 +47,7 @@ class Downlink:
         spool_id: str,
         weights: Mailbox,
         requests: Mailbox,
+        frozen: Mailbox,
         largest: int,
         say: Callable[[str], None],
     ) -> None:
@@ -55,6 +58,8 @@ class Downlink:
         self._spool_id = spool_id
         self._weights = weights
         self._requests = requests
+        self._frozen = frozen
+        self._have_frozen = ""
         self._largest = largest
         self._say = SaidRarely(say)
         self._evaluation = 0
@@ -79,12 +84,13 @@ class Downlink:
                 spool_id=self._spool_id,
                 have_version=0 if self.version is None else self.version + 1,
                 have_evaluation=self._evaluation,
+                have_frozen=self._have_frozen,
             )
             call = self._call = self._stub.PullPolicy(request)
             try:
-                received = assemble(call, self._largest)
+                received = assemble(call, self._largest, self._have_frozen)
                 if received is not None:
-                    self._put(*received)
+                    self._put(received)
                     backoff.reset()
                     continue
             except grpc.RpcError as error:
@@ -102,10 +108,14 @@ class Downlink:
                 self._say(str(error))
             backoff.wait(self._stopped)
 
-    def _put(self, head: pb.PolicyChunk, payload: bytes) -> None:
+    def _put(self, received: Received) -> None:
+        head = received.head
+        if received.frozen:
+            self._frozen.put(received.frozen, version=head.version)
+            self._have_frozen = head.frozen_sha256
         if head.use == pb.POLICY_USE_EVALUATION:
             self._requests.put(
-                payload,
+                received.payload,
                 version=head.version,
                 evaluation_id=head.evaluation_id,
                 episodes=head.evaluation_episodes,
@@ -113,35 +123,61 @@ class Downlink:
             )
             self._evaluation = head.evaluation_id
         else:
-            self._weights.put(payload, version=head.version)
+            self._weights.put(received.payload, version=head.version)
             self.version = head.version
 
 
-def assemble(chunks: Iterable[pb.PolicyChunk], largest: int) -> tuple[pb.PolicyChunk, bytes] | None:
-    """The first chunk and the whole payload; None for an empty stream.
+@dataclass(frozen=True)
+class Received:
+    """One policy as it arrived.
 
-    Raises PolicyTooLargeError where it is larger than ``largest`` bytes, PolicyError where it is incomplete or damaged.
+    Attributes:
+        head: The first chunk.
+        payload: All its data.
+        frozen: The part of it that never changes; empty where it has none, or where this actor has it already.
+    """
+
+    head: pb.PolicyChunk
+    payload: bytes
+    frozen: bytes
+
+
+def assemble(chunks: Iterable[pb.PolicyChunk], largest: int, have_frozen: str = "") -> Received | None:
+    """What the chunks of one policy make together; None for an empty stream.
+
+    Raises PolicyTooLargeError where it is larger than ``largest`` bytes, PolicyError where it is incomplete or damaged,
+    or comes without a frozen part that it needs and that is not the one with the SHA-256 ``have_frozen``.
     """
     head: pb.PolicyChunk | None = None
     parts: list[bytes] = []
+    frozen: list[bytes] = []
     size = 0
     for chunk in chunks:
         if head is None:
             head = chunk
-            if head.total_bytes > largest:
+            if (total := head.total_bytes + head.frozen_bytes) > largest:
                 raise PolicyTooLargeError(
-                    f"the learner's policy has {head.total_bytes} bytes, more than the {largest} that actor.policy_mb "
-                    f"allows. Start again with actor.policy_mb={-(-head.total_bytes >> 20)}"
+                    f"the learner's policy has {total} bytes, more than the {largest} that actor.policy_mb "
+                    f"allows. Start again with actor.policy_mb={-(-total >> 20)}"
                 )
+        frozen.append(chunk.frozen)
         parts.append(chunk.data)
-        size += len(chunk.data)
-        if size > head.total_bytes:
+        size += len(chunk.frozen) + len(chunk.data)
+        if size > head.total_bytes + head.frozen_bytes:
             break
     if head is None:
         return None
+    payload = _whole(f"policy version {head.version}", parts, head.total_bytes, head.sha256)
+    if not head.frozen_bytes:
+        if head.frozen_sha256 not in ("", have_frozen):
+            raise PolicyError(f"policy version {head.version} came without the frozen part {head.frozen_sha256}")
+        return Received(head, payload, b"")
+    what = f"the frozen part of policy version {head.version}"
+    return Received(head, payload, _whole(what, frozen, head.frozen_bytes, head.frozen_sha256))
+
+
+def _whole(what: str, parts: list[bytes], size: int, sha256: str) -> bytes:
     payload = b"".join(parts)
-    if size != head.total_bytes or hashlib.sha256(payload).hexdigest() != head.sha256:
-        raise PolicyError(
-            f"policy version {head.version} did not arrive whole: {size} of {head.total_bytes} bytes, or another sha256"
-        )
-    return head, payload
+    if len(payload) != size or hashlib.sha256(payload).hexdigest() != sha256:
+        raise PolicyError(f"{what} did not arrive whole: {len(payload)} of {size} bytes, or another sha256")
+    return payload

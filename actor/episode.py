@@ -18,7 +18,7 @@ from actor.pacing import Pacer
 from actor.pilot import Pilot
 from actor.safety import Guard
 from envs.teleop.operator import Event, Operator, OperatorInput
-from episodes.contract import Interface
+from episodes.contract import Contract
 from episodes.layout import ObservationLayout
 from episodes.outcome import Held, Outcome, Purpose
 from transport import records_pb2 as pb
@@ -28,15 +28,17 @@ _PAUSED_POLL_S = 0.02
 
 
 class ResetError(RuntimeError):
-    """An environment whose first observations are no numbers."""
+    """An environment whose first observations are not whole."""
 
 
 class Sink(Protocol):
-    """Where an episode is recorded. ``begin_step`` comes before ``env.step``, ``finish_step`` after it."""
+    """Where an episode is recorded. ``begin_step`` comes before ``env.step``, ``finish_step`` after it,
+    with the observation after the step as ``ObservationLayout.views`` gives it.
+    """
 
     def start_episode(self, start: pb.EpisodeStart) -> None: ...
     def begin_step(self, step: pb.Step) -> None: ...
-    def finish_step(self, step: pb.Step) -> None: ...
+    def finish_step(self, step: pb.Step, observation: list[memoryview]) -> None: ...
     def end_episode(self, end: pb.EpisodeEnd) -> None: ...
 
 
@@ -78,41 +80,44 @@ class EpisodeRunner:
 
     Args:
         env: From envs.registry.make_env.
-        interface: Of its contract.
+        contract: Of the environment.
         sink: Where steps go.
         guard: Limits and faults.
         pacer: When steps begin.
         gate: Asked before every step; blocks while the step may not be taken, and returns why the episode must be cut
             here, or nothing.
         on_step: Told after every step, with what the operator said.
+        say: Told, in one line, when a camera is lost.
         person: Author of what the operator decides: ``person`` or ``operator``.
     """
 
     def __init__(
         self,
         env: gym.Env,
-        interface: Interface,
+        contract: Contract,
         sink: Sink,
         guard: Guard,
         pacer: Pacer,
         *,
         gate: Callable[[Purpose], str] = lambda purpose: "",
         on_step: Callable[[Episode, OperatorInput], None] = lambda episode, said: None,
+        say: Callable[[str], None] = lambda text: None,
         person: str = "person",
     ) -> None:
         self.env = env
-        self.layout = ObservationLayout(interface)
+        self.layout = ObservationLayout(contract.stored)
         self.sink = sink
         self.guard = guard
         self.pacer = pacer
         self.gate = gate
         self.on_step = on_step
+        self.say = say
         self.person = person
 
     def run(self, plan: Plan, pilot: Pilot, operator: Operator) -> Episode:
         """Runs one episode to its end and records it. Whatever the environment raises passes through.
 
-        Raises ResetError where the environment starts with observations that are not finite.
+        Raises ResetError where the environment starts with observations that are not finite, or lack an image.
         """
         observation = self._reset(plan.start_seed)
         episode = Episode(uuid.uuid4().hex, plan)
@@ -149,11 +154,13 @@ class EpisodeRunner:
         """Steps until the episode has an outcome. Returns who decided it."""
         fault = Held.NO
         while True:
-            if self.gate(episode.plan.purpose):
+            if self.guard.blind:
+                self.say(f"the episode is cut here: {self.guard.lost_camera}")
+            if self.guard.blind or self.gate(episode.plan.purpose):
                 episode.outcome = Outcome.CUT
                 return "actor"
-            pilot.refresh()
-            late_ms = self.pacer.wait()
+            late_ms = self.pacer.wait(pilot.refresh)
+            pilot.refresh()  # what came in the last moment acts in this step too
             proposed = pilot.propose() if fault is Held.NO else self.guard.hold()
             fault = fault or self.guard.fault_of_action(proposed)
             said = operator.poll(observation, np.where(np.isfinite(proposed), proposed, 0).astype(np.float32))
@@ -175,14 +182,15 @@ class EpisodeRunner:
             raw, reward, terminated, truncated, info = self.env.step(np.asarray(step.sent, np.float32))
             took_s = time.monotonic() - began
             observed = {name: np.array(value) for name, value in raw.items()}
-            fault = self.guard.fault_of_observation(observed, info)
-            if fault is not Held.NAN_OBSERVATION:
+            before, fault = fault, self.guard.fault_of_observation(observed, info)
+            if fault is Held.LOST_CAMERA and before is not Held.LOST_CAMERA:
+                self.say(f"the robot holds still until a camera is back: {self.guard.lost_camera}")
+            if fault not in (Held.NAN_OBSERVATION, Held.LOST_CAMERA):
                 observation = observed
             reward = float(reward)
             if not np.isfinite(reward):
                 fault, reward = fault or Held.NAN_OBSERVATION, 0.0
             step.held = _held(Held(step.held) or fault or self.guard.fault_of_duration(took_s))
-            step.observation.extend(self.layout.pack(observation))
             if "sent_action" in info:
                 step.sent[:] = np.asarray(info["sent_action"], np.float32).tolist()
             step.rewards.add(source="env", value=reward)
@@ -191,7 +199,7 @@ class EpisodeRunner:
                 step.rewards.add(source="person", value=float(verdict is Outcome.SUCCESS))
             step.terminated = bool(terminated) or verdict is not None
             step.truncated = bool(truncated) and not step.terminated
-            self.sink.finish_step(step)
+            self.sink.finish_step(step, self.layout.views(observation))
             episode.steps += 1
             episode.human_steps += step.human
             episode.held_steps += step.held != Held.NO
@@ -261,7 +269,8 @@ class EpisodeRunner:
             observation = {name: np.array(value) for name, value in raw.items()}
             if self.guard.fault_of_observation(observation, info) is Held.NO:
                 return observation
-        raise ResetError("the environment was reset 5 times and its first observation was never whole and fresh")
+        why = f": {self.guard.lost_camera}" if self.guard.lost_camera else ""
+        raise ResetError(f"the environment was reset 5 times and its first observation was never whole and fresh{why}")
 
 
 def _held(reason: Held) -> pb.HeldReason:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from episodes.contract import Contract
 from episodes.outcome import Outcome, Purpose
 from episodes.seeds import SeedStream, start_seed
 from policies.snapshot import SnapshotError, read_snapshot
-from policies.spec import PolicySpec, spec_from_contract
+from policies.spec import PolicySpec
 from transport import records_pb2 as pb
 
 
@@ -67,7 +68,7 @@ class _NoSink:
 
     def start_episode(self, start: pb.EpisodeStart) -> None: ...
     def begin_step(self, step: pb.Step) -> None: ...
-    def finish_step(self, step: pb.Step) -> None: ...
+    def finish_step(self, step: pb.Step, observation: list[memoryview]) -> None: ...
     def end_episode(self, end: pb.EpisodeEnd) -> None: ...
 
 
@@ -76,6 +77,7 @@ def evaluate(
     env_config: Any,
     *,
     policy: bytes = b"",
+    frozen: bytes = b"",
     operator: str = "",
     episodes: int = 50,
     seed: int = 0,
@@ -89,6 +91,7 @@ def evaluate(
         env: Registered name of the environment.
         env_config: Its config.
         policy: A snapshot (policies.snapshot); empty to have the operator drive.
+        frozen: The file of its frozen part, where it has one.
         operator: Who drives where there is no policy.
         episodes: How many.
         seed: Of the run.
@@ -105,7 +108,7 @@ def evaluate(
     if policy:
         _check_fits(read_snapshot(policy).spec, contract)
         payloads: Iterator[bytes] = iter([policy])
-        pilot = PolicyPilot(lambda: next(payloads, None), deterministic=True)
+        pilot = PolicyPilot(lambda: next(payloads, None), deterministic=True, frozen=lambda: frozen or None)
     else:
         pilot = Idle(contract.interface.action.shape[0])
     world = make_env(env, env_config, render_mode="rgb_array" if render else None)
@@ -122,7 +125,7 @@ def evaluate(
             films[-1].append(np.asarray(world.render()))
 
     runner = EpisodeRunner(
-        world, contract.interface, _NoSink(), Guard(contract.interface), LockstepPacer(), on_step=film
+        world, contract, _NoSink(), Guard(contract), LockstepPacer(), on_step=film, say=partial(print, flush=True)
     )
     done: list[Episode] = []
     try:
@@ -149,11 +152,31 @@ def evaluate(
 
 
 def _check_fits(spec: PolicySpec, contract: Contract) -> None:
-    """Raises SnapshotError where a policy's inputs or actions are not those of the environment."""
-    expected = spec_from_contract(contract)
-    for key in ("inputs", "stacks", "sizes", "action_size"):
-        if getattr(spec, key) != getattr(expected, key):
-            raise SnapshotError(
-                f"the policy does not fit the environment: {key}: expected {getattr(expected, key)!r}, "
-                f"got {getattr(spec, key)!r}. Evaluate it in the environment of its run"
-            )
+    """Raises SnapshotError where a policy's inputs, images or actions are not those of the environment."""
+    expected = _seen(contract)
+    policy = {key: getattr(spec, key) for key in expected}
+    found = [
+        f"  {key}: expected {expected[key]!r}, got {policy[key]!r}" for key in expected if expected[key] != policy[key]
+    ]
+    if found:
+        raise SnapshotError(
+            f"the policy does not fit the environment {contract.interface.task}:\n" + "\n".join(found) + "\n"
+            "Use it with the settings of its run (env.obs, env.cameras, sizes and stacks)"
+        )
+
+
+def _seen(contract: Contract) -> dict[str, object]:
+    """What a policy of this contract sees and gives, by field of PolicySpec."""
+    vectors = [f for f in contract.stored if not f.is_image]
+    images = [f for f in contract.stored if f.is_image]
+    stack = contract.view.stack
+    return {
+        "inputs": tuple(f.name for f in vectors),
+        "stacks": tuple(stack(f.name) for f in vectors),
+        "sizes": tuple(f.shape[0] * stack(f.name) for f in vectors),
+        "images": tuple(f.name for f in images),
+        "image_stacks": tuple(stack(f.name) for f in images),
+        "image_heights": tuple(f.shape[0] for f in images),
+        "image_widths": tuple(f.shape[1] for f in images),
+        "action_size": contract.interface.action.shape[0],
+    }

@@ -20,6 +20,7 @@ from actor.spool import Spool, SpoolError
 from actor.spool_folder import SpoolFolder, default_folder
 from actor.stop_signal import StopSignal
 from actor.uplink import Uplink
+from episodes.image_codec import ImageCodec
 from transport import service_pb2 as pb
 from transport import service_pb2_grpc as rpc
 from transport.channel import PROTOCOL, UNARY_TIMEOUT_S, open_channel
@@ -29,6 +30,7 @@ from transport.token import NoTokenError, TokenError, load_token
 DELIVER_AT_STOP_S = 1.5
 STOP_WITHIN_S = 4.2
 DELIVER_AT_END_S = 10.0
+NAME_WAIT_S = 5.0
 RESTARTS_A_MINUTE = 3
 _TURN_S = 0.05
 
@@ -77,9 +79,9 @@ class _Memory:
 
     def __init__(self, largest: int) -> None:
         self.largest = largest
-        self.fds = (create_block(Board.SIZE), *(create_block(Mailbox.size(largest)) for _ in range(2)))
+        self.fds = (create_block(Board.SIZE), *(create_block(Mailbox.size(largest)) for _ in range(3)))
         self.board = Board(self.fds[0])
-        self.weights, self.requests = (Mailbox(fd, largest) for fd in self.fds[1:])
+        self.weights, self.requests, self.frozen = (Mailbox(fd, largest) for fd in self.fds[1:])
 
 
 def _join_and_run(
@@ -104,15 +106,17 @@ def _join_and_run(
                 spool_id=spool.spool_id,
                 contract=run.contract.to_message(),
             )
-            _refuse_taken_name(stub, join)
-            _join_once(stub, join)
-            uplink = Uplink(stub, spool, join, memory.board, console.say)
+            if not _join(stub, join, console, stop):
+                return stop.code
+            images = ImageCodec(run.contract.stored) if config.compression != "none" else None
+            uplink = Uplink(steps, spool, join, memory.board, console.say, images)
             downlink = Downlink(
                 rpc.LearnerStub(weights),
                 description.run_id,
                 spool.spool_id,
                 memory.weights,
                 memory.requests,
+                memory.frozen,
                 memory.largest,
                 console.say,
             )
@@ -122,27 +126,25 @@ def _join_and_run(
         control.close()
 
 
-def _refuse_taken_name(stub: rpc.LearnerStub, join: pb.JoinRequest) -> None:
-    """Raises JoinError where an actor of this name on another machine serves the learner: both would draw the same
-    start states and the same exploration.
+def _join(stub: rpc.LearnerStub, join: pb.JoinRequest, console: ActorConsole, stop: StopSignal) -> bool:
+    """Joins before anything moves, so that a refusal is one message. False when told to stop meanwhile.
+
+    Where the name is taken, it waits for a killed predecessor to be gone. Raises JoinError.
     """
-    try:
-        actors = stub.GetStatus(pb.GetStatusRequest(), timeout=UNARY_TIMEOUT_S).actors
-    except grpc.RpcError:
-        return  # Join says what is wrong
-    if any(a.connected and a.name == join.actor and a.spool_id != join.spool_id for a in actors):
-        raise JoinError(
-            f"another actor named {join.actor!r} serves this learner. "
-            "Stop it, or give this one a name of its own: actor.name=NAME"
-        )
-
-
-def _join_once(stub: rpc.LearnerStub, join: pb.JoinRequest) -> None:
-    """Joins before anything moves, so that a refusal is one message. Raises JoinError."""
-    try:
-        stub.Join(join, timeout=UNARY_TIMEOUT_S)
-    except grpc.RpcError as error:
-        raise JoinError(f"the learner refuses this actor: {error.details()}") from None
+    give_up_s = 0.0
+    while not stop.asked:
+        try:
+            stub.Join(join, timeout=UNARY_TIMEOUT_S)
+            return True
+        except grpc.RpcError as error:
+            now_s = time.monotonic()
+            if error.code() is not grpc.StatusCode.ALREADY_EXISTS or 0.0 < give_up_s <= now_s:
+                raise JoinError(f"the learner refuses this actor: {error.details()}") from None
+            if not give_up_s:
+                give_up_s = now_s + NAME_WAIT_S
+                console.say(f"an actor named {join.actor!r} serves this learner; waiting for it to be gone")
+        time.sleep(0.2)
+    return False
 
 
 class _Actor:
@@ -205,7 +207,7 @@ class _Actor:
     def _orders(self) -> ControlConfig:
         run, config = self.of_run, self.config
         settings = pb.RunDescription(env_settings=settings_of(run.env_config))
-        board_fd, policy_fd, evaluation_fd = self.memory.fds
+        board_fd, policy_fd, evaluation_fd, frozen_fd = self.memory.fds
         return ControlConfig(
             env=run.description.env,
             env_settings=base64.b64encode(settings.SerializeToString()).decode(),
@@ -220,11 +222,13 @@ class _Actor:
             max_action=config.max_action,
             stale_observation_s=config.stale_observation_s,
             watchdog_s=config.watchdog_s,
+            device=config.device,
             torch_threads=config.torch_threads,
             view_port=config.view_port,
             board_fd=board_fd,
             policy_fd=policy_fd,
             evaluation_fd=evaluation_fd,
+            frozen_fd=frozen_fd,
         )
 
     def _restarted(self, code: int) -> bool:

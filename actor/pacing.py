@@ -9,6 +9,14 @@ from typing import Protocol
 
 import numpy as np
 
+_EVERY_S = 0.005
+_CLEAR_S = 0.010
+"""What is done while waiting ends this long before the deadline, if it takes no longer."""
+
+
+def _nothing() -> None:
+    pass
+
 
 class Pacer(Protocol):
     """Called between two steps.
@@ -24,8 +32,12 @@ class Pacer(Protocol):
     def restart(self) -> None:
         """Forgets the deadline: after waiting for a person, a reset or the learner."""
 
-    def wait(self) -> float:
-        """Blocks until the next step may begin. Returns by how much it begins late, in ms; 0 without a deadline."""
+    def wait(self, meanwhile: Callable[[], None] = _nothing) -> float:
+        """Blocks until the next step may begin. Returns by how much it begins late, in ms; 0 without a deadline.
+
+        Args:
+            meanwhile: Called now and then where there is time, the last time _CLEAR_S before the deadline.
+        """
 
     @property
     def errors_ms(self) -> tuple[float, float]:
@@ -60,7 +72,7 @@ class RealtimePacer:
         self._start = self._clock()
         self._count = -1
 
-    def wait(self) -> float:
+    def wait(self, meanwhile: Callable[[], None] = _nothing) -> float:
         self._count += 1
         behind = self._clock() - self._deadline
         if behind > 0:
@@ -71,7 +83,10 @@ class RealtimePacer:
             self.skipped += missed
         else:
             while (left := self._deadline - self._clock()) > 0:
-                self._sleep(left)
+                spare = left - _CLEAR_S
+                self._sleep(min(_EVERY_S, spare) if spare > _EVERY_S / 10 else left)
+                if self._deadline - self._clock() >= _CLEAR_S:
+                    meanwhile()
         error_ms = (self._clock() - self._deadline) * 1e3
         self._errors.append(error_ms)
         return error_ms
@@ -98,5 +113,5 @@ class LockstepPacer:
     def restart(self) -> None:
         pass
 
-    def wait(self) -> float:
+    def wait(self, meanwhile: Callable[[], None] = _nothing) -> float:
         return 0.0

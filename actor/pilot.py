@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from policies.gaussian import GaussianPolicy
+from policies.policy import Policy
 from policies.snapshot import NotFiniteError, load_snapshot, load_weights
 from policies.stacking import FrameStack
 
@@ -63,24 +63,30 @@ class PolicyPilot:
 
     Args:
         newest: The payload of a policy newer than the last one asked for, or None.
+        frozen: The part of all of them that never changes, or None where they have none.
         deterministic: The mean instead of a sample.
         seed: Of the samples.
         warmup: ``policy``, ``uniform`` or ``operator``: who acts while the policy is version 0.
+        device: Where they run, as a torch device.
     """
 
     def __init__(
         self,
         newest: Callable[[], bytes | None],
         *,
+        frozen: Callable[[], bytes | None] = lambda: None,
         deterministic: bool = False,
         seed: int = 0,
         warmup: str = "policy",
+        device: str | torch.device = "cpu",
     ) -> None:
         self.version = 0
         self._newest = newest
+        self._frozen = frozen
         self._deterministic = deterministic
         self._warmup = warmup
-        self._policy: GaussianPolicy | None = None
+        self._device = torch.device(device)
+        self._policy: Policy | None = None
         self._generator = torch.Generator().manual_seed(seed)
         self._uniform = np.random.default_rng(seed)
 
@@ -102,8 +108,8 @@ class PolicyPilot:
         if payload is None:
             return
         if self._policy is None:
-            _, self.version, self._policy = load_snapshot(payload)
-            self._policy.eval()
+            _, self.version, policy = load_snapshot(payload, self._frozen())
+            self._policy = policy.to(self._device).eval()
         else:
             try:
                 self.version = load_weights(self._policy, payload)
@@ -111,8 +117,7 @@ class PolicyPilot:
                 print(f"keeping policy version {self.version}: {error}", flush=True)
 
     def begin_episode(self, observation: Mapping[str, np.ndarray]) -> None:
-        spec = self._loaded.spec
-        self._stack = FrameStack(dict(zip(spec.inputs, spec.stacks, strict=True)))
+        self._stack = FrameStack(self._loaded.spec.frames)
         self._stacked = self._stack.reset(observation)
 
     def observe(self, observation: Mapping[str, np.ndarray]) -> None:
@@ -124,7 +129,7 @@ class PolicyPilot:
         return self._loaded.act(self._stacked, deterministic=self._deterministic, generator=self._generator)
 
     @property
-    def _loaded(self) -> GaussianPolicy:
+    def _loaded(self) -> Policy:
         if self._policy is None:
             raise RuntimeError("there is no policy yet")
         return self._policy

@@ -6,6 +6,7 @@ import sys
 import time
 import uuid
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from envs.errors import EnvError
 from envs.registry import derive_contract, make_env
 from envs.teleop.operator import Event, Operator, OperatorInput
 from envs.view import LiveView
-from episodes.contract import Contract, ContractError, differences
+from episodes.contract import Contract, ContractError, stored_differences
 from episodes.contract_file import load_contract, save_contract
 from episodes.log import EpisodeLog, LogError, read_log
 from episodes.outcome import Outcome, Purpose
@@ -93,7 +94,8 @@ class LogSink:
     def begin_step(self, step: pb.Step) -> None:
         pass
 
-    def finish_step(self, step: pb.Step) -> None:
+    def finish_step(self, step: pb.Step, observation: list[memoryview]) -> None:
+        step.observation.extend(map(bytes, observation))
         self._append(pb.Record(step=step))
 
     def end_episode(self, end: pb.EpisodeEnd) -> None:
@@ -162,12 +164,13 @@ def _record(config: RecordConfig, stop: StopSignal) -> int:
 
                 runner = EpisodeRunner(
                     env,
-                    contract.interface,
+                    contract,
                     sink,
-                    Guard(contract.interface),
+                    Guard(contract),
                     _pacer(config, contract),
                     gate=lambda purpose: "told to stop" if stop.asked else "",
                     on_step=show,
+                    say=partial(console.print, markup=False),
                     person="operator" if config.operator == "scripted" else "person",
                 )
                 failures = 0
@@ -208,7 +211,7 @@ def _keep_contract(folder: Path, contract: Contract) -> None:
     if not path.exists():
         save_contract(path, contract)
         return
-    found = [d for d in differences(load_contract(path), contract) if d.key.startswith("interface.")]
+    found = stored_differences(load_contract(path), contract)
     if found:
         lines = "\n".join(f"  {difference}" for difference in found)
         raise RecordError(

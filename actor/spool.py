@@ -19,10 +19,12 @@ import struct
 import time
 import uuid
 import zlib
+from collections.abc import Buffer, Sequence
 from pathlib import Path
 
-from episodes.contract import Interface
+from episodes.contract import Contract
 from transport import records_pb2 as pb
+from transport.record_parts import step_record
 
 _MAGIC = b"TNDMSPL1"
 _IDENTITY = struct.Struct("<8sIIQQ64s32s16s64s")
@@ -40,10 +42,10 @@ class SpoolFullError(SpoolError):
     """The spool has no room for another step and the end of its episode."""
 
 
-def record_bytes(interface: Interface) -> int:
-    """Room that any record of this interface fits in."""
-    observation = sum(feature.nbytes + 16 for feature in interface.observations)
-    return observation + 3 * 4 * interface.action.shape[0] + 1024
+def record_bytes(contract: Contract) -> int:
+    """Room that any record of this contract fits in."""
+    observation = sum(feature.nbytes + 16 for feature in contract.stored)
+    return observation + 3 * 4 * contract.interface.action.shape[0] + 1024
 
 
 class Spool:
@@ -145,8 +147,6 @@ class Spool:
         """Whether the newest episode has not ended."""
         return self._newest()[3] in (_START, _STEP)
 
-    # ----- the producer
-
     def start_episode(self, start: pb.EpisodeStart) -> None:
         """Raises SpoolFullError where not one step and an end fit."""
         training = start.purpose == pb.PURPOSE_TRAINING
@@ -166,11 +166,11 @@ class Spool:
         head = (self._step_sequence, len(payload), zlib.crc32(payload), _STEP, 0, 0, 0)
         _SLOT.pack_into(self._map, _PAGE, *head)
 
-    def finish_step(self, step: pb.Step) -> None:
-        """Writes the whole step after ``env.step`` returned."""
+    def finish_step(self, step: pb.Step, observation: Sequence[Buffer]) -> None:
+        """Writes the whole step after ``env.step`` returned: ``step`` and, each copied once, its observation."""
         if self._step_sequence != self.produced + 1:
             raise SpoolError("finish_step without begin_step")
-        self._append(_STEP, pb.Record(step=step), steps=self._training)
+        self._write(_STEP, step_record(self._step_sequence, step, observation), steps=self._training)
 
     def end_episode(self, end: pb.EpisodeEnd) -> None:
         self._append(_END, pb.Record(end=end))
@@ -217,8 +217,6 @@ class Spool:
         said.append(f"episode {episode_id[:8]} was cut after {steps} steps")
         return "; ".join(said)
 
-    # ----- the consumer
-
     def read(self, sequence: int) -> bytes | None:
         """The serialized ``tandem.v1.Record`` of a sequence number that is not yet trimmed.
 
@@ -227,7 +225,7 @@ class Spool:
         """
         if sequence > self.produced:
             raise SpoolError(f"{self.path} holds no record {sequence}")
-        return self._payload(sequence) if self._is_whole(sequence) else None
+        return self._whole(sequence)
 
     def acknowledge(self, sequence: int) -> None:
         """Everything up to ``sequence`` is in the log and its room is free. Raises SpoolError for one never made."""
@@ -244,23 +242,30 @@ class Spool:
         self._map.close()
 
     def _append(self, kind: int, record: pb.Record, *, steps: int = 0, episodes: int = 0) -> None:
+        record.sequence = self.produced + 1
+        self._write(kind, [memoryview(record.SerializeToString())], steps=steps, episodes=episodes)
+
+    def _write(self, kind: int, parts: Sequence[memoryview], *, steps: int = 0, episodes: int = 0) -> None:
         self._room(1)
-        sequence = self.produced + 1
-        record.sequence = sequence
-        payload = record.SerializeToString()
-        if _SLOT.size + len(payload) > self._slot_bytes:
-            raise SpoolError(f"a record of {len(payload)} bytes does not fit a slot of {self._slot_bytes} bytes")
-        newest = self._newest()
-        at = self._at(sequence)
-        counts = (newest[5] + steps, newest[6] + episodes)
-        _SLOT.pack_into(self._map, at, sequence, len(payload), zlib.crc32(payload), kind, 0, *counts)
-        self._map[at + _SLOT.size : at + _SLOT.size + len(payload)] = payload
+        sequence, length, crc = self.produced + 1, sum(map(len, parts)), 0
+        if _SLOT.size + length > self._slot_bytes:
+            raise SpoolError(f"a record of {length} bytes does not fit a slot of {self._slot_bytes} bytes")
+        newest, at = self._newest(), self._at(sequence)
+        place = at + _SLOT.size
+        for part in parts:
+            self._map[place : place + len(part)] = part
+            crc = zlib.crc32(part, crc)
+            place += len(part)
+        _SLOT.pack_into(self._map, at, sequence, length, crc, kind, 0, newest[5] + steps, newest[6] + episodes)
         self._words[_PRODUCED] = sequence
 
     def _is_whole(self, sequence: int) -> bool:
-        at = self._at(sequence)
-        stored, _, crc, *_ = _SLOT.unpack_from(self._map, at)
-        return stored == sequence and zlib.crc32(self._payload(sequence)) == crc
+        return self._whole(sequence) is not None
+
+    def _whole(self, sequence: int) -> bytes | None:
+        stored, _, crc, *_ = _SLOT.unpack_from(self._map, self._at(sequence))
+        payload = self._payload(sequence)
+        return payload if stored == sequence and zlib.crc32(payload) == crc else None
 
     def _payload(self, sequence: int) -> bytes:
         at = self._at(sequence)

@@ -81,7 +81,7 @@ class SpoolFolder:
         folder.mkdir(exist_ok=True)
         path = folder / "spool.bin"
         if not path.exists():
-            slot = record_bytes(contract.interface)
+            slot = record_bytes(contract)
             capacity = max(64, min(_MOST_RECORDS, spool_mb * 1_000_000 // slot))
             Spool.create(
                 path,
@@ -121,7 +121,8 @@ class SpoolFolder:
             if spool.undelivered:
                 lines.append(
                     f"{spool.undelivered} records of run {spool.run_id} wait in {path.parent} and are kept there: "
-                    f"start an actor named {self.name!r} on that run's learner to deliver them"
+                    f"start an actor named {self.name!r} on that run's learner to deliver them, or delete "
+                    f"{path.parent} to drop them for good"
                 )
             spool.close()
         return lines

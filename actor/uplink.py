@@ -12,10 +12,11 @@ import grpc
 
 from actor.shared import Board
 from actor.spool import Spool, SpoolError
-from transport import records_pb2 as records
+from episodes.image_codec import ImageCodec
 from transport import service_pb2 as pb
 from transport import service_pb2_grpc as rpc
 from transport.channel import UNARY_TIMEOUT_S
+from transport.push import encode_batch, push_call
 
 FATAL = (
     grpc.StatusCode.UNAUTHENTICATED,
@@ -63,11 +64,12 @@ class Uplink:
     """Delivers a spool from a thread of its own.
 
     Args:
-        stub: On a channel that carries the token.
+        channel: Carries the token.
         spool: Read and trimmed here only.
         join: What to join with; run and spool are those of the spool.
         board: Gets the step credit and whether the learner is there.
         say: Told, in one line, when the connection comes and goes.
+        images: Compresses images on their way; None to send them as they are.
 
     Attributes:
         error: Why delivery ended for good; empty while it has not.
@@ -77,20 +79,23 @@ class Uplink:
 
     def __init__(
         self,
-        stub: rpc.LearnerStub,
+        channel: grpc.Channel,
         spool: Spool,
         join: pb.JoinRequest,
         board: Board,
         say: Callable[[str], None],
+        images: ImageCodec | None = None,
     ) -> None:
         self.error = ""
         self.finished: str | None = None
         self.connected = False
-        self._stub = stub
+        self._stub = rpc.LearnerStub(channel)
+        self._push_batches = push_call(channel)
         self._spool = spool
         self._join = join
         self._board = board
         self._say = SaidRarely(say)
+        self._images = images
         self._stopped = threading.Event()
         self._last = threading.Event()
         self._acknowledged = threading.Event()
@@ -152,7 +157,7 @@ class Uplink:
     def _push(self, reply: pb.JoinReply) -> None:
         done = threading.Event()
         self._in_flight.clear()
-        call = self._stub.Push(self._requests(reply, done))
+        call = self._push_batches(self._requests(reply, done))
         self._call = call
         try:
             for acknowledgement in call:
@@ -171,7 +176,7 @@ class Uplink:
             self.finished = acknowledgement.finished_reason
         self._acknowledged.set()
 
-    def _requests(self, reply: pb.JoinReply, done: threading.Event) -> Iterator[pb.RecordBatch]:
+    def _requests(self, reply: pb.JoinReply, done: threading.Event) -> Iterator[bytes]:
         """The batches. What cannot be read ends delivery: gRPC would swallow the error and the stream begin again."""
         try:
             yield from self._batches(reply, done)
@@ -185,7 +190,7 @@ class Uplink:
             )
             raise
 
-    def _batches(self, reply: pb.JoinReply, done: threading.Event) -> Iterator[pb.RecordBatch]:
+    def _batches(self, reply: pb.JoinReply, done: threading.Event) -> Iterator[bytes]:
         """Batches from the first record not acknowledged, as long as the stream lives; called by gRPC's own thread.
 
         The first is empty: it says whose stream this is, and the answer carries the step credit.
@@ -194,7 +199,9 @@ class Uplink:
         limit = max(1, min(reply.max_message_bytes or 1 << 20, 4 << 20, reply.window_bytes or 4 << 20) // 2)
         window = reply.window_bytes or 4 << 20
         following = spool.acknowledged + 1
-        yield pb.RecordBatch(run_id=spool.run_id, spool_id=spool.spool_id)
+        compression = pb.COMPRESSION_NONE if self._images is None else pb.COMPRESSION_ZLIB
+        head = pb.RecordBatch(run_id=spool.run_id, spool_id=spool.spool_id, compression=compression)
+        yield head.SerializeToString()
         while not done.is_set():
             flying = sum(size for _, size in list(self._in_flight))
             produced = spool.produced
@@ -202,21 +209,21 @@ class Uplink:
                 if self._last.is_set():
                     return
             elif not flying or flying < window:
-                batch = pb.RecordBatch(run_id=spool.run_id, spool_id=spool.spool_id)
+                batch: list[bytes] = []
                 size = 0
-                while following <= produced and size < limit and len(batch.records) < _MOST_RECORDS:
+                while following <= produced and size < limit and len(batch) < _MOST_RECORDS:
                     payload = spool.read(following)
                     if payload is None:
                         self._await_whole(following)
                         break
                     if size and (size + len(payload) > limit or flying + size + len(payload) > window):
                         break
-                    batch.records.append(records.Record.FromString(payload))
+                    batch.append(payload)
                     size += len(payload)
                     following += 1
                 if size:
                     self._in_flight.append((following - 1, size))
-                    yield batch
+                    yield encode_batch(head, batch if self._images is None else map(self._images.compress, batch))
                     continue
             self._acknowledged.wait(_POLL_S)
             self._acknowledged.clear()

@@ -1,10 +1,13 @@
-"""Critic-and-actor updates a second on state, against LeRobot's own SAC classes, in one process, alternated.
+"""Critic-and-actor updates a second, against LeRobot's own SAC classes, in one process, alternated.
 
-    python benchmarks/updates.py
+    python benchmarks/updates.py [--only state|images]
 
-18-d state, 4-d action, batch 256, two critics of 256x256, the actor in every update, one torch thread, CPU.
-LeRobot's policy has a state encoder before these layers, which ours has not: the peer does more work. Times are
-processor seconds, so that a busy machine disturbs both alike; the ratio is the figure to compare.
+18-d state, 4-d action, two critics of 256x256, the actor in every update, one torch thread, CPU. State: batch 256.
+LeRobot's policy has a state encoder before these layers, which ours has not: the peer does more work. Images: batch 64,
+two cameras of 128x128x3, from the replay buffer on: sampling, random shift, normalisation, update, each its own; with
+LeRobot's small convolutional encoder, trained by both, and once with our default encoder, which has no peer. LeRobot's
+random shift is compiled, as its buffer does, and compiling is not timed. Times are processor seconds, so that a busy
+machine disturbs both alike; the ratio is the figure to compare.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from statistics import median
 
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -27,7 +30,8 @@ from learner.algorithms.sac_config import SACConfig
 from learner.windows import Batch
 from policies.spec import PolicySpec
 
-STATE, ACTION, BATCH = 18, 4, 256
+STATE, ACTION, BATCH, IMAGE_BATCH, SHIFT_PX = 18, 4, 256, 64, 4
+COMMAND = "python benchmarks/updates.py"
 
 
 def ours() -> Callable[[], object]:
@@ -107,34 +111,136 @@ def lerobot() -> Callable[[], object]:
     return update
 
 
+def ours_images(encoder: str, encoder_size: int) -> Callable[[], object]:
+    """One update of ours on images, with its batch from the replay buffer."""
+    import replay as replays
+
+    from learner.algorithms import policy_spec
+    from learner.batch_memory import BatchMemory
+
+    contract = replays.contract()
+    config = SACConfig(
+        batch_size=IMAGE_BATCH,
+        critic_warmup_updates=0,
+        clone_weight=0.0,
+        actor_every=1,
+        input_noise=0.0,
+        hidden=(256, 256),
+        clamp_targets=False,
+        encoder=encoder,
+        encoder_size=encoder_size,
+        shift_px=SHIFT_PX,
+    )
+    replay = replays.filled(contract, 500)
+    sac = SAC(contract, config, policy_spec(contract, config), device="cpu", seed=0)
+    sac.freeze_statistics(replay.statistics())
+    memory = BatchMemory(replay.batch_bytes(IMAGE_BATCH))
+
+    def update() -> object:
+        memory.clear()
+        return sac.update(replay.sample(IMAGE_BATCH, shift_px=SHIFT_PX, into=memory), True)
+
+    return update
+
+
+def lerobot_images() -> Callable[[], object]:
+    """One update of LeRobot 0.6.1's SACAlgorithm on images, fed by its buffer and preprocessor as in its learner."""
+    import replay as replays
+    from lerobot.configs.types import FeatureType, PolicyFeature
+    from lerobot.policies.factory import make_pre_post_processors
+    from lerobot.policies.gaussian_actor.configuration_gaussian_actor import GaussianActorConfig
+    from lerobot.policies.gaussian_actor.modeling_gaussian_actor import GaussianActorPolicy
+    from lerobot.rl.algorithms.sac.configuration_sac import SACAlgorithmConfig
+    from lerobot.rl.algorithms.sac.sac_algorithm import SACAlgorithm
+    from lerobot.rl.trainer import preprocess_rl_batch
+
+    pixels = {
+        "mean": [[[value]] for value in (0.485, 0.456, 0.406)],
+        "std": [[[value]] for value in (0.229, 0.224, 0.225)],
+    }
+    statistics: dict = dict.fromkeys(replays.CAMERAS, pixels)
+    policy_config = GaussianActorConfig(
+        input_features={camera: PolicyFeature(FeatureType.VISUAL, (3, 128, 128)) for camera in replays.CAMERAS}
+        | {"observation.state": PolicyFeature(FeatureType.STATE, (STATE,))},
+        output_features={"action": PolicyFeature(FeatureType.ACTION, (ACTION,))},
+        dataset_stats=statistics
+        | {
+            "observation.state": {"min": [-3.0] * STATE, "max": [3.0] * STATE},
+            "action": {"min": [-1.0] * ACTION, "max": [1.0] * ACTION},
+        },
+        freeze_vision_encoder=False,
+        device="cpu",
+    )
+    policy = GaussianActorPolicy(policy_config)
+    algorithm = SACAlgorithm(policy.train(), SACAlgorithmConfig.from_policy_config(policy_config))
+    algorithm.make_optimizers_and_scheduler()
+    preprocessor, _ = make_pre_post_processors(policy_cfg=policy_config, dataset_stats=policy_config.dataset_stats)
+    buffer = replays.peer_buffer(128, 500)
+    buffer.actions.uniform_(-1.0, 1.0)
+    for column in (buffer.rewards, buffer.dones, buffer.truncateds):
+        column.zero_()
+
+    def update() -> object:
+        batch = preprocess_rl_batch(preprocessor, buffer.sample(IMAGE_BATCH))
+        return algorithm.update(iter([batch]))
+
+    return update
+
+
 def seconds(update: Callable[[], object], updates: int) -> float:
+    """Processor seconds of one update."""
     start = time.process_time()
     for _ in range(updates):
         update()
     return (time.process_time() - start) / updates
 
 
-def measure(rounds: int, updates: int) -> dict:
-    """One row of docs/benchmarks.json; every ratio is of two neighbours in time."""
-    torch.set_num_threads(1)
+def row(name: str, own: list[float], peer: list[float]) -> dict:
+    """One row of docs/benchmarks.json, of processor seconds; every ratio is of two neighbours in time."""
+    ratios = sorted(theirs / mine for mine, theirs in zip(own, peer, strict=False))
+    return {
+        "name": name,
+        "unit": "updates per processor second",
+        "ours": 1 / median(own),
+        "peer": 1 / median(peer) if peer else None,
+        "ratio": median(ratios) if ratios else None,
+        "command": COMMAND,
+        "range": [1 / max(own), 1 / min(own)],
+        "peer_range": [1 / max(peer), 1 / min(peer)] if peer else None,
+        "ratio_range": [ratios[0], ratios[-1]] if ratios else None,
+    }
+
+
+def state_rows(rounds: int, updates: int) -> Iterator[dict]:
     mine, peer = ours(), lerobot()
     seconds(mine, 20), seconds(peer, 20)
     pairs = [(seconds(mine, updates), seconds(peer, updates)) for _ in range(rounds)]
-    ratios = sorted(theirs / own for own, theirs in pairs)
-    return {
-        "name": "critic and actor updates/s, state, batch 256, 2 critics 256x256",
-        "unit": "updates per processor second",
-        "ours": 1 / median(own for own, _ in pairs),
-        "peer": 1 / median(theirs for _, theirs in pairs),
-        "ratio": median(ratios),
-        "ratio_range": [ratios[0], ratios[-1]],
-        "command": "python benchmarks/updates.py",
-    }
+    name = "critic and actor updates/s, state, batch 256, 2 critics 256x256"
+    yield row(name, [own for own, _ in pairs], [theirs for _, theirs in pairs])
+
+
+def image_rows(rounds: int, updates: int) -> Iterator[dict]:
+    same, default, peer = ours_images("lerobot", 512), ours_images("small", 64), lerobot_images()
+    for update in (same, default, peer):
+        update()
+    found = [(seconds(same, updates), seconds(peer, 1), seconds(default, updates)) for _ in range(rounds)]
+    own, theirs, small = (list(times) for times in zip(*found, strict=True))
+    name = "critic and actor updates/s, 2 cameras 128x128x3, batch 64, from the buffer on"
+    yield row(f"{name}, LeRobot's small CNN", own, theirs)
+    yield row(f"{name}, our default encoder", small, [])
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--updates", type=int, default=30)
+    parser.add_argument("--image-updates", type=int, default=3)
+    parser.add_argument("--only", choices=("state", "images"), default=None)
     arguments = parser.parse_args()
-    print(json.dumps(measure(arguments.rounds, arguments.updates)))
+    torch.set_num_threads(1)
+    if arguments.only != "images":
+        for found in state_rows(arguments.rounds, arguments.updates):
+            print(json.dumps(found), flush=True)
+    if arguments.only != "state":
+        for found in image_rows(arguments.rounds, arguments.image_updates):
+            print(json.dumps(found), flush=True)

@@ -19,12 +19,14 @@ SHORT = {
 
 
 def list_keys() -> list[Key]:
-    from actor.config import ActorConfig
+    from actor.config import COMPRESSIONS, ActorConfig
 
-    choices = {
+    choices: dict[str, tuple[str, ...]] = {
+        "device": ("auto", "cpu", "cuda", "mps"),
         "operator": operators(),
         "pacing": ("", "lockstep", "realtime"),
         "keyboard": ("auto", "pynput", "terminal"),
+        "compression": COMPRESSIONS,
     }
     return keys_of(ActorConfig, paths(), choices=choices)
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -79,7 +81,7 @@ def compose_verb(
     for name, value in pairs:
         if name in by_name:
             choices[name] = checked_choice(name, value, by_name[name].options)
-    tree = _composed(verb, keys, groups, choices)
+    tree = _composed(verb, keys, groups, choices, stored | dict(pairs))
     leaves = {**{path: key.kind for path, key in by_path.items()}, **_group_leaves(groups, choices)}
     for name, value in stored.items():
         group = name.partition(".")[0]
@@ -107,9 +109,16 @@ def compose_verb(
     return Settings(values, choices, configs, arguments, _resolved(tree, choices))
 
 
-def defaults_of(verb: str, keys: Sequence[Key], groups: Sequence[Group], choices: dict[str, str]) -> dict[str, Any]:
-    """Default of every key, by path, under these choices of groups; ``???`` where the user must give it."""
-    tree = _composed(verb, keys, groups, choices)
+def defaults_of(
+    verb: str,
+    keys: Sequence[Key],
+    groups: Sequence[Group],
+    choices: dict[str, str],
+    given: Mapping[str, Any] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """Default of every key, by path, under these choices of groups, and under the values ``given`` that choose presets;
+    ``???`` where the user must give it."""
+    tree = _composed(verb, keys, groups, choices, given)
     container = {}
     for path in [*(key.path for key in keys), *_group_leaves(groups, choices)]:
         node, leaf = _holder(tree, path)
@@ -137,7 +146,9 @@ def checked_choice(name: str, value: str, options: Iterable[str]) -> str:
     return value
 
 
-def _composed(verb: str, keys: Sequence[Key], groups: Sequence[Group], choices: dict[str, str]) -> DictConfig:
+def _composed(
+    verb: str, keys: Sequence[Key], groups: Sequence[Group], choices: dict[str, str], given: Mapping[str, Any]
+) -> DictConfig:
     store = ConfigStore.instance()
     store.store(group="schema", name=verb, node=schema_of(keys, groups), package="_global_")
     for group in groups:
@@ -146,11 +157,41 @@ def _composed(verb: str, keys: Sequence[Key], groups: Sequence[Group], choices: 
     overrides = [f"{name}={choice}" for name, choice in choices.items()]
     try:
         with initialize_config_dir(str(CONFIGS), version_base="1.3", job_name="tandem"):
-            return compose(verb, overrides)
+            tree = compose(verb, overrides)
     except (HydraException, OmegaConfBaseException) as error:
         raise UsageError(
             f"configs/ could not be composed for `tandem {verb}`: {' '.join(str(error).split())}"
         ) from error
+    for place, file in _presets(verb, tree, choices, given):
+        _merge(tree, place, file)
+    return tree
+
+
+def _presets(verb: str, tree: DictConfig, choices: dict[str, str], given: Mapping[str, Any]) -> list[tuple[str, Path]]:
+    """The preset files for this task and these observations, and the part of the tree each is for, in order.
+
+    ENV_ALGORITHM is in the lists of defaults already. More special files come later, and win: ENV_TASK_ALGORITHM,
+    ENV_OBS_ALGORITHM, ENV_TASK_OBS_ALGORITHM; then VERB_OBS, for keys of the verb's own.
+    """
+    env = tree.get("env", {})
+    task = str(given.get("env.task", env.get("task", "")))
+    obs = str(given.get("obs", given.get("env.obs", env.get("obs", ""))))
+    special = [parts for parts in ((task,), (obs,), (task, obs)) if all(parts)]
+    files = [
+        ("algorithm", "_".join((choices["env"], *parts, choices["algorithm"])))
+        for parts in special
+        if {"env", "algorithm"} <= choices.keys()
+    ]
+    found = [(place, CONFIGS / "preset" / f"{name}.yaml") for place, name in (*files, ("", f"{verb}_{obs}"))]
+    return [(place, file) for place, file in found if file.is_file()]
+
+
+def _merge(tree: DictConfig, place: str, file: Path) -> None:
+    try:
+        values = OmegaConf.load(file)
+        OmegaConf.update(tree, place, values) if place else tree.merge_with(values)
+    except (OSError, yaml.YAMLError, OmegaConfBaseException) as error:
+        raise UsageError(f"{file} cannot be used: {' '.join(str(error).split())}") from error
 
 
 def _open(config: type) -> DictConfig:

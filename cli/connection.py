@@ -15,16 +15,26 @@ from transport.service_pb2_grpc import LearnerStub
 class Connection:
     """Calls to the learner at ``address`` with the token of ``token_path``. Use as a context manager.
 
+    Args:
+        address: host:port.
+        token_path: File with the token; empty for the default file.
+        timeout_s: How long to wait for an answer [s].
+        file_only: Whether TANDEM_TOKEN does not come before the file.
+        whose: Who should answer there and what to do when nobody does; empty for the general advice.
+
     Raises TokenError where there is no token.
     """
 
-    def __init__(self, address: str, token_path: str, *, timeout_s: float = 5.0) -> None:
+    def __init__(
+        self, address: str, token_path: str, *, timeout_s: float = 5.0, file_only: bool = False, whose: str = ""
+    ) -> None:
         from transport.channel import open_channel
         from transport.token import load_token
 
         self.address = address
         self._timeout_s = timeout_s
-        self._channel = open_channel(address, load_token(token_path or None))
+        self._whose = whose
+        self._channel = open_channel(address, load_token(token_path or None, file_only=file_only))
         self._stub = LearnerStub(self._channel)
 
     def status(self) -> Any:
@@ -53,8 +63,6 @@ class Connection:
                 "name it with learner.token_path=, or set TANDEM_TOKEN"
             )
         if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
-            return (
-                f"nobody answers at {self.address}. Start `tandem learner` there, or `ssh -L` to it, or give "
-                "learner.address=HOST:PORT"
-            )
+            advice = "Start `tandem learner` there, or `ssh -L` to it, or give learner.address=HOST:PORT"
+            return f"nobody answers at {self.address}{self._whose or f'. {advice}'}"
         return f"the learner at {self.address} answered {code.name}: {details}"

@@ -7,6 +7,7 @@ import json
 import signal
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,12 +106,11 @@ def learner_arguments(settings: Settings) -> list[str]:
     """The settings of a demo that differ from what the learner would take in its folder, as arguments of `tandem
     learner`."""
     keys, groups = learner_verb.list_keys(), learner_verb.list_groups()
-    defaults = defaults_of("learner", keys, groups, settings.choices)
+    values = _all_values(settings)
+    defaults = defaults_of("learner", keys, groups, settings.choices, values)
     if settings["run"]:
         defaults |= learner_verb.stored_values(Path(settings["run"]))
-    wanted = {
-        k: v for k, v in _all_values(settings).items() if k in defaults and k not in (*MANAGED, *settings.choices)
-    }
+    wanted = {k: v for k, v in values.items() if k in defaults and k not in (*MANAGED, *settings.choices)}
     chosen = [f"{name}={choice}" for name, choice in settings.choices.items()]
     return chosen + [f"{path}={as_text(v)}" for path, v in wanted.items() if as_text(v) != as_text(defaults[path])]
 
@@ -125,12 +125,8 @@ def _all_values(settings: Settings) -> dict[str, Any]:
 
 def _check_obs(obs: str, task: str) -> None:
     """Raises UsageError for observations that no policy of this version learns the task from."""
-    if obs == "pixels":
-        raise UsageError("obs=pixels: images come in a later version. Use obs=state")
-    if obs == "proprio" and task == "lift":
-        raise UsageError(
-            "obs=proprio with env.task=lift: the cube is not in it, and images come in a later version. Use obs=state"
-        )
+    if obs == "proprio" and task != "reach":
+        raise UsageError(f"obs=proprio with env.task={task}: the cube is not in it. Use obs=pixels or obs=state")
 
 
 def _run(config: DemoConfig, settings: Settings, folder: Path, env_config: Any, started_s: float) -> int:
@@ -156,15 +152,17 @@ def _run(config: DemoConfig, settings: Settings, folder: Path, env_config: Any, 
     print(f"\nTraining ended: {result.reason}", flush=True)
 
     from actor.evaluate import evaluate
-    from cli.evaluation import best_policy
+    from cli.evaluation import best_policy, frozen_part
     from learner.run_folder import read_run
 
     policy = best_policy(folder)
     print(f"Evaluating {policy} on {config.final_episodes} starts never used before ...", flush=True)
-    evaluation = evaluate(ENV, env_config, policy=policy.read_bytes(), episodes=config.final_episodes, seed=config.seed)
+    judge = partial(evaluate, ENV, env_config, episodes=config.final_episodes, seed=config.seed)
+    payload = policy.read_bytes()
+    evaluation = judge(policy=payload, frozen=frozen_part(folder, payload))
     evaluation.write(folder / "evaluation-final.json")
     print("The scripted person on the same starts ...", flush=True)
-    person = evaluate(ENV, env_config, operator="scripted", episodes=config.final_episodes, seed=config.seed)
+    person = judge(operator="scripted")
     person.write(folder / "evaluation-operator.json")
     summary = summarise(
         folder,
@@ -206,14 +204,15 @@ def _env_arguments(env_config: Any) -> list[str]:
 def _film(folder: Path, env_config: Any, policy: Path, seed: int) -> None:
     """Both policies on the same starts: those that the first one fails, where there are such."""
     from actor.evaluate import evaluate
-    from cli.evaluation import policy_file, write_gif
+    from cli.evaluation import frozen_part, policy_file, write_gif
     from metrics.report import AFTER_GIF, BEFORE_GIF
 
     print("Filming the policy before and after ...", flush=True)
     try:
+        film = partial(evaluate, ENV, env_config, episodes=FILM_FROM, seed=seed, render=FILM_FROM)
+        frozen = frozen_part(folder, policy.read_bytes())
         before, after = (
-            evaluate(ENV, env_config, policy=source.read_bytes(), episodes=FILM_FROM, seed=seed, render=FILM_FROM)
-            for source in (policy_file(folder, "first"), policy)
+            film(policy=source.read_bytes(), frozen=frozen) for source in (policy_file(folder, "first"), policy)
         )
         telling = sorted(range(FILM_FROM), key=lambda i: before.outcomes[i] == "success")[:FILMED]
         write_gif([before.frames[i] for i in telling], folder / BEFORE_GIF)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import difflib
+import os
 import sys
 import traceback
 from collections.abc import Iterable
@@ -69,6 +70,8 @@ def report(error: BaseException, log_folder: Path | None) -> int:
 
 
 def _say(text: str) -> None:
+    if os.environ.get("RANK", "0") != "0" and "WORLD_SIZE" in os.environ:
+        return  # of the ranks of a learner that torchrun started the first alone speaks
     print(f"tandem: {text}", file=sys.stderr, flush=True)
 
 

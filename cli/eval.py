@@ -58,7 +58,7 @@ def list_groups() -> list[Group]:
 
 
 def run(settings: Settings) -> int:
-    from cli.evaluation import environment_of, policy_file, write_gif
+    from cli.evaluation import environment_of, frozen_part, policy_file, write_gif
 
     config = settings.build(EvalConfig, PATHS)
     folder = Path(config.run)
@@ -68,6 +68,7 @@ def run(settings: Settings) -> int:
         raise CommandError(f"policy must be one of {', '.join(POLICIES)} or a policy file. Got: {config.policy!r}")
     from actor.evaluate import evaluate
 
+    payload = policy.read_bytes()
     if not config.json:
         print(f"{policy}: {config.episodes} episodes of {env} without a person", flush=True)
     began_s = time.monotonic()
@@ -85,7 +86,8 @@ def run(settings: Settings) -> int:
     result = evaluate(
         env,
         env_config,
-        policy=policy.read_bytes(),
+        policy=payload,
+        frozen=frozen_part(folder, payload),
         episodes=config.episodes,
         seed=run_seed if config.seed is None else config.seed,
         render=config.film_episodes if config.film else 0,

@@ -39,6 +39,26 @@ def best_policy(run_folder: Path) -> Path:
         return policy_file(run_folder, "last")
 
 
+def frozen_part(run_folder: Path, policy: bytes) -> bytes:
+    """The file of the part of a run's policy that was pretrained and never changes; empty where it has none.
+
+    Raises EncoderFileError or CommandError where it is no longer what the run learned with.
+    """
+    import yaml
+
+    from policies.pretrained import read_weights_file
+    from policies.snapshot import read_snapshot
+
+    sha256 = read_snapshot(policy).frozen_sha256
+    if not sha256:
+        return b""
+    try:
+        reference = yaml.safe_load((run_folder / "config.yaml").read_text())["algorithm"]["encoder_weights"]
+    except (OSError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise CommandError(f"{run_folder / 'config.yaml'} cannot be used: {type(error).__name__}: {error}") from error
+    return read_weights_file(str(reference), sha256).data
+
+
 def write_gif(frames: Any, path: Path) -> None:
     """Episodes as a GIF. ``frames`` holds one uint8 array (T, H, W, 3) per episode."""
     from PIL import Image

@@ -19,6 +19,8 @@ MACHINE = {
         "token_path",
         "device",
         "torch_threads",
+        "prefetch",
+        "compile",
         "max_ahead",
         "max_deficit_updates",
         "publish_every",
@@ -36,11 +38,14 @@ CHOICES = {
     "resume": ("auto", "must", "never"),
     "tracker": ("wandb", "trackio", "none"),
     "device": ("auto", "cpu", "cuda", "mps"),
+    "prefetch": ("auto", "on", "off"),
+    "compile": ("auto", "off"),
     "policy_dtype": ("float32", "bfloat16"),
     "pacing": ("auto", "lockstep", "realtime"),
     "warmup": ("policy", "uniform", "operator"),
     "sync": ("commit", "os"),
 }
+REPLAY_CHOICES = {"device": ("auto", "host", "device")}
 
 
 def list_keys() -> list[Key]:
@@ -55,7 +60,8 @@ def list_keys() -> list[Key]:
         *keys_of(LearnerConfig, MACHINE, choices=CHOICES),
     ]
     for section, kind in _sections().items():
-        found += keys_of(kind, _paths(section, kind), choices=CHOICES)
+        choices = CHOICES | REPLAY_CHOICES if section == "replay" else CHOICES
+        found += keys_of(kind, _paths(section, kind), choices=choices)
     return found
 
 

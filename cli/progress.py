@@ -6,7 +6,7 @@ import time
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -29,7 +29,7 @@ class Progress:
         self._title = title
         self._started_s = started_s
         self._plain_s = float("-inf")
-        self._said = ""
+        self._said = ("", "")
         self._live = Live(console=self._console, refresh_per_second=4, transient=False) if self.is_terminal else None
 
     @property
@@ -42,8 +42,9 @@ class Progress:
             self._live.update(self._picture(status, doing, note))
             return
         now = time.monotonic()
-        if note != self._said or now - self._plain_s >= PLAIN_EVERY_S:
-            self._plain_s, self._said = now, note
+        said = (note, status.fault if status is not None else "")
+        if said != self._said or now - self._plain_s >= PLAIN_EVERY_S:
+            self._plain_s, self._said = now, said
             print(self._line(status, doing, note), flush=True)
 
     def __enter__(self) -> Progress:
@@ -62,7 +63,10 @@ class Progress:
         if status is None:
             return f"{elapsed}  {note}"
         parts = [f"{label} {value}" for label, value in cells(status)]
-        return f"{elapsed}  {note}: " + ", ".join(parts) + (f"; {doing}" if doing else "")
+        line = f"{elapsed}  {note}: " + ", ".join(parts) + (f"; {doing}" if doing else "")
+        if to_do := to_go(status):
+            line += f"; to go: {to_do}"
+        return line + (f"; FAULT: {status.fault}" if status.fault else "")
 
     def _picture(self, status: Any, doing: str, note: str) -> Group:
         elapsed = time.monotonic() - self._started_s
@@ -77,7 +81,12 @@ class Progress:
             grid.add_row(*pairs[start : start + 4])
         person = Text.assemble(("now: ", "dim"), doing or "-")
         person.truncate(self._console.width, overflow="ellipsis")
-        return Group(head, grid, person)
+        rows: list[RenderableType] = [head, grid, person]
+        if to_do := to_go(status):
+            rows.append(Text.assemble(("to go: ", "dim"), to_do))
+        if status.fault:
+            rows.insert(1, Text.assemble(("FAULT: ", "bold red"), status.fault))
+        return Group(*rows)
 
 
 def cells(status: Any) -> list[tuple[str, str]]:
@@ -104,3 +113,20 @@ def cells(status: Any) -> list[tuple[str, str]]:
         ("replay", f"{status.replay_rows:,} + {status.demonstration_rows:,} demo"),
         ("policy lag", f"{number(names.POLICY_LAG_STEPS, 0)} steps"),
     ]
+
+
+def to_go(status: Any) -> str:
+    """What is still open of the conditions on which the run ends by success; empty where nothing is, or none can."""
+    return ", ".join(_open(condition) for condition in status.stop_conditions if not condition.met)
+
+
+def _open(condition: Any) -> str:
+    value = condition.value if condition.HasField("value") else None
+    if condition.name == names.EVAL_SUCCESS_RATE:
+        stands = "not evaluated yet," if value is None else f"{value:.2f} of"
+        row = f" ({condition.reached} of {condition.in_a_row} in a row)" if condition.in_a_row > 1 else ""
+        return f"success {stands} {condition.mark:.2f}{row}"
+    if condition.name == names.EVAL_CYCLE_STEPS:
+        stands = "not known yet, the person's" if value is None else f"{value:.1f} over the person's"
+        return f"cycle {stands} {condition.mark:.1f}"
+    return f"interventions {value:.1%} of under {condition.mark:.0%}"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from cli.composition import Settings
+from cli.errors import CommandError, UsageError
 from cli.keys import Group, Key, keys_of
 from metrics.names import BY_NAME
 
@@ -16,12 +18,14 @@ class StatusConfig:
     """Settings of ``tandem status``.
 
     Attributes:
+        run: Run folder of a learner on this machine, e.g. of a demo: address and token are those it noted there.
         address: host:port of the learner, as seen from here.
         token_path: File with the token of the run; empty for TANDEM_TOKEN or the default file.
         json: Print one JSON object.
         timeout_s: How long to wait for the answer [s].
     """
 
+    run: str = ""
     address: str = "localhost:50051"
     token_path: str = ""
     json: bool = False
@@ -30,6 +34,7 @@ class StatusConfig:
 
 WIDE = 120
 PATHS = {
+    "run": "run",
     "address": "learner.address",
     "token_path": "learner.token_path",
     "json": "json",
@@ -49,27 +54,62 @@ def run(settings: Settings) -> int:
     from cli.connection import Connection
 
     config = settings.build(StatusConfig, PATHS)
-    with Connection(config.address, config.token_path, timeout_s=config.timeout_s) as connection:
-        status = connection.status()
+    if config.run:
+        if both := [a for a in settings.given if a.startswith(("learner.address=", "learner.token_path="))]:
+            raise UsageError(f"run= says address and token already: leave out {' '.join(both)}")
+        status, address = _status_of(Path(config.run), config.timeout_s)
+    else:
+        with Connection(config.address, config.token_path, timeout_s=config.timeout_s) as connection:
+            status, address = connection.status(), config.address
     if config.json:
         print(json.dumps(as_dict(status), indent=2))
     else:
-        print_table(status, config.address)
+        print_table(status, address)
     return 0
 
 
+def _status_of(folder: Path, timeout_s: float) -> tuple[Any, str]:
+    """Status and address of the learner of a run folder. Raises CommandError where it does not run any more."""
+    from cli.connection import Connection
+    from learner.service_file import read_service_file
+
+    run_id, address, token_path = read_service_file(folder)
+    again = f"Resume it: tandem learner run={folder}, or tandem demo run={folder} if it is a demo's"
+    whose = f", where the learner of {folder} listened last: it was killed, or is ending. {again}"
+    with Connection(address, token_path, timeout_s=timeout_s, file_only=bool(token_path), whose=whose) as connection:
+        status = connection.status()
+    if status.run_id != run_id:
+        raise CommandError(
+            f"the learner at {address} serves another run, {status.run_folder}: that of {folder} was killed. {again}"
+        )
+    return status, address
+
+
 def as_dict(status: Any) -> dict[str, Any]:
-    """``Status`` with every field present, integers as integers."""
-    plain = {f.name: getattr(status, f.name) for f in status.DESCRIPTOR.fields if f.name not in ("metrics", "actors")}
-    actors = [{f.name: getattr(actor, f.name) for f in actor.DESCRIPTOR.fields} for actor in status.actors]
-    return {**plain, "metrics": dict(sorted(status.metrics.items())), "actors": actors}
+    """``Status`` with every field present, integers as integers; None for an optional one that is not set."""
+    lists = ("actors", "stop_conditions")
+    plain = {f.name: getattr(status, f.name) for f in status.DESCRIPTOR.fields if f.name not in ("metrics", *lists)}
+    rows = {name: [_row(item) for item in getattr(status, name)] for name in lists}
+    return {**plain, "metrics": dict(sorted(status.metrics.items())), **rows}
+
+
+def _row(message: Any) -> dict[str, Any]:
+    return {
+        f.name: None if f.has_presence and not message.HasField(f.name) else getattr(message, f.name)
+        for f in message.DESCRIPTOR.fields
+    }
 
 
 def print_table(status: Any, address: str) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
+
+    from cli.progress import to_go
 
     console = Console()
+    if status.fault:
+        console.print(Text.assemble(("FAULT: ", "bold red"), status.fault), soft_wrap=True)
     head = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     finished = f"finished: {status.finished_reason}" if status.finished else status.phase
     for name, value in (
@@ -81,6 +121,7 @@ def print_table(status: Any, address: str) -> None:
         ("updates", f"{status.updates:,}, policy version {status.policy_version}"),
         ("replay", f"{status.replay_rows:,} online, {status.demonstration_rows:,} demonstration"),
         ("log", f"{status.log_bytes / 1e6:.1f} MB"),
+        *([("to go", open_conditions)] if (open_conditions := to_go(status)) else []),
     ):
         head.add_row(f"[dim]{name}[/dim]", value)
     console.print(head)

@@ -82,6 +82,7 @@ class TrainingSession:
         self._resume = how_to_resume
         self._folder.mkdir(parents=True, exist_ok=True)
         load_or_create_token(self._token)
+        print(f"To look closer, from another terminal: tandem status run={self._folder}", flush=True)
         try:
             with Progress(self._title, self._started_s) as progress:
                 demos = self._folder / "demonstrations"

@@ -88,6 +88,7 @@ VERBS: dict[str, Verb] = {
             "Asks once and prints a table, or one JSON object with json=true.",
             (
                 ("tandem status learner.address=localhost:50051", "a table"),
+                ("tandem status run=runs/mine", "of a learner or a demo that runs in this folder"),
                 ("tandem status json=true", "for programs"),
             ),
         ),

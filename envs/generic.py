@@ -1,4 +1,7 @@
-"""Any gymnasium environment with a Box action and a Box, Dict or Tuple observation: ``env=gym env.id=Pendulum-v1``."""
+"""Any gymnasium environment with a Box action and a Box, Dict or Tuple observation: ``env=gym env.id=Pendulum-v1``.
+
+Images in the observation are cameras, see ``envs.named_observation``.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
+from gymnasium.wrappers import AddRenderObservation
 
 from envs.action_codec import ActionCodec
 from envs.errors import EnvError
@@ -30,6 +34,10 @@ class GymConfig:
         settings: Keyword arguments of the environment, ``name=value,name=value``: numbers, true, false and plain words.
         action_limit: Replaces infinite action bounds by -action_limit..action_limit; 0 refuses them.
         stack: Frames of every vector observation the policy sees at once.
+        pixels: The policy sees what ``render()`` shows, as its only camera, in place of the environment's observation.
+        image_crop: What is kept of every image: top, left, height, width in pixels; empty for all of it.
+        image_resize: Height and width in pixels of every image after the crop; empty for none.
+        image_stack: Frames of every image the policy sees at once.
         control_hz: Control rate for driving in real time, in [Hz]; 0 where time has no meaning.
     """
 
@@ -38,6 +46,10 @@ class GymConfig:
     settings: str = ""
     action_limit: float = 0.0
     stack: int = 1
+    pixels: bool = False
+    image_crop: tuple[int, ...] = ()
+    image_resize: tuple[int, ...] = ()
+    image_stack: int = 1
     control_hz: float = 0.0
 
 
@@ -50,8 +62,9 @@ def derive_contract(config: GymConfig) -> Contract:
     """The contract, read from the spaces of the environment, which is made and closed. Raises EnvError."""
     env, observation, codec = _wrapped(config, None)
     env.close()
-    if config.stack < 1:
-        raise EnvError(f"env.stack must be at least 1. Got: {config.stack}")
+    for key in ("stack", "image_stack"):
+        if getattr(config, key) < 1:
+            raise EnvError(f"env.{key} must be at least 1. Got: {getattr(config, key)}")
     size = codec.low.size
     limits = [f"{low:g}..{high:g}" for low, high in zip(codec.low, codec.high, strict=True)]
     limits = limits[:1] if len(set(limits)) == 1 else limits
@@ -65,8 +78,14 @@ def derive_contract(config: GymConfig) -> Contract:
             action_meaning=f"the environment's own action, {', '.join(limits)}, rescaled to -1..1",
             control_hz=config.control_hz,
         ),
-        View(tuple(FeatureView(f.name, stack=1 if f.is_image else config.stack) for f in observation.features)),
+        View(tuple(_view(f, config) for f in observation.features)),
     )
+
+
+def _view(feature: Feature, config: GymConfig) -> FeatureView:
+    if feature.is_image:
+        return FeatureView(feature.name, config.image_crop, config.image_resize, config.image_stack)
+    return FeatureView(feature.name, stack=config.stack)
 
 
 def _wrapped(config: GymConfig, render_mode: str | None) -> tuple[gym.Env, NamedObservation, ActionCodec]:
@@ -85,12 +104,13 @@ def _made(config: GymConfig, render_mode: str | None) -> gym.Env:
     arguments = _arguments(config.settings)
     if config.max_episode_steps < 0:
         raise EnvError(f"env.max_episode_steps must be 0 or more. Got: {config.max_episode_steps}")
-    if render_mode:
-        arguments["render_mode"] = render_mode
+    if render_mode or config.pixels:
+        arguments["render_mode"] = render_mode or "rgb_array"
     choose_backend()
     steps = config.max_episode_steps or None
     try:
-        return gym.make(config.id, max_episode_steps=steps, disable_env_checker=True, **arguments)
+        env = gym.make(config.id, max_episode_steps=steps, disable_env_checker=True, **arguments)
+        return AddRenderObservation(env, render_only=True) if config.pixels else env
     except (gym.error.DependencyNotInstalled, ImportError) as error:
         raise EnvError(
             f"environment {config.id!r} needs a package that is not installed here: {_line(error)}. "

@@ -13,7 +13,8 @@ from typing import Any
 import gymnasium as gym
 
 from envs.errors import EnvError
-from episodes.contract import Contract
+from envs.image_view import ImageView, has_images
+from episodes.contract import Contract, ContractError
 
 __all__ = ["ENVS", "EnvEntry", "EnvError", "derive_contract", "env_config_type", "env_entry", "make_env"]
 
@@ -23,9 +24,10 @@ class EnvEntry:
     """One registered environment.
 
     Attributes:
-        config: Returns the type of its config: a flat frozen dataclass that travels as transport.settings.
+        config: Returns the type of its config: a flat frozen dataclass that travels as transport.settings. One whose
+            observations can have images has ``image_crop`` and ``image_resize``, see ``envs.image_view``.
         contract: Derives the contract from a config, without opening a device.
-        make: Makes the environment from a config and a render mode (None or ``rgb_array``).
+        make: Makes the environment from a config and a render mode (None or ``rgb_array``), images as captured.
         hardware: True where a real robot moves: pacing is then realtime and uniform warm-up is refused.
         operators: Names of the operators that can drive it.
         limit: Narrows a config that came over the wire to this machine's own motion limits; asked where a real robot
@@ -60,16 +62,34 @@ def derive_contract(name: str, config: Any) -> Contract:
 
     Raises EnvError for an unknown name, a config of another type, or an environment that cannot be trained.
     """
-    return _checked(name, config).contract(config)
+    try:
+        return _checked(name, config).contract(config)
+    except ContractError as error:
+        raise _view_error(error) from None
 
 
 def make_env(name: str, config: Any, *, render_mode: str | None = None) -> gym.Env:
-    """The environment, wrapped: observations are a Dict of the contract's features in its order, actions a float32 Box
-    of shape (action_size,) in [-1, 1], and the time limit truncates. ``reset(seed=start_seed)`` fixes the start state.
+    """The environment, wrapped: observations are a Dict of the contract's stored features in its order, actions a
+    float32 Box of shape (action_size,) in [-1, 1], and the time limit truncates. ``reset(seed=start_seed)`` fixes the
+    start state. An image that a camera did not give is absent, and ``info["lost_camera"]`` says why.
 
     Raises EnvError as ``derive_contract`` does.
     """
-    return _checked(name, config).make(config, render_mode)
+    env = _checked(name, config).make(config, render_mode)
+    if not has_images(env.observation_space):
+        return env
+    try:
+        return ImageView(env, config.image_crop, config.image_resize)
+    except ContractError as error:
+        env.close()
+        raise _view_error(error) from None
+
+
+def _view_error(error: ContractError) -> EnvError:
+    return EnvError(
+        f"{error}. Set env.image_crop=[top,left,height,width] and env.image_resize=[height,width] in whole pixels, or "
+        "leave them empty"
+    )
 
 
 def _checked(name: str, config: Any) -> EnvEntry:

@@ -12,9 +12,11 @@ from envs.so101_model import CAMERAS, JOINTS, TIMESTEP_S
 from episodes.contract import IMAGE_PREFIX, Contract, Feature, FeatureView, Interface, RewardBounds, View
 
 STATE, COMMAND, ACTION = "observation.state", "observation.command", "action"
-TASKS = {"lift": 60, "reach": 40}
+TASKS = {"insert": 120, "lift": 60, "reach": 40}
 """Tasks and their time limit in control steps."""
 OBSERVATIONS = ("state", "proprio", "pixels")
+PLAY_MM = {"state": 2.0, "proprio": 2.0, "pixels": 8.0}
+"""Play of the slot with each kind of observation, as docs/play.json has it."""
 NEAR_M = 0.04
 """Range of the fine copy of a relative position: close in, a few millimetres then fill the scale."""
 
@@ -24,19 +26,24 @@ class SO101SimConfig:
     """The simulated SO-101. All fields are flat, so that the config travels as typed settings."""
 
     task: str = "lift"
-    """``lift``: hold the cube ``lift_height_m`` above the table. ``reach``: bring the tool point to the goal marker."""
+    """``lift``: hold the cube ``lift_height_m`` above the table. ``insert``: set it into the slot and let go.
+    ``reach``: bring the tool point to the goal marker."""
     obs: str = "state"
     """``state``: few relative numbers, simulator only. ``proprio``: what servos know. ``pixels``: and the cameras."""
     cameras: tuple[str, ...] = CAMERAS
     """Cameras of ``obs=pixels``, in order."""
-    image_width: int = 128
-    """Width of camera images in pixels."""
-    image_height: int = 128
-    """Height of camera images in pixels."""
+    image_width: int = 64
+    """Width in pixels of what a camera captures."""
+    image_height: int = 64
+    """Height in pixels of what a camera captures."""
+    image_crop: tuple[int, ...] = ()
+    """What is kept of every captured image: top, left, height, width in pixels; empty for all of it."""
+    image_resize: tuple[int, ...] = ()
+    """Height and width in pixels of every image after the crop, as it is sent and stored; empty for none."""
     control_hz: float = 10.0
     """Control rate in Hz; a control step lasts a whole number of 4 ms physics steps."""
     max_episode_steps: int = 0
-    """Control steps until the episode is truncated; 0 takes the task's own (lift 60, reach 40)."""
+    """Control steps until the episode is truncated; 0 takes the task's own (insert 120, lift 60, reach 40)."""
     max_step_m: float = 0.02
     """How far one unit of action moves the commanded target, in [m]."""
     workspace_low_m: tuple[float, ...] = (0.15, -0.12, 0.012)
@@ -51,8 +58,16 @@ class SO101SimConfig:
     """Success of ``lift``: both pads touch the cube and it is this far above where it rested, in [m]."""
     reach_tolerance_m: float = 0.01
     """Success of ``reach``: the tool point is this close to the goal, in [m]."""
+    play_mm: float = 0.0
+    """``insert``: how much wider than the cube the slot is, in [mm]; 0 takes what the rule in docs/insert.md gives:
+    8 with ``obs=pixels``, else 2."""
+    operator_noise: float = 0.1
+    """Noise on the scripted operator's actions: its standard deviation in action units; see
+    envs.teleop.scripted."""
     stack: int = 3
     """Frames of proprioception a policy sees with ``obs=proprio`` and ``obs=pixels``; stacked at sampling, not here."""
+    image_stack: int = 1
+    """Frames of every camera a policy sees at once; stacked at sampling, not here."""
     render_width: int = 480
     """Width in pixels of what ``render()`` returns."""
     render_height: int = 360
@@ -61,14 +76,16 @@ class SO101SimConfig:
     def __post_init__(self) -> None:
         _require(self.task in TASKS, "task", f"one of {sorted(TASKS)}", self.task)
         _require(self.obs in OBSERVATIONS, "obs", f"one of {sorted(OBSERVATIONS)}", self.obs)
-        _require(
-            len(self.cameras) > 0 and set(self.cameras) <= set(CAMERAS), "cameras", f"some of {CAMERAS}", self.cameras
-        )
-        _require(min(self.image_width, self.image_height) > 0, "image_width", "positive", self.image_width)
+        known = 0 < len(set(self.cameras)) == len(self.cameras) and set(self.cameras) <= set(CAMERAS)
+        _require(known, "cameras", f"some of {CAMERAS}, each once", self.cameras)
+        for key in ("image_width", "image_height", "stack", "image_stack"):
+            _require(getattr(self, key) > 0, key, "positive", getattr(self, key))
         periods = 1.0 / (self.control_hz * TIMESTEP_S) if self.control_hz > 0 else 0.0
         whole = periods >= 1 and abs(periods - round(periods)) < 1e-6
         _require(whole, "control_hz", f"a rate whose period is a multiple of {TIMESTEP_S} s", self.control_hz)
         _require(self.max_step_m > 0, "max_step_m", "positive", self.max_step_m)
+        _require(self.play_mm >= 0, "play_mm", "0 or more", self.play_mm)
+        _require(self.operator_noise >= 0, "operator_noise", "0 or more", self.operator_noise)
         _require(self.target_lead_m > 0, "target_lead_m", "positive", self.target_lead_m)
         box = (self.workspace_low_m, self.workspace_high_m)
         boxed = all(len(side) == 3 for side in box) and all(a < b for a, b in zip(*box, strict=True))
@@ -78,6 +95,11 @@ class SO101SimConfig:
     def step_limit(self) -> int:
         """Control steps until the episode is truncated."""
         return self.max_episode_steps if self.max_episode_steps > 0 else TASKS[self.task]
+
+    @property
+    def slot_play_m(self) -> float:
+        """How much wider than the cube the slot is, in [m]."""
+        return (self.play_mm or PLAY_MM[self.obs]) / 1000.0
 
     @property
     def substeps(self) -> int:
@@ -121,9 +143,11 @@ def _xyz(prefix: str, bound: float) -> list[tuple[str, str, float, float]]:
 
 
 def _relative_state(task: str) -> Feature:
-    thing = "cube" if task == "lift" else "goal"
+    thing = "goal" if task == "reach" else "cube"
     rows = _xyz(f"{thing}_minus_tool", 1.0) + _xyz(f"{thing}_minus_tool_near", NEAR_M)
-    if task == "lift":
+    if task == "insert":
+        rows += _xyz("cube_minus_slot", 1.0) + _xyz("cube_minus_slot_near", NEAR_M)
+    if task != "reach":
         rows += [
             ("tool.z", "m", -1.0, 1.0),
             ("gripper.pos", "rad", -4.0, 4.0),
@@ -133,6 +157,9 @@ def _relative_state(task: str) -> Feature:
             ("cube.sin_4yaw", "1", -1.0, 1.0),
             ("cube.cos_4yaw", "1", -1.0, 1.0),
         ]
+    if task == "insert":
+        rows += [("cube.up.x", "1", -1.0, 1.0), ("cube.up.y", "1", -1.0, 1.0)]
+        rows += [("slot.x", "m", -1.0, 1.0), ("slot.y", "m", -1.0, 1.0)]
     return _vector(STATE, rows + _xyz("target_minus_tool", 1.0))
 
 
@@ -145,7 +172,7 @@ def _proprioception() -> tuple[Feature, Feature]:
 
 
 def observation_features(config: SO101SimConfig) -> tuple[Feature, ...]:
-    """Features of one observation, in order, with names, units and bounds."""
+    """Features of one observation, in order, with names, units and bounds; images as captured."""
     if config.obs == "state":
         return (_relative_state(config.task),)
     if config.obs == "proprio":
@@ -178,7 +205,10 @@ def derive_contract(config: SO101SimConfig) -> Contract:
         control_hz=config.control_hz,
         reward=RewardBounds(bounded=True, low=0.0, high=1.0, only_at_end=True),
     )
-    stacked = config.stack if config.obs != "state" else 1
-    return Contract(
-        interface, View(tuple(FeatureView(f.name, stack=stacked if f.name == STATE else 1) for f in features))
-    )
+    return Contract(interface, View(tuple(_view(f, config) for f in features)))
+
+
+def _view(feature: Feature, config: SO101SimConfig) -> FeatureView:
+    if feature.is_image:
+        return FeatureView(feature.name, config.image_crop, config.image_resize, config.image_stack)
+    return FeatureView(feature.name, stack=config.stack if feature.name == STATE and config.obs != "state" else 1)

@@ -1,11 +1,13 @@
-"""The simulated SO-101: an MJCF of primitive shapes with a table, a 30 mm cube, a goal marker and two cameras.
+"""The simulated SO-101: an MJCF of primitive shapes with a table, two cameras and what a task needs: a 30 mm cube, a
+walled slot for it, or a goal marker.
 
 Joint origins, axes, ranges, masses and inertias are facts taken from TheRobotStudio/SO-ARM100
 (Simulation/SO101/so101_new_calib.xml, Apache-2.0). Shapes, contacts, servos and cameras are ours. Lengths in [m],
 angles in [rad]. There are no meshes: they cost seventy times more to render and nothing here needs them.
 
 Contacts: flat finger pads that are parallel at the cube's width, condim 4 so that the cube does not spin between them,
-an elliptic cone with impratio 10 so that it does not creep out.
+an elliptic cone with impratio 10 so that it does not creep out. The slot's walls have priority, because MuJoCo would
+otherwise take the larger friction of the two: the cube's.
 """
 
 from __future__ import annotations
@@ -19,7 +21,21 @@ ARM_JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wris
 JOINTS = (*ARM_JOINTS, "gripper")
 CAMERAS = ("front", "wrist")
 
+_USUAL_FRONT = ((0.60, -0.16, 0.30), (0.205, 0.0, 0.055), 33.0)
+FRONT_CAMERA = {
+    "insert": ((0.62, -0.168, 0.31), (0.207, 0.006, 0.045), 30.0),
+    "lift": _USUAL_FRONT,
+    "reach": _USUAL_FRONT,
+}
+"""Of each task: where the front camera is and what it looks at, in the base frame in [m], and its vertical field of
+view in degrees. That of ``insert`` is as narrow as the places where cube and slot can be allow."""
+WRIST_CAMERA = ((0.006, 0.075, -0.012), (0.006, 0.026, -0.088), 80.0)
+"""The same of the wrist camera, in the gripper's frame: it looks between the finger tips."""
+
 CUBE_SIZE_M = 0.030
+SLOT_WALL_HEIGHT_M, SLOT_WALL_M = 0.008, 0.005
+"""Height and thickness of the slot's four walls."""
+SLOT_FRICTION = 0.5
 GRIPPER_CLOSED_RAD = -0.1745
 GRIPPER_OPEN_RAD = 1.0
 GRIPPER_AT_CUBE_RAD = 0.30
@@ -67,21 +83,33 @@ def _text(numbers: tuple[float, ...]) -> str:
     return " ".join(f"{float(number):.6g}" for number in numbers)
 
 
-def build_mjcf(reach: bool = False) -> str:
+def _slot(inner_m: float) -> str:
+    """Four walls around a square of ``inner_m``, as a mocap body named ``slot`` whose origin is the floor's middle."""
+    half, height = SLOT_WALL_M / 2, SLOT_WALL_HEIGHT_M / 2
+    middle, length = inner_m / 2 + half, inner_m / 2 + SLOT_WALL_M
+    walls = [((side * middle, 0.0, height), (half, length, height)) for side in (-1, 1)]
+    walls += [((0.0, side * middle, height), (inner_m / 2, half, height)) for side in (-1, 1)]
+    geoms = "".join(f'<geom class="slot" pos="{_text(pos)}" size="{_text(size)}"/>' for pos, size in walls)
+    return f'<body name="slot" mocap="true" pos="0.2 0.07 0">{geoms}</body>'
+
+
+def build_mjcf(task: str = "lift", play_m: float = 0.002) -> str:
     """The model as MJCF text.
 
     Args:
-        reach: the reach task shows a goal marker (a mocap body named ``goal``) instead of the cube.
+        task: ``lift`` shows the cube, ``insert`` the cube and the slot (a mocap body named ``slot``), ``reach`` a goal
+            marker (a mocap body named ``goal``).
+        play_m: how much wider than the cube the slot is.
     """
     half = CUBE_SIZE_M / 2
-    thing = (
-        '<body name="goal" mocap="true" pos="0.2 0 0.1">'
-        '<geom type="sphere" size="0.012" material="goal" contype="0" conaffinity="0"/></body>'
-        if reach
-        else f"""<body name="cube" pos="0.2 0 {half}"><freejoint name="cube"/>
+    cube = f"""<body name="cube" pos="0.2 0 {half}"><freejoint name="cube"/>
       <geom name="cube" type="box" size="{half} {half} {half}" mass="0.03" material="cube" contype="2" conaffinity="5"
             friction="0.8 0.005 0.0001" condim="3"/></body>"""
+    goal = (
+        '<body name="goal" mocap="true" pos="0.2 0 0.1">'
+        '<geom type="sphere" size="0.012" material="goal" contype="0" conaffinity="0"/></body>'
     )
+    things = {"lift": cube, "insert": cube + _slot(CUBE_SIZE_M + play_m), "reach": goal}[task]
     return f"""<mujoco model="so101">
   <compiler angle="radian" autolimits="true"/>
   <option timestep="{TIMESTEP_S}" integrator="implicitfast" cone="elliptic" impratio="10" iterations="50"
@@ -103,6 +131,7 @@ def build_mjcf(reach: bool = False) -> str:
     <material name="motor" rgba="0.13 0.14 0.16 1" specular="0.5" shininess="0.6"/>
     <material name="pad" rgba="0.30 0.32 0.36 1"/>
     <material name="cube" rgba="0.80 0.12 0.16 1" specular="0.3" shininess="0.4"/>
+    <material name="slot" rgba="0.10 0.32 0.72 1" specular="0.2" shininess="0.3"/>
     <material name="goal" rgba="0.10 0.62 0.45 0.75"/>
   </asset>
   <default>
@@ -111,6 +140,10 @@ def build_mjcf(reach: bool = False) -> str:
     <position kp="40" kv="2.2" forcerange="-2.94 2.94" inheritrange="1"/>
     <default class="motor"><geom type="box" material="motor" size="0.0124 0.0226 0.0175"/></default>
     <default class="finger"><geom type="box" contype="4" conaffinity="3"/></default>
+    <default class="slot">
+      <geom type="box" material="slot" contype="1" conaffinity="6" priority="1" condim="3"
+            friction="{SLOT_FRICTION} 0.005 0.0001"/>
+    </default>
     <default class="pad">
       <geom type="box" material="pad" contype="4" conaffinity="3" condim="4" friction="1.5 0.02 0.001"
             solref="0.008 1" solimp="0.95 0.99 0.001"/>
@@ -123,7 +156,7 @@ def build_mjcf(reach: bool = False) -> str:
            castshadow="false" directional="true"/>
     <geom name="table" type="plane" pos="0.15 0 0" size="0.45 0.45 0.02" material="table" contype="1" conaffinity="6"
           friction="0.6 0.005 0.0001"/>
-    {_camera("front", (0.60, -0.16, 0.30), (0.205, 0.0, 0.055), 33)}
+    {_camera("front", *FRONT_CAMERA[task])}
     {_camera("scene", (0.62, -0.40, 0.33), (0.125, 0.0, 0.085), 32)}
     <body name="base">
       <geom type="box" pos="-0.004 0 0.016" size="0.050 0.038 0.016"/>
@@ -157,7 +190,7 @@ def build_mjcf(reach: bool = False) -> str:
                 <inertial pos="0.000213627 0.000245138 -0.025187" mass="0.087"
                           fullinertia="2.75087e-05 4.33657e-05 3.45059e-05 -3.35241e-07 -5.7352e-06 -5.17847e-08"/>
                 <site name="tool" pos="{_text(TOOL_POINT)}" size="0.003" group="4"/>
-                {_camera("wrist", (0.006, 0.075, -0.012), (0.006, 0.026, -0.088), 80, up=(0, -1, 0))}
+                {_camera("wrist", *WRIST_CAMERA, up=(0, -1, 0))}
                 <geom type="cylinder" pos="0 0 -0.006" size="0.022 0.006"/>
                 <geom class="motor" pos="0.0077 0 -0.0234" size="0.0226 0.020 0.0124"/>
                 <geom class="finger" pos="{_text((_FIXED_PAD_X - 0.007, 0, -0.063))}" size="0.004 0.011 0.035"/>
@@ -176,7 +209,7 @@ def build_mjcf(reach: bool = False) -> str:
         </body>
       </body>
     </body>
-    {thing}
+    {things}
   </worldbody>
   <actuator>
     {"".join(f'<position name="{name}" joint="{name}"/>' for name in ARM_JOINTS)}

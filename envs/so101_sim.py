@@ -18,10 +18,12 @@ from envs.errors import EnvError
 from envs.kinematics import ArmKinematics
 from envs.mujoco_gl import load_mujoco
 from envs.so101_cameras import Cameras
+from envs.so101_insert import Insert
 from envs.so101_interface import (
     ACTION,
     COMMAND,
     STATE,
+    TASKS,
     SO101SimConfig,
     action_feature,
     derive_contract,
@@ -34,7 +36,7 @@ from envs.so101_model import (
     JOINTS,
     build_mjcf,
 )
-from envs.so101_tasks import Lift, Reach, Task, relative_state
+from envs.so101_tasks import Lift, Reach, Task
 from episodes.contract import IMAGE_PREFIX, Feature
 
 __all__ = ["PrivilegedState", "SO101SimConfig", "SO101SimEnv", "derive_contract", "make"]
@@ -58,8 +60,12 @@ class PrivilegedState:
     """Commanded tool point, shape (3,)."""
     thing: np.ndarray
     """Centre of the cube or the goal, shape (3,)."""
+    slot: np.ndarray | None
+    """Middle of the slot's floor, shape (3,); None where there is no slot."""
     yaw: float
     """Rotation of the cube about z, in [-pi/4, pi/4) [rad]."""
+    tilt: float
+    """Angle between the vertical and the nearest axis of the cube [rad]; 0 for a goal."""
     gripper: float
     """Opening of the gripper: -1 closed, +1 open."""
     gripper_speed: float
@@ -102,11 +108,11 @@ class SO101SimEnv(gym.Env):
         self.observation_space = gym.spaces.Dict([(f.name, _box(f)) for f in self._features])
         self.action_space = _box(action_feature(config))
         self._mujoco = load_mujoco()
-        self.model = self._mujoco.MjModel.from_xml_string(build_mjcf(reach=config.task == "reach"))
+        self.model = self._mujoco.MjModel.from_xml_string(build_mjcf(config.task, config.slot_play_m))
         self.data = self._mujoco.MjData(self.model)
         self._kinematics = ArmKinematics(self.model)
-        kind: type[Lift] | type[Reach] = Lift if config.task == "lift" else Reach
-        self._task: Task = kind(config, self.model, self.data)
+        kinds: dict[str, type[Lift] | type[Reach]] = {"insert": Insert, "lift": Lift, "reach": Reach}
+        self._task: Task = kinds[config.task](config, self.model, self.data)
         site = self.model.site("tool").id
         self._tool, self._rotation = self.data.site_xpos[site], self.data.site_xmat[site]
         self._low, self._high = np.array(config.workspace_low_m), np.array(config.workspace_high_m)
@@ -178,9 +184,7 @@ class SO101SimEnv(gym.Env):
         data, config = self.data, self.config
         if config.obs == "state":
             gripper = (data.qpos[_ARM], data.qvel[_ARM], self._gripper_command)
-            vectors = {
-                STATE: relative_state(self._task, self._tool, self._target, gripper, with_cube=config.task == "lift")
-            }
+            vectors = {STATE: self._task.state(self._tool, self._target, gripper)}
         else:
             state = (data.qpos[: len(JOINTS)], data.qvel[: len(JOINTS)], self._tool, _roll_pitch_yaw(self._rotation))
             vectors = {
@@ -203,10 +207,12 @@ class SO101SimEnv(gym.Env):
             tool=self._tool.copy(),
             target=self._target.copy(),
             thing=self._task.position().copy(),
+            slot=None if (slot := self._task.slot()) is None else slot.copy(),
             yaw=self._task.yaw(),
+            tilt=self._task.tilt(),
             gripper=float(2.0 * opening - 1.0),
             gripper_speed=float(self.data.qvel[_ARM]),
-            held=isinstance(self._task, Lift) and self._task.held(),
+            held=self._task.held(),
         )
 
     def render(self) -> np.ndarray | None:
@@ -246,6 +252,7 @@ def _roll_pitch_yaw(rotation: np.ndarray) -> tuple[float, float, float]:
     return np.arctan2(rotation[7], rotation[8]), pitch, np.arctan2(rotation[3], rotation[0])
 
 
-for _name, _task in (("tandem/SO101Lift-v0", "lift"), ("tandem/SO101Reach-v0", "reach")):
+for _task in TASKS:
+    _name = f"tandem/SO101{_task.capitalize()}-v0"
     if _name not in gym.registry:
         gym.register(id=_name, entry_point="envs.so101_sim:SO101SimEnv", kwargs={"task": _task})

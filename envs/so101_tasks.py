@@ -11,7 +11,7 @@ from envs.so101_interface import NEAR_M, SO101SimConfig
 from envs.so101_model import CUBE_SIZE_M
 
 CUBE_LOW_M, CUBE_HIGH_M = (0.175, -0.08), (0.25, 0.08)
-"""Where the cube starts: x and y of its centre in [m]."""
+"""Where the cube of ``lift`` starts: x and y of its centre in [m]."""
 GOAL_LOW_M, GOAL_HIGH_M = (0.17, -0.09, 0.03), (0.26, 0.09, 0.12)
 """Where the goal of ``reach`` lies: x, y, z in [m]."""
 LEFT_WORKSPACE = "cube left the workspace"
@@ -21,7 +21,7 @@ class Task(Protocol):
     """One task on one MjData."""
 
     def place(self, rng: np.random.Generator) -> None:
-        """Put the task's thing where this episode starts, before kinematics are computed."""
+        """Put the task's things where this episode starts, before kinematics are computed."""
 
     def position(self) -> np.ndarray:
         """Centre of the cube or the goal in [m], shape (3,)."""
@@ -29,12 +29,32 @@ class Task(Protocol):
     def yaw(self) -> float:
         """Rotation of the cube about z in [rad], in [-pi/4, pi/4): a cube looks the same every quarter turn."""
 
+    def tilt(self) -> float:
+        """Angle between the vertical and the nearest axis of the cube [rad]; 0 for a goal."""
+
+    def slot(self) -> np.ndarray | None:
+        """Middle of the slot's floor in [m], shape (3,); None where there is no slot."""
+
+    def held(self) -> bool:
+        """True where both pads touch the cube."""
+
+    def state(self, tool: np.ndarray, target: np.ndarray, gripper: tuple[float, float, float]) -> np.ndarray:
+        """The ``obs=state`` vector; positions in [m], angles in [rad]. envs.so101_interface names its numbers.
+
+        Args:
+            tool: measured tool point, shape (3,).
+            target: commanded tool point, shape (3,).
+            gripper: its position in [rad], velocity in [rad/s] and command in [-1, 1].
+        """
+
     def outcome(self, tool: np.ndarray) -> tuple[bool, str]:
-        """Whether the task is done, and why it can no longer be done (empty where it can)."""
+        """Whether the task is done, and why it can no longer be done (empty where it can). Asked once a step."""
 
 
 class Lift:
     """Lift the cube and hold it between both pads."""
+
+    cube_low_m, cube_high_m = CUBE_LOW_M, CUBE_HIGH_M
 
     def __init__(self, config: SO101SimConfig, model: Any, data: Any) -> None:
         self._config, self._data = config, data
@@ -46,7 +66,7 @@ class Lift:
         self._low, self._high = np.array(config.workspace_low_m[:2]), np.array(config.workspace_high_m[:2])
 
     def place(self, rng: np.random.Generator) -> None:
-        x, y = rng.uniform(CUBE_LOW_M, CUBE_HIGH_M)
+        x, y = rng.uniform(self.cube_low_m, self.cube_high_m)
         limit = np.deg2rad(self._config.cube_yaw_deg)
         yaw = rng.uniform(-limit, limit)
         pose = (x, y, CUBE_SIZE_M / 2, np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2))
@@ -60,17 +80,32 @@ class Lift:
         yaw = np.arctan2(rotation[3], rotation[0])
         return float((yaw + np.pi / 4) % (np.pi / 2) - np.pi / 4)
 
+    def tilt(self) -> float:
+        return float(np.arccos(min(1.0, np.abs(self._data.xmat[self._body][6:]).max())))
+
+    def slot(self) -> np.ndarray | None:
+        return None
+
     def held(self) -> bool:
-        """True where both pads touch the cube."""
         pairs = self._data.contact.geom
         touching = pairs[(pairs == self._cube).any(axis=1)]
         return self._pads <= set(touching.ravel().tolist())
 
+    def state(self, tool: np.ndarray, target: np.ndarray, gripper: tuple[float, float, float]) -> np.ndarray:
+        cube = self.position()
+        yaw = 4.0 * self.yaw()
+        middle = (tool[2], *gripper, cube[2], np.sin(yaw), np.cos(yaw))
+        return np.concatenate((*coarse_and_near(cube - tool), middle, target - tool))
+
+    def left_workspace(self) -> bool:
+        """True where the cube is out of the robot's reach or below the table."""
+        cube = self.position()
+        return bool((cube[:2] < self._low).any() or (cube[:2] > self._high).any() or cube[2] < 0.0)
+
     def outcome(self, tool: np.ndarray) -> tuple[bool, str]:
-        cube = self._data.xpos[self._body]
-        if (cube[:2] < self._low).any() or (cube[:2] > self._high).any() or cube[2] < 0.0:
+        if self.left_workspace():
             return False, LEFT_WORKSPACE
-        high = cube[2] - CUBE_SIZE_M / 2 >= self._config.lift_height_m
+        high = self.position()[2] - CUBE_SIZE_M / 2 >= self._config.lift_height_m
         return bool(high) and self.held(), ""
 
 
@@ -89,26 +124,22 @@ class Reach:
     def yaw(self) -> float:
         return 0.0
 
+    def tilt(self) -> float:
+        return 0.0
+
+    def slot(self) -> np.ndarray | None:
+        return None
+
+    def held(self) -> bool:
+        return False
+
+    def state(self, tool: np.ndarray, target: np.ndarray, gripper: tuple[float, float, float]) -> np.ndarray:
+        return np.concatenate((*coarse_and_near(self.position() - tool), target - tool))
+
     def outcome(self, tool: np.ndarray) -> tuple[bool, str]:
         return bool(np.linalg.norm(self.position() - tool) < self._config.reach_tolerance_m), ""
 
 
-def relative_state(
-    task: Task, tool: np.ndarray, target: np.ndarray, gripper: tuple[float, float, float], *, with_cube: bool
-) -> np.ndarray:
-    """The ``obs=state`` vector: (16,) with a cube, (9,) with a goal; positions in [m], angles in [rad].
-
-    Args:
-        tool: measured tool point, shape (3,).
-        target: commanded tool point, shape (3,).
-        gripper: its position in [rad], velocity in [rad/s] and command in [-1, 1].
-        with_cube: include what only a cube needs.
-    """
-    thing = task.position()
-    relative = thing - tool
-    near = np.minimum(np.maximum(relative, -NEAR_M), NEAR_M)
-    if not with_cube:
-        return np.concatenate((relative, near, target - tool))
-    yaw = 4.0 * task.yaw()
-    middle = (tool[2], *gripper, thing[2], np.sin(yaw), np.cos(yaw))
-    return np.concatenate((relative, near, middle, target - tool))
+def coarse_and_near(relative: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A relative position in [m], and the same clipped to NEAR_M, where a few millimetres fill the scale."""
+    return relative, np.minimum(np.maximum(relative, -NEAR_M), NEAR_M)

@@ -2,13 +2,17 @@
 
 A contract has two parts with a fingerprint each. The *interface* is fixed for a run. The *view* may be re-rendered from
 data that kept raw frames. Both sides derive the contract from the environment's config on their own and compare.
+
+An image is cropped and resized once, on the actor (``envs.image_view``): what is sent, logged, replayed and shown to
+the policy has the sizes of ``Contract.stored``.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -94,7 +98,7 @@ class Interface:
 
     Attributes:
         task: Name of the task, e.g. ``so101_sim/lift``.
-        observations: Features of an observation, in the order of the wire and the log.
+        observations: Features of an observation, in the order of the wire and the log, images at their captured size.
         action: The action feature, named ``action``, with components in [low, high].
         action_meaning: What an action does, in words.
         gripper_sign: e.g. ``+1 open``; empty where there is no gripper.
@@ -119,26 +123,72 @@ class Interface:
 
 @dataclass(frozen=True)
 class FeatureView:
-    """How one feature reaches the policy. ``crop`` is (top, left, height, width), ``resize`` is (height, width)."""
+    """How one feature reaches the policy.
+
+    Attributes:
+        name: Of the feature.
+        crop: Of an image: (top, left, height, width) in captured pixels; empty for all of it.
+        resize: Of an image: (height, width) after the crop; empty for none.
+        stack: Frames the policy sees at once, stacked when a batch is drawn and on the actor, never stored.
+    """
 
     name: str
     crop: tuple[int, ...] = ()
     resize: tuple[int, ...] = ()
     stack: int = 1
 
+    def stored(self, feature: Feature) -> Feature:
+        """The feature as it is sent and stored. Raises ContractError where this view cannot be of it."""
+        if self.stack < 1:
+            raise ContractError(f"view.{self.name}.stack: expected at least 1, got {self.stack}")
+        if not (self.crop or self.resize):
+            return feature
+        if not feature.is_image:
+            key, value = ("crop", self.crop) if self.crop else ("resize", self.resize)
+            raise ContractError(f"view.{self.name}.{key}: expected none, since it is no image, got {value}")
+        height, width, channels = feature.shape
+        if self.crop:
+            top, left, *size = self.crop if len(self.crop) == 4 else (0, 0, 0, 0)
+            if min(top, left) < 0 or min(size) < 1 or top + size[0] > height or left + size[1] > width:
+                raise ContractError(
+                    f"view.{self.name}.crop: expected top, left, height, width within the {height} x {width} image, "
+                    f"got {self.crop}"
+                )
+            height, width = size
+        if self.resize:
+            if len(self.resize) != 2 or min(self.resize) < 1:
+                raise ContractError(f"view.{self.name}.resize: expected height, width, got {self.resize}")
+            height, width = self.resize
+        return replace(feature, shape=(height, width, channels))
+
 
 @dataclass(frozen=True)
 class View:
     features: tuple[FeatureView, ...]
 
+    def of(self, name: str) -> FeatureView:
+        """The view of a feature; that of one not named here shows it as it is."""
+        return next((f for f in self.features if f.name == name), FeatureView(name))
+
     def stack(self, name: str) -> int:
-        return next((f.stack for f in self.features if f.name == name), 1)
+        return self.of(name).stack
 
 
 @dataclass(frozen=True)
 class Contract:
+    """Raises ContractError where the view is not one of the interface."""
+
     interface: Interface
     view: View
+
+    def __post_init__(self) -> None:
+        for view in self.view.features:
+            view.stored(self.interface.feature(view.name))
+
+    @cached_property
+    def stored(self) -> tuple[Feature, ...]:
+        """The features of an observation as they are sent, logged and replayed: images after crop and resize."""
+        return tuple(self.view.of(f.name).stored(f) for f in self.interface.observations)
 
     @property
     def interface_fingerprint(self) -> str:
@@ -209,6 +259,11 @@ def differences(expected: Contract, actual: Contract) -> list[Difference]:
     ]
 
 
+def stored_differences(expected: Contract, actual: Contract) -> list[Difference]:
+    """The differences that make steps stored under one useless under the other: all but frame stacks."""
+    return [difference for difference in differences(expected, actual) if not difference.key.endswith(".stack")]
+
+
 def _flat(contract: Contract) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     interface = asdict(contract.interface)
@@ -218,8 +273,9 @@ def _flat(contract: Contract) -> dict[str, Any]:
     flat |= {f"interface.reward.{key}": value for key, value in interface.pop("reward").items()}
     flat |= {f"interface.{key}": value for key, value in interface.items()}
     flat["interface.observations"] = tuple(f.name for f in contract.interface.observations)
-    for view in asdict(contract.view)["features"]:
-        flat |= {f"view.{view['name']}.{key}": value for key, value in view.items() if key != "name"}
+    for feature in contract.interface.observations:
+        view = contract.view.of(feature.name)
+        flat |= {f"view.{view.name}.{key}": getattr(view, key) for key in ("crop", "resize", "stack")}
     return flat
 
 

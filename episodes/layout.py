@@ -1,23 +1,23 @@
-"""An observation as raw bytes: one item per feature of the interface, in its order, little-endian, C order."""
+"""An observation as raw bytes: one item per stored feature of the contract, in its order, little-endian, C order."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from episodes.contract import Interface
+from episodes.contract import Feature
 
 MAX_MAGNITUDE = 1e18
 """Of a number in an observation, and of a reward: the square of a greater one leaves float32."""
 
 
 class LayoutError(ValueError):
-    """An observation that is not what the interface says."""
+    """An observation that is not what the contract says."""
 
 
 class ObservationLayout:
-    """Packs and unpacks the observations of one interface.
+    """Packs and unpacks observations of given features, which are ``Contract.stored``.
 
     Attributes:
         names: Feature names, in the order of the wire, the log and the spool.
@@ -25,20 +25,24 @@ class ObservationLayout:
         nbytes: Bytes of one observation.
     """
 
-    def __init__(self, interface: Interface):
-        self.names = tuple(f.name for f in interface.observations)
-        self.sizes = tuple(f.nbytes for f in interface.observations)
+    def __init__(self, features: Iterable[Feature]):
+        features = tuple(features)
+        self.names = tuple(f.name for f in features)
+        self.sizes = tuple(f.nbytes for f in features)
         self.nbytes = sum(self.sizes)
         self._count = len(self.names)
-        self._numbers = tuple((place, f.name) for place, f in enumerate(interface.observations) if f.dtype == "float32")
+        self._numbers = tuple((place, f.name) for place, f in enumerate(features) if f.dtype == "float32")
         self._features = tuple(
-            (f.name, tuple(f.shape), np.dtype(f.dtype).newbyteorder("<"), np.dtype(f.dtype), f.nbytes)
-            for f in interface.observations
+            (f.name, tuple(f.shape), np.dtype(f.dtype).newbyteorder("<"), np.dtype(f.dtype), f.nbytes) for f in features
         )
 
     def pack(self, observation: Mapping[str, np.ndarray]) -> list[bytes]:
         """One item per feature. Raises LayoutError naming the key, the expected and the actual shape or dtype."""
-        packed = []
+        return [bytes(view) for view in self.views(observation)]
+
+    def views(self, observation: Mapping[str, np.ndarray]) -> list[memoryview]:
+        """What ``pack`` gives without a copy of it, valid until the arrays change. Raises LayoutError like it."""
+        views = []
         for name, shape, wire, dtype, _ in self._features:
             value = observation.get(name)
             if value is None:
@@ -47,11 +51,11 @@ class ObservationLayout:
                 raise LayoutError(
                     f"observation {name!r} must be {dtype} of shape {shape}. Got: {value.dtype} of shape {value.shape}"
                 )
-            packed.append(value.astype(wire, copy=False).tobytes())
+            views.append(np.ascontiguousarray(value.astype(wire, copy=False)).reshape(-1).view(np.uint8).data)
         if len(observation) != self._count:
             extra = sorted(set(observation) - set(self.names))
-            raise LayoutError(f"observation has {extra}, which the interface does not name. It names: {self.names}")
-        return packed
+            raise LayoutError(f"observation has {extra}, which the contract does not name. It names: {self.names}")
+        return views
 
     def unpack(self, items: Sequence[bytes]) -> dict[str, np.ndarray]:
         """Read-only arrays that share the bytes. Raises LayoutError for a wrong number of items or bytes."""

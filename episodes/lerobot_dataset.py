@@ -3,6 +3,8 @@
 A LeRobotDataset keeps one observation per action and so loses the one after the last step. An export keeps it, and the
 contract, in files beside LeRobot's own (``tandem/``), so that importing it gives the same transitions back. In a
 dataset of others the last frame of an episode becomes the observation after its last step, and keeps its reward.
+
+Images have the sizes of ``Contract.stored``: a dataset holds them as the policy sees them, cropped and resized already.
 """
 
 from __future__ import annotations
@@ -16,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from episodes.contract import Contract, Feature
-from episodes.contract_file import save_contract
+from episodes.contract import Contract, ContractError, Feature, stored_differences
+from episodes.contract_file import load_contract, save_contract
 from episodes.layout import ObservationLayout
 from episodes.log import EpisodeLog, read_log
 from episodes.outcome import Outcome
@@ -25,7 +27,7 @@ from transport import records_pb2 as pb
 
 REPO_ID = "tandem/local"
 REWARD, DONE, SUCCESS, HUMAN = "next.reward", "next.done", "next.success", "complementary_info.is_intervention"
-SIDE_FOLDER, FINAL_FILE = "tandem", "final_observations.npz"
+SIDE_FOLDER, FINAL_FILE, CONTRACT_FILE = "tandem", "final_observations.npz", "contract.json"
 _ACTION_MARGIN = 1e-5
 _LEFT_OUT = (Outcome.DISCARDED, Outcome.CUT)
 
@@ -62,7 +64,7 @@ def export_episodes(log: Path, contract: Contract, folder: Path) -> int:
     from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
     interface = contract.interface
-    features = {f.name: _feature(f) for f in (*interface.observations, interface.action)}
+    features = {f.name: _feature(f) for f in (*contract.stored, interface.action)}
     features |= {
         REWARD: {"dtype": "float32", "shape": (1,), "names": None},
         DONE: {"dtype": "bool", "shape": (1,), "names": None},
@@ -87,7 +89,7 @@ def export_episodes(log: Path, contract: Contract, folder: Path) -> int:
         dataset.save_episode()
     dataset.finalize()
     (folder / SIDE_FOLDER).mkdir()
-    save_contract(folder / SIDE_FOLDER / "contract.json", contract)
+    save_contract(folder / SIDE_FOLDER / CONTRACT_FILE, contract)
     finals = {f"{i}/{name}": v for i, e in enumerate(episodes) for name, v in e.observations[-1].items()}
     np.savez(folder / SIDE_FOLDER / FINAL_FILE, **finals)  # type: ignore[arg-type]
     return len(episodes)
@@ -99,8 +101,8 @@ def import_dataset(folder: Path, contract: Contract, target: Path) -> int:
     Every episode becomes a demonstration; its steps are a person's unless the dataset says otherwise. Without
     ``next.reward`` and ``next.success`` in the dataset every episode counts as a success, with reward 1 at its end.
 
-    Raises DatasetError where a feature of the contract is absent or of another shape, an action is not in [-1, 1], or
-    ``target`` exists.
+    Raises DatasetError where a feature of the contract is absent or of another shape, the images of an export of
+    ours were cropped or resized otherwise, an action is not in [-1, 1], or ``target`` exists.
     """
     if target.exists():
         raise DatasetError(f"{target} exists already. Choose another folder")
@@ -109,9 +111,9 @@ def import_dataset(folder: Path, contract: Contract, target: Path) -> int:
     from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
     dataset = LeRobotDataset(REPO_ID, root=folder)
-    interface = contract.interface
-    for feature in (*interface.observations, interface.action):
+    for feature in (*contract.stored, contract.interface.action):
         _check_feature(feature, dataset.features, folder)
+    _check_view(folder, contract)
     finals = folder / SIDE_FOLDER / FINAL_FILE
     final = dict(np.load(finals, allow_pickle=False)) if finals.is_file() else {}
     unfinished = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
@@ -124,9 +126,9 @@ def import_dataset(folder: Path, contract: Contract, target: Path) -> int:
 
 
 def _write(folder: Path, contract: Contract, episodes: Iterator[_Episode]) -> int:
-    layout, spool = ObservationLayout(contract.interface), f"lerobot-{uuid.uuid4().hex[:12]}"
+    layout, spool = ObservationLayout(contract.stored), f"lerobot-{uuid.uuid4().hex[:12]}"
     (folder / "log").mkdir(parents=True)
-    save_contract(folder / "contract.json", contract)
+    save_contract(folder / CONTRACT_FILE, contract)
     sequence = count = 0
     with EpisodeLog(
         folder / "log", run_id=spool, interface_fingerprint=contract.interface_fingerprint, sync="os"
@@ -143,7 +145,7 @@ def _write(folder: Path, contract: Contract, episodes: Iterator[_Episode]) -> in
 
 
 def _logged(log: Path, contract: Contract) -> dict[str, _Episode]:
-    layout = ObservationLayout(contract.interface)
+    layout = ObservationLayout(contract.stored)
     episodes: dict[str, _Episode] = {}
     for _, entry in read_log(log, interface_fingerprint=contract.interface_fingerprint):
         record = entry.record
@@ -190,12 +192,32 @@ def _check_feature(feature: Feature, found: dict[str, Any], folder: Path) -> Non
     if feature.is_image and len(shape) == 3 and names and names[0] in ("channel", "channels"):
         shape = (*shape[1:], shape[0])
     if shape != tuple(feature.shape):
-        raise DatasetError(f"{feature.name!r} in {folder} must have shape {tuple(feature.shape)}. Got: {shape}")
+        hint = ", after crop and resize" if feature.is_image else ""
+        raise DatasetError(f"{feature.name!r} in {folder} must have shape {tuple(feature.shape)}{hint}. Got: {shape}")
+
+
+def _check_view(folder: Path, contract: Contract) -> None:
+    """Frames of an equal size may still have been cropped otherwise; an export says how."""
+    path = folder / SIDE_FOLDER / CONTRACT_FILE
+    if not path.is_file():
+        return
+    try:
+        differing = stored_differences(load_contract(path), contract)
+    except ContractError as error:
+        raise DatasetError(f"{folder} cannot be imported: {error}") from None
+    images = [f.name for f in contract.stored if f.is_image]
+    keys = tuple(f"{part}.{name}." for name in images for part in ("view", "interface.observations"))
+    if found := [d for d in differing if d.key.startswith(keys)]:
+        raise DatasetError(
+            f"the images in {folder} were cropped or resized otherwise:\n"
+            + "\n".join(f"  {d}" for d in found)
+            + "\nSet these settings as they were, or record new demonstrations"
+        )
 
 
 def _read(dataset: Any, contract: Contract, final: dict[str, np.ndarray]) -> Iterator[_Episode]:
     """One episode after another; frames are in order."""
-    names = [f.name for f in contract.interface.observations]
+    names = [f.name for f in contract.stored]
     judged = REWARD in dataset.features and SUCCESS in dataset.features
     rows = dataset.meta.episodes
     for number in range(dataset.num_episodes):
@@ -203,7 +225,7 @@ def _read(dataset: Any, contract: Contract, final: dict[str, np.ndarray]) -> Ite
         success = done = False
         for i in range(int(rows[number]["dataset_from_index"]), int(rows[number]["dataset_to_index"])):
             frame = dataset[i]
-            episode.observations.append({f.name: _array(frame[f.name], f) for f in contract.interface.observations})
+            episode.observations.append({f.name: _array(frame[f.name], f) for f in contract.stored})
             action = np.asarray(frame["action"], np.float32).ravel()
             if not (np.abs(action) <= 1.0 + _ACTION_MARGIN).all():
                 raise DatasetError(

@@ -33,3 +33,4 @@ class Held(IntEnum):
     LOST_DEVICE = 4
     NO_POLICY = 5
     WATCHDOG = 6
+    LOST_CAMERA = 7

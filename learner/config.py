@@ -10,6 +10,8 @@ from learner.algorithms.sac_config import SACConfig
 from learner.replay import ReplayConfig
 
 RESUME = ("auto", "must", "never")
+PREFETCH = ("auto", "on", "off")
+COMPILE = ("auto", "off")
 
 
 class ConfigError(ValueError):
@@ -90,6 +92,9 @@ class LearnerConfig:
         token_path: File with the token; empty for TANDEM_TOKEN or the default file, made on first start.
         device: Where updates run: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         torch_threads: Threads of torch on the CPU; 0 leaves it to torch.
+        prefetch: A thread reads the next batch while the present one trains: ``on``, ``off``, or ``auto``, which is on
+            where updates run on CUDA.
+        compile: ``auto`` compiles the networks of the algorithm where updates run on CUDA; ``off`` never does.
         resume: ``auto`` goes on where the run folder has a run, ``must`` refuses when it has none, ``never`` when it
             has one.
         demos: Folder of demonstrations (``tandem record``); empty for none.
@@ -119,6 +124,8 @@ class LearnerConfig:
     token_path: str = ""
     device: str = "auto"
     torch_threads: int = 1
+    prefetch: str = "auto"
+    compile: str = "auto"
     resume: str = "auto"
     demos: str = ""
     policy: PolicyConfig = field(default_factory=PolicyConfig)
@@ -142,6 +149,10 @@ class LearnerConfig:
     def __post_init__(self) -> None:
         if self.resume not in RESUME:
             raise ConfigError(f"resume must be one of {RESUME}. Got: {self.resume!r}")
+        if self.prefetch not in PREFETCH:
+            raise ConfigError(f"prefetch must be one of {PREFETCH}. Got: {self.prefetch!r}")
+        if self.compile not in COMPILE:
+            raise ConfigError(f"compile must be one of {COMPILE}. Got: {self.compile!r}")
         for key in ("max_ahead", "publish_every", "keep_checkpoints"):
             if getattr(self, key) < 1:
                 raise ConfigError(f"{key} must be at least 1. Got: {getattr(self, key)}")

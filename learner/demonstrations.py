@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from episodes.contract import Contract, ContractError, differences
+from episodes.contract import Contract, ContractError, stored_differences
 from episodes.contract_file import load_contract
 from episodes.log import EpisodeLog, LogError, read_log
 from episodes.log_segment import list_segments
@@ -89,7 +89,7 @@ def _check_contract(folder: Path, contract: Contract) -> None:
         recorded = load_contract(folder / "contract.json")
     except ContractError as error:
         raise DemonstrationError(f"demos={folder} is no folder of demonstrations: {error}") from error
-    found = [d for d in differences(recorded, contract) if d.key.startswith("interface.")]
+    found = stored_differences(recorded, contract)
     if found:
         raise DemonstrationError(
             f"the demonstrations in {folder} are of another contract:\n"

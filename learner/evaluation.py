@@ -1,8 +1,8 @@
-"""Scheduled evaluations: when one is due, who runs it, what came of it, which is best, and when training may stop."""
+"""Scheduled evaluations: when one is due, who runs it, what came of it, and which is best."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -214,28 +214,3 @@ class EvaluationSchedule:
         self.results = [result_from(r) for r in state["results"]]
         self.best = result_from(state["best"]) if state["best"] else None
         self.pending = None
-
-
-def autonomous(
-    results: Sequence[EvaluationResult],
-    config: EvaluationConfig,
-    *,
-    operator_cycle_steps: float | None,
-    intervention_rate: float | None,
-    intervention_mark: float,
-) -> bool:
-    """Whether the policy succeeds on its own, so that training may stop.
-
-    Args:
-        results: Evaluations in order.
-        config: The mark, and how many in a row must reach it.
-        operator_cycle_steps: Mean steps the operator needs; None where that is not known, and then ignored.
-        intervention_rate: Share of human steps in the recent training episodes; None where there are none.
-        intervention_mark: It must be below this.
-    """
-    last = results[-config.in_a_row :]
-    if len(last) < config.in_a_row or any(r.success_rate < config.success_mark for r in last):
-        return False
-    cycles = [r.cycle_steps for r in last if r.cycle_steps is not None]
-    quick = operator_cycle_steps is None or (bool(cycles) and float(np.mean(cycles)) <= operator_cycle_steps)
-    return quick and (intervention_rate is None or intervention_rate < intervention_mark)

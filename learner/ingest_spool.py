@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Buffer
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from google.protobuf.message import DecodeError
+
 from episodes.log_segment import FRAME
-from episodes.spool_position import SpoolPosition
+from episodes.spool_position import RecordError, SpoolPosition
 from transport import records_pb2 as pb
+from transport.record_parts import delimiter
+from transport.server import UNDECODABLE_TEXT
 
 _RATE_WINDOW_S = 2.5
+_RECORD_TAG = pb.LogEntry.DESCRIPTOR.fields_by_name["record"].number << 3 | 2
 
 
 class SpoolStatus(NamedTuple):
@@ -47,13 +53,26 @@ class Batch:
     started: set[str] = field(default_factory=set)
     newest_evaluation: int = 0
 
-    def add(self, spool_id: str, actor: str, record: pb.Record) -> None:
-        entry = pb.LogEntry(spool_id=spool_id, actor=actor)
-        entry.record.CopyFrom(record)
-        data = entry.SerializeToString()
+    def add(self, entry: pb.LogEntry, data: bytes) -> None:
+        """``data`` is ``entry`` serialized."""
         self.entries.append(entry)
         self.data.append(data)
         self.framed_bytes += len(data) + FRAME.size
+
+
+class EntryFrame:
+    """Makes log entries of serialized records without serializing them again."""
+
+    def __init__(self, spool_id: str, actor: str):
+        self._head = pb.LogEntry(spool_id=spool_id, actor=actor).SerializeToString()
+
+    def entry(self, payload: Buffer) -> tuple[pb.LogEntry, bytes]:
+        """The entry of a record, and its bytes. Raises RecordError where ``payload`` is none."""
+        data = b"".join((self._head, delimiter(_RECORD_TAG, memoryview(payload).nbytes), payload))
+        try:
+            return pb.LogEntry.FromString(data), data
+        except DecodeError:
+            raise RecordError(UNDECODABLE_TEXT) from None
 
 
 class Spool:
@@ -66,13 +85,21 @@ class Spool:
         self.joined = False
         self.streams = 0
         self.heard_s = float("-inf")
+        self.joined_s = float("-inf")
         self.policy_version = 0
+        self.acting_version: int | None = None  # of the newest training step
         self._marks: deque[tuple[float, int]] = deque(maxlen=2)
 
+    def holds_name(self, now_s: float, joined_within_s: float) -> bool:
+        """Whether its actor is connected, or joined so shortly ago that its stream is on the way."""
+        return self.streams > 0 or (self.joined and now_s - self.joined_s < joined_within_s)
+
     def note(self, record: pb.Record) -> None:
-        """Keeps the policy version of the newest step and two marks in time for the rate."""
+        """Keeps the policy versions of the newest step and two marks in time for the rate."""
         if record.WhichOneof("body") == "step":
             self.policy_version = record.step.policy_version
+            if self.accepted.purpose == pb.PURPOSE_TRAINING:
+                self.acting_version = self.policy_version
         if not self._marks or self.heard_s - self._marks[-1][0] > _RATE_WINDOW_S:
             self._marks.append((self.heard_s, self.accepted.training_steps))
 

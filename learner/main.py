@@ -1,35 +1,35 @@
-"""`tandem learner`: wires a run together, runs its loop, and ends it cleanly."""
+"""`tandem learner`: wires a run together and runs its loop."""
 
 from __future__ import annotations
 
 import contextlib
-import json
-import shlex
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from envs.registry import derive_contract
 from episodes.contract import Contract
-from episodes.durable import write_durably
 from episodes.log import EpisodeLog
 from learner.algorithms import build_algorithm, policy_spec
-from learner.checkpoint import CheckpointError
 from learner.config import ConfigError, LearnerConfig
 from learner.console import Console
 from learner.demonstrations import check_demonstrations, import_demonstrations
+from learner.distributed import check_ranks, follow, lead, release, started_ranks
+from learner.finish import finish
+from learner.gpu_memory import out_of_memory_explained
 from learner.ingest import Ingest
 from learner.publisher import PolicyPublisher
-from learner.replay import ReplayBuffer
+from learner.replay import ReplayBuffer, replay_device
 from learner.reporting import Reporter
 from learner.run_folder import RunFolder, default_run_folder, open_run_folder, plain, save_config
 from learner.service import LearnerServer
+from learner.service_file import remove_service_file, write_service_file
 from learner.startup import StartInterruptedError, prepare
 from learner.status import starting_status, status_message
-from learner.training import FINISHED, Ending, Trainer
-from metrics.tracker import describe_tracker, make_tracker
+from learner.stop_rule import Ending
+from learner.training import Trainer
+from metrics.tracker import make_tracker
 from transport import service_pb2 as pb
 from transport.channel import PROTOCOL
 from transport.server import check_free, check_loopback
@@ -37,11 +37,9 @@ from transport.settings import settings_of
 from transport.token import load_or_create_token
 
 if TYPE_CHECKING:
-    from learner.algorithms import Algorithm
+    import torch
 
-FAREWELL_S = 3.0
-TRACKER_S = 20.0
-TRACKER_INTERRUPTED_S = 1.5
+    from learner.algorithms import Algorithm
 
 
 def run_learner(config: LearnerConfig) -> int:
@@ -51,8 +49,12 @@ def run_learner(config: LearnerConfig) -> int:
 
     Raises:
         ConfigError, EnvError, PolicySpecError, RunFolderError, LogError, DemonstrationError, CheckpointError,
-        SnapshotError, BindError, TokenError, IngestError: with a text for the user.
+        SnapshotError, BindError, TokenError, IngestError, RankError: with a text for the user.
     """
+    ranks = started_ranks()
+    if ranks.rank:
+        return follow(config, ranks)
+    check_ranks(config, ranks)
     contract = derive_contract(config.env, config.env_config)
     policy_spec(contract, config.algorithm)  # refuses what cannot be trained, before anything is made
     token = load_or_create_token(config.token_path or None)
@@ -95,7 +97,7 @@ def run_learner(config: LearnerConfig) -> int:
 def _serve(
     config: LearnerConfig, folder: RunFolder, contract: Contract, log: EpisodeLog, token: str, console: Console
 ) -> int:
-    ingest = Ingest(log, contract.interface)
+    ingest = Ingest(log, contract)
     publisher = PolicyPublisher()
     trainers: list[Trainer] = []
     server = LearnerServer(
@@ -112,27 +114,40 @@ def _serve(
     try:
         with stop.on_signals():
             port = server.start()
+            address = f"{config.address.rpartition(':')[0]}:{port}"
+            _note_address(folder, address, config.token_path, console)
             # Programs that start a learner wait for this line: it names the port that 0 has become.
-            print(
-                f"learner of {contract.interface.task} listens on {config.address.rpartition(':')[0]}:{port}",
-                flush=True,
-            )
+            print(f"learner of {contract.interface.task} listens on {address}", flush=True)
             console.event(f"run folder: {folder.path}{' (resumed)' if folder.resumed else ''}")
-            trainer = _trainer(config, folder, contract, ingest, publisher, console)
-            trainers.append(trainer)
-            stop.stops(trainer)
             try:
-                prepare(trainer, log)
-                server.set_serving()
-                ending = trainer.run()
+                with out_of_memory_explained(config, folder.path):
+                    trainer = _trainer(config, folder, contract, ingest, publisher, console)
+                    trainers.append(trainer)
+                    stop.stops(trainer)
+                    prepare(trainer, log)
+                    server.set_serving()
+                    ending = trainer.run()
             except StartInterruptedError:
                 ending = Ending("stopped by the user before learning was ready", "interrupted", 130)
-            return _end(trainer, ending, server)
+            assert trainer is not None
+            code = finish(trainer, ending, server)
+            release(trainer.algorithm)
+            return code
     finally:
         server.stop()
+        with contextlib.suppress(OSError):
+            remove_service_file(folder.path)
         ingest.close()
         if trainer is not None:
+            trainer.batches.close()
             trainer.reporter.close(0.1)
+
+
+def _note_address(folder: RunFolder, address: str, token_path: str, console: Console) -> None:
+    try:
+        write_service_file(folder.path, folder.run_id, address, token_path)
+    except OSError as error:
+        console.event(f"service.json was not written, `tandem status run=` will not find this learner: {error}")
 
 
 def kept_settings(config: LearnerConfig) -> dict[str, Any]:
@@ -168,13 +183,16 @@ def _trainer(
     )
     reporter = Reporter(folder.metrics, tracker)
     try:
+        algorithm = _algorithm(config, contract)
+        _compile(algorithm, config, console)
+        algorithm = lead(config, started_ranks(), contract, folder.path, algorithm)
         return Trainer(
             config,
             folder,
             ingest=ingest,
             publisher=publisher,
-            algorithm=_algorithm(config, contract),
-            replay=_checked(lambda: replay_buffer(config, contract, folder.replay_bytes)),
+            algorithm=algorithm,
+            replay=_checked(lambda: replay_buffer(config, contract, folder.replay_bytes, algorithm.device)),
             reporter=reporter,
             console=console,
         )
@@ -183,8 +201,10 @@ def _trainer(
         raise
 
 
-def replay_buffer(config: LearnerConfig, contract: Contract, capacity_bytes: int) -> ReplayBuffer:
-    """The empty replay buffer of a run."""
+def replay_buffer(
+    config: LearnerConfig, contract: Contract, capacity_bytes: int, device: torch.device | str = "cpu"
+) -> ReplayBuffer:
+    """The empty replay buffer of a run whose updates run on ``device``."""
     return ReplayBuffer(
         contract,
         capacity_bytes=capacity_bytes,
@@ -193,6 +213,7 @@ def replay_buffer(config: LearnerConfig, contract: Contract, capacity_bytes: int
         gamma=config.algorithm.gamma,
         cut_at_takeover=config.replay.cut_at_takeover,
         seed=config.acting.seed,
+        device=replay_device(config.replay, contract, capacity_bytes, device),
     )
 
 
@@ -204,69 +225,11 @@ def _algorithm(config: LearnerConfig, contract: Contract) -> Algorithm:
     return _checked(lambda: build_algorithm(contract, config.algorithm, device=config.device, seed=config.acting.seed))
 
 
-def _end(trainer: Trainer, ending: Ending, server: LearnerServer) -> int:
-    """Tells the actors, saves, and says what came of it."""
-    console = trainer.console
-    interrupted = ending.outcome == "interrupted"
-    trainer.phase = FINISHED
-    if not interrupted:
-        trainer.ingest.finish(ending.reason)
-        until_s = time.monotonic() + FAREWELL_S
-        while time.monotonic() < until_s and any(s.connected for s in trainer.ingest.spools()):
-            trainer.drain()
-            time.sleep(0.02)
-    server.stop(0.2)
-    trainer.ingest.close(1.0)
-    while trainer.drain():
-        pass
-    trainer.progress.report(trainer, force=True)
-    if trainer.moved:
-        trainer.save()
-    saved = True
-    try:
-        trainer.writer.close()
-    except CheckpointError as error:
-        console.event(str(error))
-        saved = False
-    try:
-        write_durably(
-            trainer.folder.path / "training.json", (json.dumps(summary(trainer, ending), indent=2) + "\n").encode()
-        )
-    except OSError as error:
-        console.event(f"training.json was not written: {error}")
-        saved = False
-    trainer.reporter.close(TRACKER_INTERRUPTED_S if interrupted else TRACKER_S)
-    console.close()
-    console.event(
-        f"{ending.reason}: {trainer.metrics.env_steps} environment steps, {trainer.algorithm.updates} updates"
-    )
-    if watched := describe_tracker(trainer.folder.path):
-        console.event(watched)
-    if interrupted:
-        again = shlex.quote(str(trainer.folder.path))
-        all_saved = "Everything is saved. " if saved and not trainer.diverged else ""
-        console.event(f"{all_saved}Go on with: tandem learner run={again}")
-    return ending.exit_code if saved else 1
+def _compile(algorithm: Algorithm, config: LearnerConfig, console: Console) -> None:
+    from learner.algorithms.compiled import compile_networks
 
-
-def summary(trainer: Trainer, ending: Ending) -> dict[str, Any]:
-    """What training came to, for training.json: read by the demo and by `make results`."""
-    best = trainer.schedule.best
-    return {
-        "run_id": trainer.folder.run_id,
-        "outcome": ending.outcome,
-        "reason": ending.reason,
-        "train_wall_s": trainer.elapsed_s,
-        "first_update_unix_s": trainer.first_update_s,
-        "env_steps": trainer.metrics.env_steps,
-        "episodes": trainer.metrics.episodes,
-        "updates": trainer.algorithm.updates,
-        "dropped_updates": trainer.limiter.dropped,
-        "intervention_rate": trainer.metrics.intervention_rate,
-        "operator_cycle_steps": trainer.metrics.operator_cycle_steps,
-        "best": None if best is None else {**plain(best), "success_rate": best.success_rate},
-        "evaluations": [{**plain(r), "success_rate": r.success_rate} for r in trainer.schedule.results],
-    }
+    if compile_networks(algorithm, config.compile, config.algorithm.batch_size, console.event):
+        console.event("networks are compiled for updates")
 
 
 class _Stop:

@@ -33,7 +33,7 @@ class Progress:
         if trainer.console.due(now_s):
             trainer.console.update(status_message(trainer))
         fault = trainer.fault
-        if fault and fault not in (self._fault, trainer.diverged):
+        if fault and fault not in (self._fault, trainer.diverged, trainer.reporter.tracker_fault):
             trainer.console.event(fault)
         self._fault = fault
         updates = trainer.algorithm.updates
@@ -47,7 +47,7 @@ class Progress:
             trainer.diverge(", ".join(odd))
         else:
             self.finite_updates = updates
-        values = trainer.metrics.metrics() | losses
+        values = trainer.metrics.metrics() | trainer.publisher.lag.metrics() | losses
         if self._pace is not None and now_s > self._pace[0]:
             values[names.UPDATES_PER_S] = (updates - self._pace[1]) / (now_s - self._pace[0])
         values[names.UTD_RATIO] = trainer.limiter.ratio

@@ -91,6 +91,11 @@ class Reporter:
             with contextlib.suppress(OSError):
                 self._file.truncate(end)
 
+    @property
+    def tracker_fault(self) -> str:
+        """Why the tracker takes no more metrics, which it has said itself; empty while it does."""
+        return self._tracker.fault
+
     def close(self, timeout_s: float) -> None:
         """Finishes the tracker, waiting ``timeout_s`` at most."""
         self._tracker.finish(timeout_s)

@@ -11,7 +11,7 @@ from metrics.history import read_history
 
 if TYPE_CHECKING:
     from learner.training import Trainer
-    from policies.gaussian import GaussianPolicy
+    from policies.policy import Policy
 
 
 def take_checkpoint(trainer: Trainer) -> Checkpoint:
@@ -25,7 +25,7 @@ def take_checkpoint(trainer: Trainer) -> Checkpoint:
         "run_id": trainer.folder.run_id,
         "log_offset": trainer.log_offset,
         "algorithm": algorithm,
-        "replay_rng": trainer.replay.rng_state(),
+        "replay_rng": trainer.batches.rng_state(),
         "limiter": trainer.limiter.state(),
         "evaluation": trainer.schedule.state(),
         "elapsed_s": trainer.elapsed_s,
@@ -69,7 +69,7 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
     trainer.progress.finite_updates = state["updates"]
 
 
-def snapshot(trainer: Trainer, policy: GaussianPolicy, version: int, dtype: str = "float32") -> bytes:
+def snapshot(trainer: Trainer, policy: Policy, version: int, dtype: str = "float32") -> bytes:
     """``policy`` as bytes, with where it comes from."""
     from policies.snapshot import save_snapshot
 

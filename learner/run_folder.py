@@ -7,6 +7,7 @@ log/             every step (``episodes.log``)
 checkpoints/     ENV_STEPS-UPDATES/, best.json and last.json (``learner.checkpoint``)
 policies/        version-0.safetensors, and the number from which versions go on after a crash
 metrics.jsonl    one JSON object a line
+service.json     where the learner listens, while it runs (``learner.service_file``)
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from learner.publisher import PolicyPublisher
 from learner.servicer import LearnerServicer
 from transport import service_pb2 as pb
 from transport import service_pb2_grpc
+from transport.push import add_push
 from transport.server import (
     MAX_CONCURRENT_CALLS,
     TokenInterceptor,
@@ -66,7 +67,7 @@ class LearnerServer:
         """
         self._place = check_loopback(address)
         self._token = token
-        observation_bytes = sum(f.nbytes for f in Contract.from_message(run.contract).interface.observations)
+        observation_bytes = sum(f.nbytes for f in Contract.from_message(run.contract).stored)
         max_message_bytes = max(max_message_bytes, observation_bytes + _RECORD_BYTES)
         self._max_message_bytes = max_message_bytes
         self._servicer = LearnerServicer(run, ingest, publisher, status_fn, max_message_bytes)
@@ -130,6 +131,7 @@ class LearnerServer:
         )
         self._place = self._place._replace(port=bind(server, self._place))
         service_pb2_grpc.add_LearnerServicer_to_server(self._servicer, server)
+        add_push(server, self._servicer.Push)
         health = HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(health, server)
         reflection.enable_server_reflection((SERVICE, "grpc.health.v1.Health", reflection.SERVICE_NAME), server)

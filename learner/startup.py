@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from itertools import chain
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from episodes.log import EpisodeLog
 from learner.checkpoint import Checkpoint, CheckpointError, load_checkpoint, newest_checkpoint, pointed
+from learner.prefetch import batch_source
 from learner.progress import write
 from learner.resume import restore
 from learner.training import CLONING, WAITING, Trainer
@@ -138,12 +140,13 @@ def _start_policy(trainer: Trainer) -> None:
         return
     trainer.phase = CLONING
     started_s = time.monotonic()
-    for _ in range(updates):
-        trainer.means.add(algorithm.clone(replay.sample_demonstrations(config.algorithm.batch_size)))
-        if trainer.first_update_s is None:
-            trainer.first_update_s = time.time()
-        if trainer.stop:
-            raise StartInterruptedError
+    with contextlib.closing(batch_source(config, algorithm, replay, demonstrations=True)) as batches:
+        for _ in range(updates):
+            trainer.means.add(algorithm.clone(batches.next()))
+            if trainer.first_update_s is None:
+                trainer.first_update_s = time.time()
+            if trainer.stop:
+                raise StartInterruptedError
     write(trainer, trainer.means.take())
     trainer.phase = WAITING
     trainer.console.event(

@@ -46,6 +46,8 @@ def status_message(trainer: Trainer) -> pb.Status:
         finished_reason=ingest.finished or "",
         run_folder=str(trainer.folder.path.resolve()),
         version=software_version(),
+        fault=trainer.fault,
+        stop_conditions=[pb.StopCondition(**vars(condition)) for condition in trainer.stop_rule.conditions],
     )
 
 

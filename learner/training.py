@@ -10,23 +10,25 @@ while not ended:
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from learner.checkpoint import Checkpoint, CheckpointWriter
 from learner.config import LearnerConfig
 from learner.console import Console
 from learner.episode_metrics import EpisodeMetrics, EpisodeRecord
-from learner.evaluation import EvaluationSchedule, autonomous
-from learner.evaluator import ask_evaluation, certify, is_present, take_result
+from learner.evaluation import EvaluationSchedule
+from learner.evaluator import ask_evaluation, is_present, take_result
 from learner.ingest import Ingest, SpoolStatus
 from learner.limiter import UNLIMITED, UpdateLimiter, share_credit
+from learner.prefetch import batch_source
 from learner.progress import Progress
 from learner.publisher import PolicyPublisher
 from learner.replay import ReplayBuffer
 from learner.reporting import Reporter, UpdateMeans
-from learner.resume import snapshot, take_checkpoint
+from learner.resume import take_checkpoint
 from learner.run_folder import RunFolder
+from learner.stop_rule import Ending, StopRule
+from learner.versions import PolicyVersions
 from transport import records_pb2 as pb
 
 if TYPE_CHECKING:
@@ -35,25 +37,9 @@ if TYPE_CHECKING:
 CHUNK_UPDATES = 20
 CHUNK_S = 0.05
 IDLE_S = 0.1
-PUBLISH_AGAIN_S = 1.0
 DRAIN_ENTRIES = 4096
 
 WAITING, CLONING, COLLECTING, TRAINING, FINISHED = "waiting", "cloning", "collecting", "training", "finished"
-
-
-@dataclass(frozen=True)
-class Ending:
-    """Why the loop ended.
-
-    Attributes:
-        reason: In words.
-        outcome: ``autonomous``, ``cap`` or ``interrupted``.
-        exit_code: Of the process.
-    """
-
-    reason: str
-    outcome: str
-    exit_code: int
 
 
 class Trainer:
@@ -62,6 +48,7 @@ class Trainer:
     Attributes:
         phase: ``waiting``, ``cloning``, ``collecting``, ``training`` or ``finished``.
         algorithm, replay, publisher, ingest, reporter, console: Its parts.
+        batches: Of the updates.
         means: Of what updates return.
         writer: Writes checkpoints.
         last_checkpoint: Name of the newest; empty before the first.
@@ -70,6 +57,8 @@ class Trainer:
         metrics: What the log says.
         limiter: The update-to-data ratio.
         schedule: Evaluations.
+        stop_rule: When training ends by itself, and what is still open of that.
+        versions: Numbers and publishes the acting policy.
         log_offset: Offset of the log after the last entry applied.
         first_update_s: Unix time of this process's first update or cloning update; None before.
         diverged: Why training is no longer to be trusted: NaN or infinity; empty while all is well. Nothing is then
@@ -95,6 +84,7 @@ class Trainer:
         self.publisher = publisher
         self.algorithm = algorithm
         self.replay = replay
+        self.batches = batch_source(config, algorithm, replay)
         self.reporter = reporter
         self.console = console
         self.phase = WAITING
@@ -106,6 +96,8 @@ class Trainer:
             warmup_steps=config.acting.warmup_steps,
         )
         self.schedule = EvaluationSchedule(config.evaluation, config.acting.seed)
+        self.stop_rule = StopRule(config)
+        self.versions = PolicyVersions(folder, publisher)
         self.writer = CheckpointWriter(folder.checkpoints, config.keep_checkpoints, self._protected)
         self.log_offset = 0
         self.first_update_s: float | None = None
@@ -115,11 +107,6 @@ class Trainer:
         self.progress = Progress()
         self.elapsed_before_s = 0.0
         self._first_step_s: float | None = None
-        self._version = folder.next_version()
-        self._reserved = self._version
-        self._published_at = 0
-        self._unpublished = ""
-        self._publish_again_s = 0.0
         self.last_checkpoint = ""
         self._saved_at = (-1, -1)
         self._checkpoint_s = time.monotonic()
@@ -136,7 +123,7 @@ class Trainer:
     @property
     def version(self) -> int:
         """Newest policy version published; -1 before the first."""
-        return -1 if self.publisher.version is None else self.publisher.version
+        return self.versions.newest
 
     def apply(self, entry: pb.LogEntry) -> EpisodeRecord | None:
         """Takes an entry into replay and metrics, as also a rebuild does. Returns the episode it ended or amended."""
@@ -155,16 +142,29 @@ class Trainer:
 
     @property
     def fault(self) -> str:
-        """Why something is not on the disk, or not with the actors; empty while all is well."""
-        return self.diverged or self.ingest.fault or self.writer.fault or self._unpublished or self.reporter.fault
+        """The gravest of what is wrong while the run goes on: something is not on the disk, not with the actors, or
+        not with the tracker; empty while all is well.
+        """
+        return (
+            self.diverged
+            or self.ingest.fault
+            or self.writer.fault
+            or self.versions.fault
+            or self.reporter.fault
+            or self.reporter.tracker_fault
+        )
 
     def diverge(self, found: str) -> None:
-        """Notes, once, that the losses are not finite."""
+        """Notes, once, that the losses are not finite, and in which tensors."""
+        from policies.snapshot import non_finite
+
         if self.diverged:
             return
+        tensors = non_finite(self.algorithm.state()[0])
+        where = f"; NaN or infinity in {', '.join(tensors[:3])}" if tensors else ""
         self.diverged = (
-            f"the losses are not finite since update {self.progress.finite_updates + 1} ({found}): no policy is "
-            f"published and no checkpoint written any more. The newest good checkpoint is "
+            f"the losses are not finite since update {self.progress.finite_updates + 1} ({found}{where}): nothing is "
+            f"updated, no policy is published and no checkpoint written any more. The newest good checkpoint is "
             f"{self.last_checkpoint or 'none'}: stop the learner, and start it again to go on from there"
         )
         self.console.event(self.diverged)
@@ -193,33 +193,8 @@ class Trainer:
         return self.save_next or (self.metrics.env_steps, self.algorithm.updates) != self._saved_at
 
     def publish(self) -> int:
-        """Publishes the acting policy as the next version. Returns the newest version published.
-
-        Where the disk does not take its number, that is noted and the loop tries again; where training has diverged,
-        nothing is published.
-        """
-        from policies.snapshot import NotFiniteError
-
-        self._published_at = self.algorithm.updates
-        if self.diverged:
-            return self.version
-        version = self._version
-        try:
-            payload = snapshot(self, self.algorithm.policy, version, self.config.policy_dtype)
-            if version and version >= self._reserved:
-                self._reserved = self.folder.reserve_versions(version)
-        except NotFiniteError as error:
-            self.diverge(str(error))
-            return self.version
-        except OSError as error:
-            self._unpublished = f"policy version {version} is not published, its number could not be noted: {error}"
-            self._publish_again_s = time.monotonic() + PUBLISH_AGAIN_S
-            return self.version
-        self._unpublished = ""
-        self.publisher.publish(version, payload)
-        self.metrics.published(version)
-        self._version = version + 1
-        return version
+        """Publishes the acting policy as the next version. Returns the newest version published."""
+        return self.versions.publish(self)
 
     # The loop.
 
@@ -233,7 +208,7 @@ class Trainer:
             self.begin_learning()
             if self.save_next:
                 self.save()
-            if self._unpublished and time.monotonic() >= self._publish_again_s:
+            if self.versions.due_again:
                 self.publish()
             updates = self.update()
             spools = self.ingest.spools()
@@ -243,7 +218,7 @@ class Trainer:
             late = time.monotonic() - self._checkpoint_s > self.config.checkpoint_every_s
             if late and self.moved and not self.writer.busy:
                 self.save()
-            ending = self._ending()
+            ending = self.stop_rule.check(self)
             if ending is not None:
                 return ending
             if not entries and not updates:
@@ -287,17 +262,16 @@ class Trainer:
 
     def update(self, most: int = CHUNK_UPDATES, most_s: float = CHUNK_S) -> int:
         """Makes the updates that are due, at most so many and for so long, and returns how many it made."""
-        if not self.config.learning or not self.replay.online_size + self.replay.demonstration_size:
+        if self.diverged or not self.config.learning or not self.replay.online_size + self.replay.demonstration_size:
             return 0
         due = min(self.limiter.due(), most)
         deadline = time.perf_counter() + most_s
-        config = self.config.algorithm
         for done in range(due):
             if done and time.perf_counter() > deadline:
                 return done
-            self.means.add(self.algorithm.update(self.replay.sample(config.batch_size, config.demo_share)))
+            self.means.add(self.algorithm.update(self.batches.next()))
             self.limiter.add_updates()
-            if self.algorithm.updates - self._published_at >= self.config.publish_every:
+            if self.algorithm.updates - self.versions.published_at >= self.config.publish_every:
                 self.publish()
             if self.first_update_s is None:
                 self.first_update_s = time.time()
@@ -310,30 +284,6 @@ class Trainer:
         # What is in the log and not drained yet counts too, or an actor that runs ahead would be given it twice.
         steps = self.metrics.steps_by_spool | {s.spool_id: s.training_steps for s in spools}
         self.ingest.set_credit(share_credit(allowed, steps, present))
-
-    def _ending(self) -> Ending | None:
-        stop, evaluation = self.config.stop, self.config.evaluation
-        steps = self.metrics.env_steps
-        if stop.when_autonomous and autonomous(
-            self.schedule.results,
-            evaluation,
-            operator_cycle_steps=self.metrics.operator_cycle_steps,
-            intervention_rate=self.metrics.intervention_rate,
-            intervention_mark=stop.intervention_rate,
-        ):
-            certify(self)
-            last = self.schedule.results[-1]
-            return Ending(
-                f"the policy succeeds on its own: {last.successes} of {last.episodes} after {steps} steps",
-                "autonomous",
-                0,
-            )
-        short = 3 if stop.when_autonomous else 0
-        if stop.max_env_steps and steps >= stop.max_env_steps:
-            return Ending(f"stop.max_env_steps={stop.max_env_steps} reached", "cap", short)
-        if stop.max_time_s and self.elapsed_s >= stop.max_time_s:
-            return Ending(f"stop.max_time_s={stop.max_time_s:g} reached", "cap", short)
-        return None
 
     def _protected(self) -> list[str]:
         schedule = self.schedule

@@ -116,6 +116,11 @@ PANELS = (
         log=True,
     ),
     Panel(
+        "Exploration",
+        (Line(names.EXPLORATION_STD, "standard deviation of exploration noise", BLUE),),
+        axis=names.UPDATES,
+    ),
+    Panel(
         "Replay",
         (Line(names.REPLAY_SIZE, "online view", BLUE), Line(names.DEMO_SIZE, "demonstration view", ORANGE)),
         unit="transitions",

@@ -43,11 +43,14 @@ ACTOR_LOSS = "actor_loss"
 CLONING_LOSS = "cloning_loss"
 TEMPERATURE = "temperature"
 ENTROPY = "entropy"
+EXPLORATION_STD = "exploration_std"
 Q_MEAN = "q_mean"
 UTD_RATIO = "utd_ratio"
 UPDATES_PER_S = "updates_per_s"
 DROPPED_UPDATES = "dropped_updates"
 POLICY_LAG_STEPS = "policy_lag_steps"
+PUBLISH_TO_ACTING_MS_P50 = "publish_to_acting_ms_p50"
+PUBLISH_TO_ACTING_MS_P99 = "publish_to_acting_ms_p99"
 REPLAY_SIZE = "replay_size"
 DEMO_SIZE = "demo_size"
 DEMO_SHARE = "demo_share"
@@ -74,15 +77,22 @@ METRICS: tuple[Metric, ...] = (
         RETURN_TO_GO, "", "discounted return from each step of the last 20 training episodes: what q_mean estimates"
     ),
     Metric(CRITIC_LOSS, "", "mean squared temporal-difference error, of all critics"),
-    Metric(ACTOR_LOSS, "", "temperature * log-probability - Q, and the cloning term"),
-    Metric(CLONING_LOSS, "", "negative log-likelihood of human actions"),
+    Metric(ACTOR_LOSS, "", "-Q, and of SAC temperature * log-probability, and the cloning term"),
+    Metric(CLONING_LOSS, "", "of human actions: negative log-likelihood (SAC) or squared distance (DrQ-v2)"),
     Metric(TEMPERATURE, "", "entropy temperature"),
     Metric(ENTROPY, "nat", "of the policy's action distribution"),
+    Metric(EXPLORATION_STD, "", "standard deviation of exploration noise, in action units (DrQ-v2)"),
     Metric(Q_MEAN, "", "mean Q of the actions sampled from the online view"),
     Metric(UTD_RATIO, "", "critic updates per online environment step since learning started"),
     Metric(UPDATES_PER_S, "1/s", "critic updates, over the time between two log lines"),
     Metric(DROPPED_UPDATES, "updates", "dropped because the deficit a slow learner carries is bounded"),
     Metric(POLICY_LAG_STEPS, "steps", "environment steps since the acting policy version was superseded"),
+    Metric(
+        PUBLISH_TO_ACTING_MS_P50,
+        "ms",
+        "median time from a policy version's publication to the arrival of the first step it acted",
+    ),
+    Metric(PUBLISH_TO_ACTING_MS_P99, "ms", "99th percentile of the same"),
     Metric(REPLAY_SIZE, "transitions", "that can be sampled from the online view"),
     Metric(DEMO_SIZE, "transitions", "that can be sampled from the demonstration view"),
     Metric(DEMO_SHARE, "rate", "demonstration view's real share of the last batch"),

@@ -12,7 +12,13 @@ PROJECT = "tandem"
 
 
 class Tracker(Protocol):
-    """Takes metrics as they come."""
+    """Takes metrics as they come.
+
+    Attributes:
+        fault: Why it takes no more, which it has said once on stderr; empty while it does, and where it raises.
+    """
+
+    fault: str
 
     def log(self, metrics: Mapping[str, float], env_steps: int, updates: int) -> None:
         """Logs ``metrics`` (names of metrics/names.py) against both x axes."""
@@ -23,6 +29,8 @@ class Tracker(Protocol):
 
 class NoTracker:
     """Takes metrics and forgets them."""
+
+    fault = ""
 
     def log(self, metrics: Mapping[str, float], env_steps: int, updates: int) -> None:
         pass

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from metrics.tracker import Tracker
-from metrics.tracker_process import say_stopped
+from metrics.tracker_process import SAID_WHY, say_stopped
 
 NICE = 10
 LAST_UPLOAD_S = 300.0
 
 
 def main() -> int:
-    """Exit code: 0 when everything was logged, 1 after one line on stderr."""
+    """Exit code: 0 when everything was logged, SAID_WHY after one line on stderr."""
     os.nice(NICE)
     os.environ["WANDB_SILENT"] = "true"
     order = json.loads(sys.stdin.readline() or "null")
@@ -31,7 +31,7 @@ def main() -> int:
         tracker.finish()
     except Exception as error:
         say_stopped(order["kind"], f"{type(error).__name__}: {error}")
-        return 1
+        return SAID_WHY
     return 0
 
 
@@ -51,7 +51,7 @@ def open_tracker(order: dict[str, Any]) -> Tracker:
 def _end_anyway(kind: str) -> None:
     threading.Event().wait(LAST_UPLOAD_S)
     say_stopped(kind, f"it did not finish within {LAST_UPLOAD_S:g} s")
-    os._exit(1)
+    os._exit(SAID_WHY)
 
 
 if __name__ == "__main__":

@@ -18,12 +18,18 @@ from pathlib import Path
 from typing import Any
 
 QUEUE_LINES = 1000
+LOOK_EVERY_S = 0.5
+SAID_WHY = 4
+"""Exit code of the process after the one line that says why it stops."""
 
 
 class ProcessTracker:
     """A ``Tracker`` that hands lines to ``python -m metrics.tracker_child``.
 
     The first failure is said once on stderr, and what follows is dropped: metrics.jsonl has it all.
+
+    Attributes:
+        fault: Why nothing more is logged; empty while all is well.
 
     Args:
         kind: ``wandb`` or ``trackio``.
@@ -38,7 +44,7 @@ class ProcessTracker:
         self, kind: str, run_folder: Path, *, run_id: str, name: str, config: Mapping[str, Any], project: str
     ) -> None:
         self._kind = kind
-        self._failed = False
+        self.fault = ""
         self._lines: queue.Queue[bytes | None] = queue.Queue(QUEUE_LINES)
         # A session of its own: Ctrl-C reaches the learner, which then closes the input.
         self._process = subprocess.Popen(
@@ -53,7 +59,7 @@ class ProcessTracker:
         self._thread.start()
 
     def log(self, metrics: Mapping[str, float], env_steps: int, updates: int) -> None:
-        if self._failed:
+        if self.fault:
             return
         try:
             self._lines.put_nowait(_line({"metrics": dict(metrics), "env_steps": env_steps, "updates": updates}))
@@ -68,7 +74,7 @@ class ProcessTracker:
         except queue.Full:
             self._fail("it takes no more lines")
         try:
-            self._process.wait(max(deadline - time.monotonic(), 0.01))
+            self._ended(self._process.wait(max(deadline - time.monotonic(), 0.01)))
         except subprocess.TimeoutExpired:
             # Nobody waits for it any more; without this Python would warn of a process left behind.
             self._process.returncode = 0
@@ -76,19 +82,34 @@ class ProcessTracker:
     def _feed(self) -> None:
         pipe = self._process.stdin
         assert pipe is not None
-        try:
-            while (line := self._lines.get()) is not None:
+        with contextlib.suppress(OSError):
+            while (line := self._next_line()) is not None:
                 pipe.write(line)
                 pipe.flush()
-        except OSError:
-            self._failed = True  # the process has said why before it ended
-        finally:
-            with contextlib.suppress(OSError):
-                pipe.close()
+        with contextlib.suppress(OSError):
+            pipe.close()
+        if line is not None or self._process.poll() is not None:
+            self._ended(self._process.wait())
+
+    def _next_line(self) -> bytes | None:
+        """The next line for the process; None where there is none more, or nobody to take it."""
+        while self._process.poll() is None:
+            with contextlib.suppress(queue.Empty):
+                return self._lines.get(timeout=LOOK_EVERY_S)
+        return None
+
+    def _ended(self, code: int) -> None:
+        """The process has ended, of itself or because it was killed."""
+        if code == SAID_WHY:
+            self.fault = self.fault or f"tracker={self._kind} stopped; its reason is in the learner's output"
+        elif code < 0:
+            self._fail(f"its process was killed by signal {-code}")
+        elif code:
+            self._fail(f"its process ended with exit code {code}")
 
     def _fail(self, reason: str) -> None:
-        if not self._failed:
-            self._failed = True
+        if not self.fault:
+            self.fault = f"tracker={self._kind} stopped: {reason}"
             say_stopped(self._kind, reason)
 
 

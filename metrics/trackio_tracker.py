@@ -23,6 +23,8 @@ class TrackioTracker:
     Raises ImportError saying how to install the extra.
     """
 
+    fault = ""
+
     def __init__(self, run_folder: Path, *, run_id: str, name: str, config: Mapping[str, Any], project: str) -> None:
         try:
             with contextlib.redirect_stdout(io.StringIO()):

@@ -19,6 +19,7 @@ LEARNING_METRICS = (
     "cloning_loss",
     "temperature",
     "entropy",
+    "exploration_std",
     "q_mean",
     "updates_per_s",
     "demo_share",
@@ -31,6 +32,8 @@ class WandbTracker:
     The run's id is ``run_id``: a resumed run continues online; offline it becomes a second folder of the same id,
     which ``wandb sync`` joins to the first. Where the server cannot be reached the run is an offline one.
     """
+
+    fault = ""
 
     def __init__(self, run_folder: Path, *, run_id: str, name: str, config: Mapping[str, Any], project: str) -> None:
         import wandb

@@ -1,35 +1,26 @@
-"""The tanh-squashed Gaussian policy of SAC (arXiv 1812.05905, appendix C), over normalised vectors."""
+"""The tanh-squashed Gaussian policy of SAC (arXiv 1812.05905, appendix C), over vectors and image features."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from itertools import pairwise
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from policies.layers import norm_relu
-from policies.normalization import Normalizer, Statistics, stacked_statistics
+from policies.policy import Policy
 from policies.spec import PolicySpec
 
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
-class GaussianPolicy(nn.Module):
-    """``tanh(mean(s) + std(s) * noise)`` after layers of Linear, LayerNorm and ReLU.
-
-    Attributes:
-        spec: What it was built from.
-        normalizer: Frozen normalisation of its inputs.
-    """
+class GaussianPolicy(Policy):
+    """``tanh(mean(s) + std(s) * noise)`` after layers of Linear, LayerNorm and ReLU."""
 
     def __init__(self, spec: PolicySpec) -> None:
-        super().__init__()
-        self.spec = spec
-        self.normalizer = Normalizer(spec.feature_size, spec.clip)
+        super().__init__(spec)
         sizes = (spec.feature_size, *spec.hidden)
         self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(sizes))
         self.offsets = nn.ParameterList(nn.Parameter(torch.zeros(width)) for width in spec.hidden)
@@ -40,46 +31,17 @@ class GaussianPolicy(nn.Module):
             self.head.bias[spec.action_size :] = spec.initial_log_std
         self._log_std_range = (math.log(spec.std_min), math.log(spec.std_max))
 
-    def freeze_statistics(self, statistics: Statistics, floor: float) -> None:
-        """Sets the normalisation from (mean, std) of one frame of each input. Raises ValueError when set before."""
-        self.normalizer.freeze(*stacked_statistics(statistics, self.spec.inputs, self.spec.stacks), floor)
-
-    def features(self, observation: Mapping[str, Tensor]) -> Tensor:
-        """Stacked inputs, (B, size) each, to normalised features of shape (B, F)."""
-        inputs = [observation[name] for name in self.spec.inputs]
-        return self.normalizer(inputs[0] if len(inputs) == 1 else torch.cat(inputs, -1))
-
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised features (B, F) to mean and log standard deviation, (B, A) each, before squashing."""
+        """Features (B, F), vectors first, to mean and log standard deviation, (B, A) each, before squashing."""
         x = features
         for layer, offset in zip(self.layers, self.offsets, strict=True):
             x = norm_relu(layer(x), offset)
         mean, log_std = self.head(x).chunk(2, -1)
         return mean, log_std.clamp(*self._log_std_range)
 
-    @torch.inference_mode()
-    def act(
-        self,
-        observation: Mapping[str, np.ndarray],
-        *,
-        deterministic: bool = False,
-        generator: torch.Generator | None = None,
-    ) -> np.ndarray:
-        """One action for one stacked observation, on the CPU.
-
-        Args:
-            observation: Stacked inputs, (size,) float32 each.
-            deterministic: The squashed mean instead of a sample.
-            generator: Of the sample; torch's global one where None.
-
-        Returns:
-            Shape (A,), float32, in [-1, 1].
-        """
-        batch = {name: torch.from_numpy(observation[name]).unsqueeze(0) for name in self.spec.inputs}
-        mean, log_std = self(self.features(batch))
-        if not deterministic:
-            mean = mean + log_std.exp() * torch.randn(mean.shape, generator=generator)
-        return mean.tanh().squeeze(0).numpy()
+    def action(self, features: Tensor, noise: Tensor | None) -> Tensor:
+        mean, log_std = self(features)
+        return (mean if noise is None else mean + log_std.exp() * noise).tanh()
 
 
 def squash(mean: Tensor, log_std: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:

@@ -56,5 +56,7 @@ def stacked_statistics(
     for name in names:
         if name not in statistics:
             raise ValueError(f"there are no statistics of input {name!r}. There are: {sorted(statistics)}")
+    if not names:
+        return np.zeros(0), np.ones(0)
     parts = [(np.tile(statistics[n][0], k), np.tile(statistics[n][1], k)) for n, k in zip(names, stacks, strict=True)]
     return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])

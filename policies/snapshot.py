@@ -1,4 +1,7 @@
-"""One version of a policy as bytes: safetensors with JSON metadata, loaded completely or refused."""
+"""One version of a policy as bytes: safetensors with JSON metadata, loaded completely or refused.
+
+The frozen part of a pretrained encoder is not in it: a version names it by the sha256 of its file, which is sent once.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,24 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from policies.gaussian import GaussianPolicy
-from policies.spec import PolicySpec, PolicySpecError, build_policy
+from policies.policy import Policy
+from policies.pretrained import frozen_bytes, frozen_loaded, load_frozen
+from policies.resnet import EncoderFileError
+from policies.spec import PolicySpec, PolicySpecError, build_policy, spec_differences
+
+__all__ = [
+    "NotFiniteError",
+    "Snapshot",
+    "SnapshotError",
+    "check_finite",
+    "frozen_bytes",
+    "load_snapshot",
+    "load_tensors",
+    "load_weights",
+    "name_differences",
+    "read_snapshot",
+    "save_snapshot",
+]
 
 FORMAT = "tandem.policy.v1"
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -37,7 +56,7 @@ class Snapshot:
         spec: The network.
         version: Policy version.
         meta: Free JSON values, such as the run and where the weights came from.
-        tensors: Every parameter and buffer by name, float32.
+        tensors: Every parameter and buffer by name, float32, but for those of a frozen part.
     """
 
     spec: PolicySpec
@@ -45,10 +64,13 @@ class Snapshot:
     meta: dict[str, Any]
     tensors: dict[str, Tensor]
 
+    @property
+    def frozen_sha256(self) -> str:
+        """Of the file of its frozen part (``frozen_bytes``), without which it cannot act; empty where it has none."""
+        return self.spec.encoder_sha256
 
-def save_snapshot(
-    policy: GaussianPolicy, version: int, meta: Mapping[str, Any] | None = None, dtype: str = "float32"
-) -> bytes:
+
+def save_snapshot(policy: Policy, version: int, meta: Mapping[str, Any] | None = None, dtype: str = "float32") -> bytes:
     """The policy as bytes; ``dtype`` (``float32`` or ``bfloat16``) is that of its parameters, not of its buffers.
 
     Raises NotFiniteError, rather than save what nobody could act with.
@@ -91,22 +113,41 @@ def read_snapshot(data: bytes) -> Snapshot:
     return Snapshot(spec, version, meta, {k: v.float() if v.dtype == torch.bfloat16 else v for k, v in tensors.items()})
 
 
-def load_snapshot(data: bytes) -> tuple[PolicySpec, int, GaussianPolicy]:
-    """Spec, version and a newly built policy. Raises SnapshotError naming what is missing, unexpected or misshapen."""
+def load_snapshot(data: bytes, frozen: bytes | None = None) -> tuple[PolicySpec, int, Policy]:
+    """Spec, version and a newly built policy.
+
+    Args:
+        data: Of ``save_snapshot``.
+        frozen: The file of its frozen part (``frozen_bytes``), where it has one.
+
+    Raises:
+        SnapshotError: naming what is missing, unexpected or misshapen, the frozen part included.
+    """
     snapshot = read_snapshot(data)
     policy = build_policy(snapshot.spec)
+    if snapshot.frozen_sha256:
+        if not frozen:
+            raise SnapshotError(_lacks_frozen(snapshot))
+        try:
+            load_frozen(policy, frozen)
+        except EncoderFileError as error:
+            raise SnapshotError(f"the frozen part of the policy cannot be loaded: {error}") from error
     load_tensors(policy, snapshot.tensors)
     return snapshot.spec, snapshot.version, policy
 
 
-def load_weights(policy: GaussianPolicy, data: bytes) -> int:
+def load_weights(policy: Policy, data: bytes) -> int:
     """Loads a snapshot into a policy built from the same spec and returns its version.
 
-    Raises SnapshotError, with the policy left as it was, where the spec differs or anything is missing.
+    Raises:
+        SnapshotError: with the policy left as it was, where the spec differs, anything is missing, or the policy's
+            frozen part was never loaded.
     """
     snapshot = read_snapshot(data)
-    if snapshot.spec != policy.spec:
-        raise SnapshotError(f"the snapshot is of another policy: expected {policy.spec}. Got: {snapshot.spec}")
+    if found := spec_differences(policy.spec, snapshot.spec):
+        raise SnapshotError("the snapshot is of another policy: " + "; ".join(found))
+    if not frozen_loaded(policy):
+        raise SnapshotError(_lacks_frozen(snapshot))
     load_tensors(policy, snapshot.tensors)
     return snapshot.version
 
@@ -124,9 +165,13 @@ def load_tensors(module: torch.nn.Module, tensors: Mapping[str, Tensor]) -> None
 
 def check_finite(what: str, tensors: Mapping[str, Tensor]) -> None:
     """Raises NotFiniteError naming the tensors that hold NaN or an infinity."""
-    found = [name for name, value in tensors.items() if value.is_floating_point() and not value.isfinite().all()]
-    if found:
+    if found := non_finite(tensors):
         raise NotFiniteError(f"{what} is not finite: NaN or infinity in {', '.join(map(repr, found[:3]))}")
+
+
+def non_finite(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Names of the tensors that hold NaN or an infinity."""
+    return [name for name, value in tensors.items() if value.is_floating_point() and not value.isfinite().all()]
 
 
 def name_differences(
@@ -141,6 +186,13 @@ def name_differences(
                 f"{name!r} must be {dtype} of shape {shape}. Got: {actual[name].dtype} {tuple(actual[name].shape)}"
             )
     return faults
+
+
+def _lacks_frozen(snapshot: Snapshot) -> str:
+    return (
+        f"version {snapshot.version} of the policy needs the frozen weights of encoder {snapshot.spec.encoder!r} with "
+        f"sha256 {snapshot.frozen_sha256}, which were not loaded"
+    )
 
 
 def _header(data: bytes) -> dict[str, str]:

@@ -32,6 +32,7 @@ class HeldReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     HELD_LOST_DEVICE: _ClassVar[HeldReason]
     HELD_NO_POLICY: _ClassVar[HeldReason]
     HELD_WATCHDOG: _ClassVar[HeldReason]
+    HELD_LOST_CAMERA: _ClassVar[HeldReason]
 PURPOSE_UNSPECIFIED: Purpose
 PURPOSE_TRAINING: Purpose
 PURPOSE_EVALUATION: Purpose
@@ -49,6 +50,7 @@ HELD_STALE_OBSERVATION: HeldReason
 HELD_LOST_DEVICE: HeldReason
 HELD_NO_POLICY: HeldReason
 HELD_WATCHDOG: HeldReason
+HELD_LOST_CAMERA: HeldReason
 
 class Feature(_message.Message):
     __slots__ = ("name", "dtype", "shape", "components", "units", "low", "high")

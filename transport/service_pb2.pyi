@@ -8,11 +8,18 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class Compression(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    COMPRESSION_NONE: _ClassVar[Compression]
+    COMPRESSION_ZLIB: _ClassVar[Compression]
+
 class PolicyUse(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     POLICY_USE_UNSPECIFIED: _ClassVar[PolicyUse]
     POLICY_USE_ACTING: _ClassVar[PolicyUse]
     POLICY_USE_EVALUATION: _ClassVar[PolicyUse]
+COMPRESSION_NONE: Compression
+COMPRESSION_ZLIB: Compression
 POLICY_USE_UNSPECIFIED: PolicyUse
 POLICY_USE_ACTING: PolicyUse
 POLICY_USE_EVALUATION: PolicyUse
@@ -100,14 +107,16 @@ class JoinReply(_message.Message):
     def __init__(self, acknowledged: _Optional[int] = ..., window_bytes: _Optional[int] = ..., max_message_bytes: _Optional[int] = ...) -> None: ...
 
 class RecordBatch(_message.Message):
-    __slots__ = ("run_id", "spool_id", "records")
+    __slots__ = ("run_id", "spool_id", "records", "compression")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     SPOOL_ID_FIELD_NUMBER: _ClassVar[int]
     RECORDS_FIELD_NUMBER: _ClassVar[int]
+    COMPRESSION_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     spool_id: str
     records: _containers.RepeatedCompositeFieldContainer[_records_pb2.Record]
-    def __init__(self, run_id: _Optional[str] = ..., spool_id: _Optional[str] = ..., records: _Optional[_Iterable[_Union[_records_pb2.Record, _Mapping]]] = ...) -> None: ...
+    compression: Compression
+    def __init__(self, run_id: _Optional[str] = ..., spool_id: _Optional[str] = ..., records: _Optional[_Iterable[_Union[_records_pb2.Record, _Mapping]]] = ..., compression: _Optional[_Union[Compression, str]] = ...) -> None: ...
 
 class Acknowledgement(_message.Message):
     __slots__ = ("sequence", "step_credit", "finished", "finished_reason")
@@ -122,19 +131,21 @@ class Acknowledgement(_message.Message):
     def __init__(self, sequence: _Optional[int] = ..., step_credit: _Optional[int] = ..., finished: _Optional[bool] = ..., finished_reason: _Optional[str] = ...) -> None: ...
 
 class PullPolicyRequest(_message.Message):
-    __slots__ = ("run_id", "spool_id", "have_version", "have_evaluation")
+    __slots__ = ("run_id", "spool_id", "have_version", "have_evaluation", "have_frozen")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     SPOOL_ID_FIELD_NUMBER: _ClassVar[int]
     HAVE_VERSION_FIELD_NUMBER: _ClassVar[int]
     HAVE_EVALUATION_FIELD_NUMBER: _ClassVar[int]
+    HAVE_FROZEN_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     spool_id: str
     have_version: int
     have_evaluation: int
-    def __init__(self, run_id: _Optional[str] = ..., spool_id: _Optional[str] = ..., have_version: _Optional[int] = ..., have_evaluation: _Optional[int] = ...) -> None: ...
+    have_frozen: str
+    def __init__(self, run_id: _Optional[str] = ..., spool_id: _Optional[str] = ..., have_version: _Optional[int] = ..., have_evaluation: _Optional[int] = ..., have_frozen: _Optional[str] = ...) -> None: ...
 
 class PolicyChunk(_message.Message):
-    __slots__ = ("use", "version", "total_bytes", "sha256", "evaluation_id", "evaluation_episodes", "evaluation_first_seed", "data")
+    __slots__ = ("use", "version", "total_bytes", "sha256", "evaluation_id", "evaluation_episodes", "evaluation_first_seed", "frozen_sha256", "frozen_bytes", "frozen", "data")
     USE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
@@ -142,6 +153,9 @@ class PolicyChunk(_message.Message):
     EVALUATION_ID_FIELD_NUMBER: _ClassVar[int]
     EVALUATION_EPISODES_FIELD_NUMBER: _ClassVar[int]
     EVALUATION_FIRST_SEED_FIELD_NUMBER: _ClassVar[int]
+    FROZEN_SHA256_FIELD_NUMBER: _ClassVar[int]
+    FROZEN_BYTES_FIELD_NUMBER: _ClassVar[int]
+    FROZEN_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
     use: PolicyUse
     version: int
@@ -150,8 +164,11 @@ class PolicyChunk(_message.Message):
     evaluation_id: int
     evaluation_episodes: int
     evaluation_first_seed: int
+    frozen_sha256: str
+    frozen_bytes: int
+    frozen: bytes
     data: bytes
-    def __init__(self, use: _Optional[_Union[PolicyUse, str]] = ..., version: _Optional[int] = ..., total_bytes: _Optional[int] = ..., sha256: _Optional[str] = ..., evaluation_id: _Optional[int] = ..., evaluation_episodes: _Optional[int] = ..., evaluation_first_seed: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, use: _Optional[_Union[PolicyUse, str]] = ..., version: _Optional[int] = ..., total_bytes: _Optional[int] = ..., sha256: _Optional[str] = ..., evaluation_id: _Optional[int] = ..., evaluation_episodes: _Optional[int] = ..., evaluation_first_seed: _Optional[int] = ..., frozen_sha256: _Optional[str] = ..., frozen_bytes: _Optional[int] = ..., frozen: _Optional[bytes] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class AmendEpisodeRequest(_message.Message):
     __slots__ = ("run_id", "amendment")
@@ -193,8 +210,24 @@ class ActorStatus(_message.Message):
     seconds_since_heard: float
     def __init__(self, name: _Optional[str] = ..., spool_id: _Optional[str] = ..., connected: _Optional[bool] = ..., acknowledged: _Optional[int] = ..., env_steps: _Optional[int] = ..., steps_per_s: _Optional[float] = ..., policy_version: _Optional[int] = ..., policy_lag_steps: _Optional[float] = ..., seconds_since_heard: _Optional[float] = ...) -> None: ...
 
+class StopCondition(_message.Message):
+    __slots__ = ("name", "value", "mark", "met", "reached", "in_a_row")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    MARK_FIELD_NUMBER: _ClassVar[int]
+    MET_FIELD_NUMBER: _ClassVar[int]
+    REACHED_FIELD_NUMBER: _ClassVar[int]
+    IN_A_ROW_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    value: float
+    mark: float
+    met: bool
+    reached: int
+    in_a_row: int
+    def __init__(self, name: _Optional[str] = ..., value: _Optional[float] = ..., mark: _Optional[float] = ..., met: _Optional[bool] = ..., reached: _Optional[int] = ..., in_a_row: _Optional[int] = ...) -> None: ...
+
 class Status(_message.Message):
-    __slots__ = ("run_id", "phase", "elapsed_s", "env_steps", "episodes", "updates", "policy_version", "replay_rows", "demonstration_rows", "log_bytes", "metrics", "actors", "finished", "finished_reason", "run_folder", "version")
+    __slots__ = ("run_id", "phase", "elapsed_s", "env_steps", "episodes", "updates", "policy_version", "replay_rows", "demonstration_rows", "log_bytes", "metrics", "actors", "finished", "finished_reason", "run_folder", "version", "fault", "stop_conditions")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -218,6 +251,8 @@ class Status(_message.Message):
     FINISHED_REASON_FIELD_NUMBER: _ClassVar[int]
     RUN_FOLDER_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    FAULT_FIELD_NUMBER: _ClassVar[int]
+    STOP_CONDITIONS_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     phase: str
     elapsed_s: float
@@ -234,4 +269,6 @@ class Status(_message.Message):
     finished_reason: str
     run_folder: str
     version: str
-    def __init__(self, run_id: _Optional[str] = ..., phase: _Optional[str] = ..., elapsed_s: _Optional[float] = ..., env_steps: _Optional[int] = ..., episodes: _Optional[int] = ..., updates: _Optional[int] = ..., policy_version: _Optional[int] = ..., replay_rows: _Optional[int] = ..., demonstration_rows: _Optional[int] = ..., log_bytes: _Optional[int] = ..., metrics: _Optional[_Mapping[str, float]] = ..., actors: _Optional[_Iterable[_Union[ActorStatus, _Mapping]]] = ..., finished: _Optional[bool] = ..., finished_reason: _Optional[str] = ..., run_folder: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
+    fault: str
+    stop_conditions: _containers.RepeatedCompositeFieldContainer[StopCondition]
+    def __init__(self, run_id: _Optional[str] = ..., phase: _Optional[str] = ..., elapsed_s: _Optional[float] = ..., env_steps: _Optional[int] = ..., episodes: _Optional[int] = ..., updates: _Optional[int] = ..., policy_version: _Optional[int] = ..., replay_rows: _Optional[int] = ..., demonstration_rows: _Optional[int] = ..., log_bytes: _Optional[int] = ..., metrics: _Optional[_Mapping[str, float]] = ..., actors: _Optional[_Iterable[_Union[ActorStatus, _Mapping]]] = ..., finished: _Optional[bool] = ..., finished_reason: _Optional[str] = ..., run_folder: _Optional[str] = ..., version: _Optional[str] = ..., fault: _Optional[str] = ..., stop_conditions: _Optional[_Iterable[_Union[StopCondition, _Mapping]]] = ...) -> None: ...

@@ -37,10 +37,13 @@ def load_or_create_token(path: str | os.PathLike[str] | None = None) -> str:
     return token if token is not None else _create(path)
 
 
-def load_token(path: str | os.PathLike[str] | None = None) -> str:
-    """The token of a client: TANDEM_TOKEN, else the file. Raises NoTokenError saying where to get it."""
+def load_token(path: str | os.PathLike[str] | None = None, *, file_only: bool = False) -> str:
+    """The token of a client: TANDEM_TOKEN, unless ``file_only``, else the file.
+
+    Raises NoTokenError saying where to get it.
+    """
     path = _path(path)
-    token = _from_environment() or _from_file(path)
+    token = (None if file_only else _from_environment()) or _from_file(path)
     if token is None:
         raise NoTokenError(
             f"no token: expected {VARIABLE} or the file {path}. The learner makes one on its first start: copy that "

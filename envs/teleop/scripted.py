@@ -15,16 +15,12 @@ from envs.errors import EnvError
 from envs.so101_model import CUBE_SIZE_M
 from envs.so101_sim import PrivilegedState, SO101SimConfig
 from envs.teleop.operator import Event, OperatorInput
+from envs.teleop.scripted_insert import insert_action, insert_distance, resolution_m, rounded
+from envs.teleop.scripted_moves import ALIGNED_M, CLOSE, OPEN, STILL_RAD_S, beside_cube, towards
 
-_OPEN, _CLOSE = 1.0, -1.0
 _HOVER_M = 0.052
 """Height of the tool point at which the finger tips clear the cube with room to spare."""
 _GRASP_M = 0.016
-_ALIGNED_M = 0.006
-_STILL_RAD_S = 0.3
-"""Below this speed the jaw has finished closing: the cube has turned flat against the pads."""
-_DROOP_GAIN = 0.3
-"""Share of the tool point's lag behind the target that is commanded on top: the servos droop under load."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +29,12 @@ class ScriptedOperatorConfig:
 
     demonstrate: bool = False
     """Drive whole episodes, instead of helping a policy that stalls."""
-    action_noise: float = 0.1
-    """Standard deviation of Gaussian noise on demonstrated actions, in action units; none while intervening."""
+    action_noise: float | None = None
+    """Standard deviation of Gaussian noise on its actions, in action units; None takes ``env.operator_noise``. With
+    ``insert``, where precision is what counts, all of its actions have it; else only demonstrated ones."""
+    resolution_m: float | None = None
+    """With ``insert``: the operator knows cube and slot to this length in [m]. None takes what a pixel of the wrist
+    camera covers where ``obs=pixels``, else 0: exactly."""
     speed: float = 0.6
     """Largest move along one axis in action units: people do not drive at the limit, which leaves room to learn."""
     takeover_share: float = 0.9
@@ -72,6 +72,9 @@ class ScriptedOperator:
                 f"the scripted operator needs an env with privileged_state(). Got: {type(self._env).__name__}"
             )
         self._config = config or ScriptedOperatorConfig()
+        world = self._env.config
+        self._noise = world.operator_noise if self._config.action_noise is None else self._config.action_noise
+        self._resolution_m = resolution_m(world) if self._config.resolution_m is None else self._config.resolution_m
         self._seeds = np.random.default_rng(seed)
         self.begin_episode()
 
@@ -85,9 +88,11 @@ class ScriptedOperator:
 
     def poll(self, observation: dict[str, np.ndarray], proposed: np.ndarray) -> OperatorInput:
         """The operator's input for this step, from the simulator's state alone."""
-        state = self._env.privileged_state()
+        state, insert = self._env.privileged_state(), self._env.config.task == "insert"
+        if insert and self._resolution_m:
+            state = rounded(state, self._resolution_m)
         if self._config.demonstrate:
-            return self._drive(state, self._config.action_noise)
+            return self._drive(state, self._noise)
         if self._driving and self._left == 0:
             self._driving = False
             self._distances.clear()
@@ -98,7 +103,7 @@ class ScriptedOperator:
             config = self._config
             self._left = int(self._rng.integers(config.takeover_min_steps, config.takeover_max_steps + 1))
         self._left -= 1
-        return self._drive(state, 0.0)
+        return self._drive(state, self._noise if insert else 0.0)
 
     def between_episodes(self) -> OperatorInput:
         return OperatorInput(events=(Event.READY,))
@@ -110,7 +115,7 @@ class ScriptedOperator:
         events = () if self._driving else (Event.INTERVENE,)
         self._driving = True
         config = self._env.config
-        action, doing = (lift_action if config.task == "lift" else reach_action)(state, config)
+        action, doing = _ACTIONS[config.task](state, config)
         action[:3] = np.clip(action[:3], -self._config.speed, self._config.speed)
         if noise:
             action = action + self._rng.normal(0.0, noise, action.shape)
@@ -125,7 +130,9 @@ class ScriptedOperator:
 
 
 def distance_to_success(state: PrivilegedState, config: SO101SimConfig) -> float:
-    """How far the tool point is from the cube or goal, and the cube from its final height, added up in [m]."""
+    """How far the tool point is from the cube or goal, and the cube from where it must go, added up in [m]."""
+    if config.task == "insert":
+        return insert_distance(state)
     distance = float(np.linalg.norm(state.thing - state.tool))
     if config.task == "lift":
         distance += max(0.0, config.lift_height_m + CUBE_SIZE_M / 2 - float(state.thing[2]))
@@ -134,33 +141,29 @@ def distance_to_success(state: PrivilegedState, config: SO101SimConfig) -> float
 
 def reach_action(state: PrivilegedState, config: SO101SimConfig) -> tuple[np.ndarray, str]:
     """The action, shape (4,), that brings the tool point to the goal, and what that is in words."""
-    return _towards(state.thing, state, config, _OPEN), "moving to the goal"
+    return towards(state.thing, state, config, OPEN), "moving to the goal"
 
 
 def lift_action(state: PrivilegedState, config: SO101SimConfig) -> tuple[np.ndarray, str]:
     """The action, shape (4,), that lifts the cube from any state in which it can be, and what that is in words."""
     cube, tool = state.thing, state.tool
-    # A turned cube is wider: the tool point moves over so that the fixed jaw still clears it.
-    extent = CUBE_SIZE_M / 2 * (np.cos(state.yaw) + abs(np.sin(state.yaw)))
-    x, y = cube[0], cube[1] - extent + CUBE_SIZE_M / 2
+    x, y = beside_cube(state)
     off = np.array((x, y)) - tool[:2]
     closing = state.gripper < 0.6
     low = tool[2] < cube[2] + 0.012
     between = abs(off[0]) < 0.012 and -0.010 < cube[1] - tool[1] < 0.010
-    if state.held and low and abs(state.gripper_speed) < _STILL_RAD_S:
-        return _towards(np.array((*tool[:2], config.workspace_high_m[2])), state, config, _CLOSE), "lifting the cube"
-    aligned = bool(np.abs(off).max() < _ALIGNED_M)
+    if state.held and low and abs(state.gripper_speed) < STILL_RAD_S:
+        return towards(np.array((*tool[:2], config.workspace_high_m[2])), state, config, CLOSE), "lifting the cube"
+    aligned = bool(np.abs(off).max() < ALIGNED_M)
     if low and (aligned or (closing and between)):
         hold = np.array((*tool[:2], max(_GRASP_M, float(cube[2]))))
-        return _towards(hold, state, config, _CLOSE), "closing the gripper on the cube"
+        return towards(hold, state, config, CLOSE), "closing the gripper on the cube"
     if aligned and state.gripper > 0.6:
-        return _towards(np.array((x, y, _GRASP_M)), state, config, _OPEN), "lowering the open gripper over the cube"
-    if tool[2] < _HOVER_M - 0.010 and np.abs(off).max() > _ALIGNED_M:
+        return towards(np.array((x, y, _GRASP_M)), state, config, OPEN), "lowering the open gripper over the cube"
+    if tool[2] < _HOVER_M - 0.010 and np.abs(off).max() > ALIGNED_M:
         up = np.array((*tool[:2], _HOVER_M + 0.01))
-        return _towards(up, state, config, _OPEN), "opening and backing off to try again"
-    return _towards(np.array((x, y, _HOVER_M)), state, config, _OPEN), "moving above the cube"
+        return towards(up, state, config, OPEN), "opening and backing off to try again"
+    return towards(np.array((x, y, _HOVER_M)), state, config, OPEN), "moving above the cube"
 
 
-def _towards(goal: np.ndarray, state: PrivilegedState, config: SO101SimConfig, gripper: float) -> np.ndarray:
-    move = goal - state.target + _DROOP_GAIN * (goal - state.tool)
-    return np.array((*np.clip(move / config.max_step_m, -1.0, 1.0), gripper))
+_ACTIONS = {"insert": insert_action, "lift": lift_action, "reach": reach_action}

@@ -6,15 +6,18 @@ import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from learner.algorithms.drqv2_config import DrQv2Config
 from learner.algorithms.sac_config import SACConfig
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from episodes.contract import Contract
     from learner.replay import Batch
-    from policies.gaussian import GaussianPolicy
     from policies.normalization import Statistics
+    from policies.policy import Policy
+    from policies.pretrained import WeightsFile
     from policies.snapshot import Snapshot
     from policies.spec import PolicySpec
 
@@ -27,22 +30,26 @@ class Algorithm(Protocol):
         algorithm = build_algorithm(contract, config, device="auto", seed=0)
         algorithm.freeze_statistics(replay.statistics())
         for _ in range(config.clone_updates):
-            algorithm.clone(replay.sample_demonstrations(config.batch_size))
+            algorithm.clone(replay.sample_demonstrations(config.batch_size, algorithm.shift_px))
         while True:
-            metrics = algorithm.update(replay.sample(config.batch_size, config.demo_share))
+            metrics = algorithm.update(replay.sample(config.batch_size, config.demo_share, algorithm.shift_px))
 
     Attributes:
         spec: Of the policy.
         policy: The acting policy, being trained.
         ema_policy: Its exponential moving average, for evaluation, best and export.
         updates: Critic updates so far.
+        device: Where updates run; batches may be numpy arrays or tensors there.
+        shift_px: Random shift of images that batches are to come with [px]; 0 without images.
         statistics_frozen: Whether normalisation statistics have been set.
     """
 
     spec: PolicySpec
-    policy: GaussianPolicy
-    ema_policy: GaussianPolicy
+    policy: Policy
+    ema_policy: Policy
     updates: int
+    device: torch.device
+    shift_px: int
 
     @property
     def statistics_frozen(self) -> bool: ...
@@ -62,28 +69,58 @@ class Algorithm(Protocol):
 
 @dataclass(frozen=True)
 class AlgorithmEntry:
-    """A registered algorithm: its config dataclass and where its class is (``module``, ``attribute``)."""
+    """A registered algorithm.
+
+    Attributes:
+        config: Its config dataclass.
+        module: Where its class is.
+        attribute: Name of the class there.
+        policy: Kind of its policy (``policies.spec``).
+    """
 
     config: type
     module: str
     attribute: str
+    policy: str
 
 
-ALGORITHMS: dict[str, AlgorithmEntry] = {"sac": AlgorithmEntry(SACConfig, "learner.algorithms.sac", "SAC")}
+ALGORITHMS: dict[str, AlgorithmEntry] = {
+    "sac": AlgorithmEntry(SACConfig, "learner.algorithms.sac", "SAC", "gaussian"),
+    "drqv2": AlgorithmEntry(DrQv2Config, "learner.algorithms.drqv2", "DrQv2", "deterministic"),
+}
 
 
 def policy_spec(contract: Contract, config: Any) -> PolicySpec:
-    """The policy an algorithm's settings ask for under this contract."""
+    """The policy an algorithm's settings ask for under this contract.
+
+    Raises:
+        PolicySpecError: where no such network can be built.
+        EncoderFileError: where a pretrained encoder's weights cannot be had, or are those of another network.
+    """
     from policies.spec import spec_from_contract
 
+    shared = ("initial_log_std", "std_min", "std_max", "encoder", "encoder_size", "trunk_size")
+    settings = {key: getattr(config, key) for key in shared if hasattr(config, key)}
     return spec_from_contract(
         contract,
+        kind=ALGORITHMS[config.name].policy,
         hidden=tuple(config.hidden),
-        initial_log_std=config.initial_log_std,
-        std_min=config.std_min,
-        std_max=config.std_max,
         clip=config.input_clip,
+        encoder_sha256=_encoder_weights(contract, config).sha256,
+        **settings,
     )
+
+
+def _encoder_weights(contract: Contract, config: Any) -> WeightsFile:
+    from policies.pretrained import WeightsFile, read_weights_file
+    from policies.resnet import read_weights
+    from policies.spec import encoder_kind
+
+    if not any(f.is_image for f in contract.stored) or not encoder_kind(config.encoder).pretrained:
+        return WeightsFile(b"", "")
+    file = read_weights_file(config.encoder_weights, config.encoder_sha256)
+    read_weights(file.data, config.encoder)
+    return file
 
 
 def build_algorithm(contract: Contract, config: Any, *, device: str = "auto", seed: int = 0) -> Algorithm:
@@ -94,10 +131,15 @@ def build_algorithm(contract: Contract, config: Any, *, device: str = "auto", se
         seed: Of initialisation and of every random number in updates.
 
     Raises:
-        ValueError: where the name is not registered or the device is not there.
+        ValueError: where the name is not registered, the device is not there, or a pretrained encoder's weights
+            cannot be had.
     """
+    from policies.pretrained import load_frozen
+
     if config.name not in ALGORITHMS:
         raise ValueError(f"algorithm.name must be one of {sorted(ALGORITHMS)}. Got: {config.name!r}")
     entry = ALGORITHMS[config.name]
     kind = getattr(importlib.import_module(entry.module), entry.attribute)
-    return kind(contract, config, policy_spec(contract, config), device=device, seed=seed)
+    algorithm: Algorithm = kind(contract, config, policy_spec(contract, config), device=device, seed=seed)
+    load_frozen(algorithm.policy, _encoder_weights(contract, config).data)
+    return algorithm

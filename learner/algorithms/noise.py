@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from learner.algorithms.ranks import rank_count, share_of
+
 
 class Noise:
     """Named draws, so that a test can replay them.
@@ -18,8 +20,10 @@ class Noise:
         self.generator.manual_seed(seed)
 
     def normal(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        """Standard normal numbers. ``name`` says what for."""
-        return torch.randn(shape, generator=self.generator, device=self.generator.device)
+        """Standard normal numbers. ``name`` says what for. The first of ``shape`` is that of this rank's share."""
+        # Every rank draws for all of them, so that together they see the noise that one process would.
+        whole = (shape[0] * rank_count(), *shape[1:])
+        return share_of(torch.randn(whole, generator=self.generator, device=self.generator.device))
 
     def subset(self, name: str, size: int, chosen: int) -> Tensor:
         """``chosen`` different indices below ``size``."""

@@ -1,13 +1,18 @@
-"""Soft actor-critic in the form of RLPD (arXiv 2302.02948) and HIL-SERL (arXiv 2410.21845).
+"""Soft actor-critic in the form of RLPD (arXiv 2302.02948) and HIL-SERL (arXiv 2410.21845), on vectors and images.
 
-With pi(a|s) = tanh(N(mean, std)), critics Q_1..Q_E, their targets Q', temperature alpha and a batch of n-step samples
+With s the normalised vectors and, after them, the features that an encoder f gives of the images,
+pi(a|s) = tanh(N(mean, std)), critics Q_1..Q_E, their targets Q', temperature alpha and a batch of n-step samples
 (s, a, R, d, s'), where R = sum_i gamma^i r_i and d = gamma^k, or 0 where the task ended:
 
     y       = R + d * (reduce_e Q'_e(s', a') - alpha log pi(a'|s')),  a' ~ pi(.|s')     the last term if entropy_backup
     J_Q     = sum_e mean (Q_e(s, a) - y)^2
+    J_f     = J_Q - w mean_human log pi(a|s)                                            the last term if clone_encoder
     J_pi    = mean (alpha log pi(a~|s) - reduce_e Q_e(s, a~)) - w mean_human log pi(a|s),  a~ ~ pi(.|s)
     J_alpha = mean -alpha (log pi(a~|s) + target_entropy)
     w       = clone_weight * exp(-updates / clone_decay_updates)
+
+J_f trains the encoder and J_pi does not: the actor sees detached features, those that f gave before this update. Q'
+sees s' through f, or through its moving average with ``target_encoder``.
 """
 
 from __future__ import annotations
@@ -21,35 +26,22 @@ import torch
 from torch import Tensor
 
 from learner.algorithms.critics import CriticEnsemble
+from learner.algorithms.device import choose_device
+from learner.algorithms.device_batch import device_batch, observation_tensors, tensor
 from learner.algorithms.noise import Noise
 from learner.algorithms.sac_config import SACConfig
-from learner.algorithms.state import adam, adam_tensors, load_state, save_state
+from learner.algorithms.shared_encoder import SharedEncoder
+from learner.algorithms.state import adam, adam_step, adam_tensors, load_state, save_state
 from policies.gaussian import recorded_log_prob, squash
 from policies.snapshot import Snapshot, SnapshotError, load_tensors
-from policies.spec import PolicySpec, build_policy
+from policies.spec import PolicySpec, build_policy, spec_differences
 
 if TYPE_CHECKING:
     from episodes.contract import Contract
     from learner.replay import Batch
     from policies.normalization import Statistics
 
-__all__ = ["SAC", "SACConfig"]
-
-
-def choose_device(name: str) -> torch.device:
-    """``auto`` takes cuda, then cpu. Raises ValueError where the named device is not there.
-
-    ``auto`` never takes mps: at these sizes the CPU of a Mac is quicker.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name not in ("cpu", "cuda", "mps"):
-        raise ValueError(f"learner.device must be auto, cpu, cuda or mps. Got: {name!r}")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("learner.device=cuda, and torch finds no CUDA device. Use learner.device=cpu or auto")
-    if name == "mps" and not torch.backends.mps.is_available():
-        raise ValueError("learner.device=mps, and torch finds no MPS device. Use learner.device=cpu or auto")
-    return torch.device(name)
+__all__ = ["SAC", "SACConfig", "choose_device"]
 
 
 class SAC:
@@ -61,15 +53,17 @@ class SAC:
         device: Where updates run.
         policy: The acting policy, being trained.
         ema_policy: Its exponential moving average.
-        critic: Ensemble of critics over normalised features.
+        critic: Ensemble of critics over features.
         target: Their target networks.
+        encoder: The image encoder that all share.
         log_temperature: Shape (1,).
         noise: Every random number of an update.
         updates: Critic updates so far.
         clones: Cloning updates so far.
-        warmup_until: Critic updates before the actor moves.
+        warmup_until: Critic updates before actor and encoder move.
         target_entropy: In nats.
         target_bounds: Least and greatest target, or None where targets are not clamped.
+        shift_px: Random shift of images that batches are to come with, in pixels; 0 without images.
     """
 
     def __init__(
@@ -85,6 +79,10 @@ class SAC:
             self.critic = CriticEnsemble(spec.feature_size, spec.action_size, tuple(config.hidden), config.critics).to(
                 self.device
             )
+        copies = config.encoder_cache_copies if config.encoder_frozen == "cloned" else 0
+        self.encoder = SharedEncoder(
+            self.policy.encoder, lr=config.encoder_lr, averaged=config.target_encoder, cached_copies=copies
+        )
         self.ema_policy = copy.deepcopy(self.policy).requires_grad_(False)
         self.target = copy.deepcopy(self.critic).requires_grad_(False)
         self.log_temperature = torch.full((1,), math.log(config.temperature_init), device=self.device)
@@ -93,14 +91,17 @@ class SAC:
         self.updates = 0
         self.clones = 0
         self.warmup_until = 0
+        self.shift_px = config.shift_px if spec.images else 0
         self.target_entropy = config.target_entropy_per_action * spec.action_size
         clamped = config.clamp_targets and not config.entropy_backup
         self.target_bounds = contract.interface.reward.returns(config.gamma) if clamped else None
-        self._policy_parameters: list[Tensor] = list(self.policy.parameters())
-        self._ema_parameters: list[Tensor] = list(self.ema_policy.parameters())
+        self._actor = {n: p for n, p in self.policy.named_parameters() if not n.startswith("encoder.")}
+        self._actor_parameters: list[Tensor] = list(self._actor.values())
         self._critic_parameters: list[Tensor] = list(self.critic.parameters())
+        self._averages: list[Tensor] = list(self.ema_policy.parameters())
+        self._averaged: list[Tensor] = list(self.policy.parameters())
         self._target_parameters: list[Tensor] = list(self.target.parameters())
-        self._policy_adam = adam(self._policy_parameters, config.actor_lr)
+        self._policy_adam = adam(self._actor_parameters, config.actor_lr)
         self._critic_adam = adam(self._critic_parameters, config.critic_lr)
         self._temperature_adam = adam([self.log_temperature], config.temperature_lr)
 
@@ -119,83 +120,111 @@ class SAC:
         Raises:
             SnapshotError: where the policy is not of this run's spec, or its statistics were never set.
         """
-        if snapshot.spec != self.spec:
-            raise SnapshotError(f"the given policy must have the spec {self.spec}. Got: {snapshot.spec}")
+        if found := spec_differences(self.spec, snapshot.spec):
+            raise SnapshotError("the given policy does not fit this run: " + "; ".join(found))
         if not bool(snapshot.tensors["normalizer.frozen"]):
             raise SnapshotError("the given policy was never trained: its normalisation statistics are not set")
         load_tensors(self.policy, snapshot.tensors)
         load_tensors(self.ema_policy, snapshot.tensors)
+        self.encoder.average(1.0)
+        self.encoder.forget()
         self.warmup_until = self.updates + self.config.critic_warmup_updates
 
     def clone(self, batch: Batch) -> dict[str, Tensor]:
-        """One cloning update of the actor on recorded actions; its moving average follows at once."""
-        observation, action = self._observation(batch.observation), self._tensor(batch.action)
-        with torch.no_grad():
-            features = self._noisy(self.policy.features(observation), "clone_observation")
-        mean, log_std = self.policy(features)
-        if not self.config.clone_std:
-            log_std = log_std.detach()
-        loss = -recorded_log_prob(mean, log_std, action, self.config.action_edge).mean()
-        self._step(self._policy_adam, self._policy_parameters, loss)
-        torch._foreach_copy_(self._ema_parameters, self._policy_parameters)
+        """One cloning update of actor and encoder on recorded actions; the moving averages follow at once."""
+        observation = observation_tensors(batch.observation, self.spec, self.device)
+        vectors = self._noisy_vectors(observation, "clone_observation")
+        mean, log_std = self.policy(_join(vectors, self.encoder.encode(observation, trained=True)))
+        loss = self._clone_loss(mean, log_std, tensor(batch.action, self.device)).mean()
+        gradients = torch.autograd.grad(loss, [*self._actor_parameters, *self.encoder.parameters.values()])
+        adam_step(self._policy_adam, self._actor_parameters, gradients)
+        self.encoder.step(gradients[len(self._actor_parameters) :])
+        torch._foreach_copy_(self._averages, self._averaged)
+        self.encoder.average(1.0)
         self.clones += 1
         self.warmup_until = self.updates + self.config.critic_warmup_updates
         return {"clone_loss": loss.detach()}
 
     def update(self, batch: Batch, actor: bool | None = None) -> dict[str, Tensor]:
-        """One critic update and, where due, one of actor and temperature.
+        """One update of critics and encoder and, where due, one of actor and temperature.
+
+        While the critics warm up, the encoder stays as it is too: the policy acts on what it gives.
 
         Args:
-            batch: Sample of replay, n-step and stacked.
+            batch: Sample of replay, n-step and stacked, its images shifted by up to ``shift_px``.
             actor: Whether the actor is updated; None for every ``actor_every``-th update. Never in critic warm-up.
 
         Returns:
             Metrics as 0-d tensors on the device, so that nothing waits for it.
         """
-        if actor is None:
-            actor = self.updates % self.config.actor_every == 0
-        actor = actor and self.updates >= self.warmup_until
-        action, reward, discount = (self._tensor(a) for a in (batch.action, batch.reward, batch.discount))
-        with torch.no_grad():
-            features = self._noisy(self.policy.features(self._observation(batch.observation)), "observation")
-            following = self.policy.features(self._observation(batch.next_observation))
-            following = self._noisy(following, "next_observation")
-        shown = batch.demonstration if batch.demonstration.all() else ~batch.demonstration
-        share = self._tensor(shown / shown.sum())
-        metrics = self._update_critic(features, action, reward, discount, following, share)
+        warm = self.updates >= self.warmup_until
+        actor = warm and (self.updates % self.config.actor_every == 0 if actor is None else actor)
+        trains = self.config.trains_encoder(self.updates, cloned=self.clones > 0)
+        trained = warm and trains and bool(self.encoder.parameters)
+        b = device_batch(batch, self.spec, self.device)
+        vectors = self._noisy_vectors(b.observation, "observation")
+        next_vectors = self._noisy_vectors(b.following, "next_observation")
+        # With another copy of the next observation, and in each round through all copies again another.
+        other = self.updates + 1 + self.updates // max(self.config.encoder_cache_copies, 1)
+        encoded = self.encoder.encode(b.observation, trained=trained, at=b.rows, copy=self.updates)
+        next_encoded = self.encoder.encode(b.following, trained=False, at=b.next_rows, copy=other)
+        target_encoded = self.encoder.encode_target(b.following, next_encoded)
+        following, target_following = _join(next_vectors, next_encoded), _join(next_vectors, target_encoded)
+        target = self._target(following, target_following, b.reward, b.discount)
+        features = _join(vectors, [e.detach() for e in encoded])
+        metrics, pulls = self._update_critic(features, b.action, target, b.share, trained)
         if actor:
-            metrics |= self._update_actor(features, action, self._tensor(batch.human))
+            more, pull = self._update_actor(features, b.action, b.human_share, trained)
+            metrics |= more
+            pulls += pull
+        if trained:
+            self.encoder.train(encoded[0], pulls)
+            self.encoder.average(self.config.tau)
+        if actor:
+            torch._foreach_lerp_(self._averages, self._averaged, self.config.ema)
         self.updates += 1
         return metrics
 
-    def _update_critic(
-        self, features: Tensor, action: Tensor, reward: Tensor, discount: Tensor, following: Tensor, share: Tensor
-    ) -> dict[str, Tensor]:
-        """``share`` (B,) is that of each transition in q_mean."""
+    @torch.no_grad()
+    def _target(self, following: Tensor, target_following: Tensor, reward: Tensor, discount: Tensor) -> Tensor:
+        """y (B,), where pi sees ``following`` and Q' sees ``target_following``, (B, F) both."""
         config = self.config
-        with torch.no_grad():
-            mean, log_std = self.policy(following)
-            next_action, next_log_prob = squash(mean, log_std, self.noise.normal("next_action", tuple(mean.shape)))
-            values = self.target(following, next_action)
-            if config.critic_subset:
-                values = values[self.noise.subset("critics", config.critics, config.critic_subset)]
-            value = values.amin(0) if config.target_reduce == "min" else values.mean(0)
-            if config.entropy_backup:
-                value = value - self.log_temperature.exp() * next_log_prob
-            target = reward + discount * value
-            if self.target_bounds is not None:
-                target.clamp_(*self.target_bounds)
+        mean, log_std = self.policy(following)
+        next_action, next_log_prob = squash(mean, log_std, self.noise.normal("next_action", tuple(mean.shape)))
+        values = self.target(target_following, next_action)
+        if config.critic_subset:
+            values = values[self.noise.subset("critics", config.critics, config.critic_subset)]
+        value = values.amin(0) if config.target_reduce == "min" else values.mean(0)
+        if config.entropy_backup:
+            value = value - self.log_temperature.exp() * next_log_prob
+        target = reward + discount * value
+        return target if self.target_bounds is None else target.clamp_(*self.target_bounds)
+
+    def _update_critic(
+        self, features: Tensor, action: Tensor, target: Tensor, share: Tensor, trained: bool
+    ) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """Metrics, and the gradient (B, E) of J_Q to image features where the encoder is ``trained``.
+
+        ``share`` (B,) is that of each transition in q_mean.
+        """
+        features = features.detach().requires_grad_(trained)
         values = self.critic(features, action)
         loss = (values - target).square().mean(1).sum()
-        self._step(self._critic_adam, self._critic_parameters, loss)
-        torch._foreach_lerp_(self._target_parameters, self._critic_parameters, config.tau)
-        return {
-            "critic_loss": loss.detach() / config.critics,
+        wanted = [*self._critic_parameters, *([features] if trained else [])]
+        gradients = torch.autograd.grad(loss, wanted)
+        adam_step(self._critic_adam, self._critic_parameters, gradients)
+        torch._foreach_lerp_(self._target_parameters, self._critic_parameters, self.config.tau)
+        metrics = {
+            "critic_loss": loss.detach() / self.config.critics,
             "q_mean": values.detach().mean(0) @ share,
             "target_mean": target.mean(),
         }
+        return metrics, [g[:, self.spec.vector_size :] for g in gradients[len(self._critic_parameters) :]]
 
-    def _update_actor(self, features: Tensor, action: Tensor, human: Tensor) -> dict[str, Tensor]:
+    def _update_actor(
+        self, features: Tensor, action: Tensor, human_share: Tensor, trained: bool
+    ) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """Metrics, and the gradient (B, E) of the cloning term to image features where the encoder is ``trained``."""
         config = self.config
         mean, log_std = self.policy(features)
         new_action, log_prob = squash(mean, log_std, self.noise.normal("action", tuple(mean.shape)))
@@ -204,48 +233,38 @@ class SAC:
         temperature = self.log_temperature.detach().exp()
         loss = (temperature * log_prob - value).mean()
         metrics = {"actor_loss": loss.detach(), "entropy": -log_prob.detach().mean()}
-        weight = self.clone_weight
+        wanted = list(self._actor_parameters)
+        weight = config.clone_weight_at(self.updates)
         if weight > 0:
-            fit = log_std if config.clone_std else log_std.detach()
-            recorded = recorded_log_prob(mean, fit, action, config.action_edge)
-            clone_loss = -(recorded * human).sum() / human.sum().clamp(min=1)
+            if trained and config.clone_encoder:
+                # Features of its own: the rest of J_pi must not reach the encoder.
+                wanted.append(features.detach().requires_grad_(True))
+                mean, log_std = self.policy(wanted[-1])
+            clone_loss = self._clone_loss(mean, log_std, action) @ human_share
             loss = loss + weight * clone_loss
             metrics["clone_loss"] = clone_loss.detach()
-        self._step(self._policy_adam, self._policy_parameters, loss)
-        torch._foreach_lerp_(self._ema_parameters, self._policy_parameters, config.ema)
+        gradients = torch.autograd.grad(loss, wanted)
+        adam_step(self._policy_adam, self._actor_parameters, gradients)
         log_prob = log_prob.detach()
-        self._step(
-            self._temperature_adam,
-            [self.log_temperature],
-            -(self.log_temperature.exp() * (log_prob + self.target_entropy)).mean(),
-        )
-        return metrics | {"temperature": temperature.squeeze(0)}
+        loss = -(self.log_temperature.exp() * (log_prob + self.target_entropy)).mean()
+        adam_step(self._temperature_adam, [self.log_temperature], torch.autograd.grad(loss, [self.log_temperature]))
+        pulls = [g[:, self.spec.vector_size :] for g in gradients[len(self._actor_parameters) :]]
+        return metrics | {"temperature": temperature.squeeze(0)}, pulls
 
-    @property
-    def clone_weight(self) -> float:
-        """Weight of the cloning term on human actions at this update."""
-        config = self.config
-        if not config.clone_decay_updates:
-            return config.clone_weight
-        return config.clone_weight * math.exp(-self.updates / config.clone_decay_updates)
+    def _clone_loss(self, mean: Tensor, log_std: Tensor, action: Tensor) -> Tensor:
+        """-log pi(a|s), shape (B,)."""
+        fit = log_std if self.config.clone_std else log_std.detach()
+        return -recorded_log_prob(mean, fit, action, self.config.action_edge)
 
-    def _noisy(self, features: Tensor, name: str) -> Tensor:
-        scale = self.config.input_noise
-        return features.add_(self.noise.normal(name, tuple(features.shape)), alpha=scale) if scale else features
-
-    def _step(self, optimizer: torch.optim.Adam, parameters: list[Tensor], loss: Tensor) -> None:
-        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
-            parameter.grad = gradient
-        optimizer.step()
-
-    def _observation(self, observation: dict[str, np.ndarray]) -> dict[str, Tensor]:
-        return {name: self._tensor(observation[name]) for name in self.spec.inputs}
-
-    def _tensor(self, array: np.ndarray) -> Tensor:
-        return torch.from_numpy(array).to(self.device, torch.float32, non_blocking=True)
+    @torch.no_grad()
+    def _noisy_vectors(self, observation: dict[str, Tensor], name: str) -> Tensor:
+        """Normalised vectors with noise, (B, V); images have their random shift instead."""
+        vectors, scale = self.policy.vectors(observation), self.config.input_noise
+        return vectors.add_(self.noise.normal(name, tuple(vectors.shape)), alpha=scale) if scale else vectors
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything a resumed run needs: tensors by name, copied to the CPU, and JSON values."""
+        self.encoder.forget()
         return save_state(self._tensors(), self.noise.generator, self._meta())
 
     def load_state(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
@@ -255,24 +274,26 @@ class SAC:
             StateError: with nothing changed, where anything is missing, unexpected or of another kind.
         """
         load_state(self._tensors(), self.noise.generator, self._meta(), tensors, meta)
+        self.encoder.forget()
         self.updates, self.clones, self.warmup_until = meta["updates"], meta["clones"], meta["warmup_until"]
 
     def _meta(self) -> dict[str, Any]:
-        return {
-            "algorithm": "sac",
-            "updates": self.updates,
-            "clones": self.clones,
-            "warmup_until": self.warmup_until,
-        }
+        counts = {"updates": self.updates, "clones": self.clones, "warmup_until": self.warmup_until}
+        return {"algorithm": "sac", "encoder_sha256": self.spec.encoder_sha256, **counts}
 
     def _tensors(self) -> dict[str, Tensor]:
         modules = {"policy": self.policy, "ema": self.ema_policy, "critic": self.critic, "target": self.target}
+        networks = {f"{name}.{key}": value for name, m in modules.items() for key, value in m.state_dict().items()}
         return {
-            **{
-                f"{name}.{key}": value for name, module in modules.items() for key, value in module.state_dict().items()
-            },
-            **adam_tensors("policy_adam", self._policy_adam, dict(self.policy.named_parameters())),
+            **networks,
+            **adam_tensors("policy_adam", self._policy_adam, self._actor),
             **adam_tensors("critic_adam", self._critic_adam, dict(self.critic.named_parameters())),
             **adam_tensors("temperature_adam", self._temperature_adam, {"log_temperature": self.log_temperature}),
+            **self.encoder.tensors(),
             "log_temperature": self.log_temperature,
         }
+
+
+def _join(vectors: Tensor, encoded: list[Tensor]) -> Tensor:
+    """Features (B, F): vectors (B, V) and, after them, image features where there are any."""
+    return torch.cat((vectors, *encoded), -1) if encoded else vectors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -44,7 +45,22 @@ class SACConfig:
         clone_std: Whether cloning also fits the standard deviation.
         action_edge: Recorded actions are moved this far from -1 and 1 before their log-probability is taken.
         critic_warmup_updates: Critic updates with the actor frozen, where it starts from a cloned or given policy.
-        ema: Share of the actor that its moving average takes over in each actor update.
+        ema: Share of the policy that its moving average takes over in each actor update.
+        encoder: Registered name of the image encoder (``policies.encoder_kinds``): ``small``, ``lerobot``, ``drqv2``,
+            and ``resnet10`` and ``resnet18``, whose convolutions are pretrained and frozen.
+        encoder_size: Features it gives; 0 for its own default.
+        encoder_weights: Its pretrained weights: a safetensors file, or ``hub:OWNER/NAME/FILE``.
+        encoder_sha256: What that file must hash to; empty where any file will do.
+        encoder_lr: Adam's step size for the encoder, cloning included.
+        encoder_frozen: ``never``: the critics' loss trains the encoder throughout; ``cloned``: it stays as cloning
+            left it, where there was cloning.
+        encoder_cache_copies: With ``cloned``, randomly shifted copies of each observation whose features are kept, so
+            that the encoder sees each once; 0 for none.
+        encoder_refresh_every: With ``cloned``, updates after which it is trained again, each time; 0 for never.
+        encoder_refresh_updates: For so many updates.
+        target_encoder: Whether target networks see through a moving average of the encoder, instead of itself.
+        clone_encoder: Whether the cloning term on human actions trains the encoder too.
+        shift_px: Images in updates are shifted at random by up to this many pixels; 0 for none.
     """
 
     name: str = "sac"
@@ -80,17 +96,43 @@ class SACConfig:
     action_edge: float = 1e-2
     critic_warmup_updates: int = 200
     ema: float = 0.005
+    encoder: str = "small"
+    encoder_size: int = 0
+    encoder_weights: str = ""
+    encoder_sha256: str = ""
+    encoder_lr: float = 3e-4
+    encoder_frozen: str = "never"
+    encoder_cache_copies: int = 4
+    encoder_refresh_every: int = 0
+    encoder_refresh_updates: int = 0
+    target_encoder: bool = False
+    clone_encoder: bool = True
+    shift_px: int = 2
 
     def __post_init__(self) -> None:
-        for key, allowed in (("target_reduce", ("min", "mean")), ("actor_reduce", ("min", "mean"))):
+        choices = {
+            "target_reduce": ("min", "mean"),
+            "actor_reduce": ("min", "mean"),
+            "encoder_frozen": ("never", "cloned"),
+        }
+        for key, allowed in choices.items():
             if getattr(self, key) not in allowed:
                 raise ValueError(f"algorithm.{key} must be one of {allowed}. Got: {getattr(self, key)!r}")
         for key in ("batch_size", "n_step", "critics", "actor_every"):
             if getattr(self, key) < 1:
                 raise ValueError(f"algorithm.{key} must be at least 1. Got: {getattr(self, key)}")
-        for key in ("utd_ratio", "critic_lr", "actor_lr", "temperature_init", "tau", "ema", "std_floor"):
+        for key in ("utd_ratio", "critic_lr", "actor_lr", "encoder_lr", "temperature_init", "tau", "ema", "std_floor"):
             if getattr(self, key) <= 0:
                 raise ValueError(f"algorithm.{key} must be greater than 0. Got: {getattr(self, key)}")
+        for key in (
+            "encoder_size",
+            "encoder_cache_copies",
+            "encoder_refresh_every",
+            "encoder_refresh_updates",
+            "shift_px",
+        ):
+            if getattr(self, key) < 0:
+                raise ValueError(f"algorithm.{key} must be 0 or more. Got: {getattr(self, key)}")
         if not 0 <= self.critic_subset <= self.critics:
             raise ValueError(
                 f"algorithm.critic_subset must be from 0 to critics={self.critics}. Got: {self.critic_subset}"
@@ -101,3 +143,16 @@ class SACConfig:
             raise ValueError(f"algorithm.demo_share must be from 0 to 1. Got: {self.demo_share}")
         if not 0 < self.action_edge < 1:
             raise ValueError(f"algorithm.action_edge must be between 0 and 1. Got: {self.action_edge}")
+
+    def clone_weight_at(self, updates: int) -> float:
+        """Weight of the cloning term on human actions after so many updates."""
+        if not self.clone_decay_updates:
+            return self.clone_weight
+        return self.clone_weight * math.exp(-updates / self.clone_decay_updates)
+
+    def trains_encoder(self, updates: int, *, cloned: bool) -> bool:
+        """Whether the encoder is trained after so many updates, where the policy was ``cloned`` or not."""
+        if self.encoder_frozen == "never" or not cloned:
+            return True
+        every = self.encoder_refresh_every
+        return bool(every) and updates >= every and updates % every < self.encoder_refresh_updates

@@ -49,13 +49,12 @@ class Bench:
         self.token = TOKEN
         self.credit = 1 << 40
         self.entries = []
-        self.actors = []
 
     def start(self):
         log = EpisodeLog(
             self.folder, run_id=self.run_id, interface_fingerprint=self.contract.interface_fingerprint, sync="os"
         )
-        self.log, self.ingest, self.publisher = log, Ingest(log, self.contract.interface), PolicyPublisher()
+        self.log, self.ingest, self.publisher = log, Ingest(log, self.contract), PolicyPublisher()
         description = pb.RunDescription(
             protocol=PROTOCOL,
             run_id=self.run_id,
@@ -71,7 +70,7 @@ class Bench:
             description,
             self.ingest,
             self.publisher,
-            lambda: pb.Status(actors=self.actors),
+            pb.Status,
         )
         self.port = self.server.start()
         self._running = True
@@ -191,11 +190,12 @@ def _wait_for():
 
 @pytest.fixture(autouse=True)
 def witness(tmp_path, monkeypatch):
-    """Registers the witness here too, where contracts are derived."""
+    """Registers the witnesses here too, where contracts are derived."""
     monkeypatch.syspath_prepend(str(WITNESS))
     monkeypatch.setenv("WITNESS_PATH", str(tmp_path / "witness-of-the-test.txt"))
     if "Witness-v0" not in gymnasium.registry:
         gymnasium.register("Witness-v0", entry_point="witness_env:WitnessEnv", max_episode_steps=12)
+        gymnasium.register("WitnessCamera-v0", entry_point="witness_env:WitnessCameraEnv", max_episode_steps=12)
 
 
 @pytest.fixture

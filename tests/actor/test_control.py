@@ -35,15 +35,15 @@ class Stage:
 
     def __init__(self, folder, **settings):
         contract = derive_contract("gym", SLOW)
-        self.fds = (create_block(Board.SIZE), *(create_block(Mailbox.size(CAPACITY)) for _ in range(2)))
+        self.fds = (create_block(Board.SIZE), *(create_block(Mailbox.size(CAPACITY)) for _ in range(3)))
         self.board = Board(self.fds[0])
-        self.weights, self.requests = (Mailbox(fd, CAPACITY) for fd in self.fds[1:])
+        self.weights, self.requests, self.frozen = (Mailbox(fd, CAPACITY) for fd in self.fds[1:])
         self.spool = Spool.create(
             folder / "spool.bin",
             run_id="run-a",
             actor="arm",
             fingerprint=contract.interface_fingerprint,
-            slot_bytes=record_bytes(contract.interface),
+            slot_bytes=record_bytes(contract),
             capacity=2000,
         )
         self.payload = save_snapshot(build_policy(spec_from_contract(contract, hidden=(8,))), 1)
@@ -65,11 +65,13 @@ class Stage:
             max_action=1.0,
             stale_observation_s=0.5,
             watchdog_s=1.0,
+            device="cpu",
             torch_threads=torch.get_num_threads(),
             view_port=0,
             board_fd=self.fds[0],
             policy_fd=self.fds[1],
             evaluation_fd=self.fds[2],
+            frozen_fd=self.fds[3],
         )
         self.alive = True
         self.events, self.driving = [], False

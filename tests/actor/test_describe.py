@@ -90,7 +90,7 @@ def test_the_control_process_is_ordered_what_the_limits_leave():
     config = ActorConfig()
     run = understand(described(WIDE), config)
     folder, spool = SimpleNamespace(name="arm"), SimpleNamespace(path="spool.bin")
-    memory = SimpleNamespace(fds=(0, 0, 0))
+    memory = SimpleNamespace(fds=(0, 0, 0, 0))
     actor = _Actor(config, run, folder, spool, memory, None, None, None, None)
     settings = pb.RunDescription.FromString(base64.b64decode(actor._orders().env_settings)).env_settings
     assert config_from(SO101SimConfig, settings) == run.env_config != WIDE
@@ -108,3 +108,8 @@ def test_realtime_needs_a_rate():
     with pytest.raises(JoinError, match=r"states none: set actor.control_hz=10"):
         understand(pendulum, ActorConfig())
     assert understand(pendulum, ActorConfig(control_hz=10.0)).control_hz == 10.0
+
+
+def test_an_unknown_compression_is_refused():
+    with pytest.raises(JoinError, match=r"actor.compression must be one of \('none', 'zlib'\). Got: 'jpeg'"):
+        understand(described(), ActorConfig(compression="jpeg"))

@@ -38,7 +38,8 @@ class Records:
         assert not step.observation
         self.begun.append(step.index)
 
-    def finish_step(self, step):
+    def finish_step(self, step, observation):
+        step.observation.extend(map(bytes, observation))
         assert self.begun[-1] == step.index
         self._keep(step=step)
 
@@ -50,7 +51,7 @@ class Records:
         return [r.step for r in self.records if r.HasField("step")]
 
     def check(self):
-        position, layout = SpoolPosition(), ObservationLayout(INTERFACE)
+        position, layout = SpoolPosition(), ObservationLayout(CONTRACT.stored)
         for record in self.records:
             check_record(record, layout, INTERFACE.action.shape[0])
             position.advance(record)
@@ -125,7 +126,7 @@ def world():
 
 def run(world, pilot, operator=None, plan=TRAINING, **settings):
     sink = Records()
-    runner = EpisodeRunner(world, INTERFACE, sink, Guard(INTERFACE), LockstepPacer(), **settings)
+    runner = EpisodeRunner(world, CONTRACT, sink, Guard(CONTRACT), LockstepPacer(), **settings)
     episode = runner.run(plan, pilot, operator or NoOperator())
     sink.check()
     return episode, sink
@@ -139,7 +140,7 @@ def test_a_time_out_is_truncated_and_whole(world):
     assert {s.policy_version for s in sink.steps} == {3}
     assert sink.records[0].start.start_seed == 7
     assert sink.records[-1].end.author == "env"
-    first = ObservationLayout(INTERFACE).unpack(sink.records[0].start.observation)
+    first = ObservationLayout(CONTRACT.stored).unpack(sink.records[0].start.observation)
     assert np.array_equal(first["observation.state"], world.reset(seed=7)[0]["observation.state"])
 
 
@@ -255,7 +256,7 @@ def test_a_step_whose_call_fails_was_written_before(world):
             raise RuntimeError("cable pulled")
 
     sink = Records()
-    runner = EpisodeRunner(Failing(world), INTERFACE, sink, Guard(INTERFACE), LockstepPacer())
+    runner = EpisodeRunner(Failing(world), CONTRACT, sink, Guard(CONTRACT), LockstepPacer())
     with pytest.raises(RuntimeError, match=r"cable pulled"):
         runner.run(TRAINING, Fixed([0] * 4), NoOperator())
     assert sink.begun == [0]

@@ -26,7 +26,6 @@ from episodes.seeds import SeedStream, start_seed
 from episodes.spool_position import SpoolPosition
 from policies.snapshot import load_snapshot
 from policies.stacking import FrameStack
-from transport import service_pb2 as pb
 
 WITNESS = GymConfig(id="Witness-v0")
 SLOW = GymConfig(id="Witness-v0", settings="step_s=0.02")
@@ -224,21 +223,25 @@ def test_a_policy_there_is_no_room_for_ends_the_actor(bench, actor):
     assert "Start again with actor.policy_mb=3" in arm.text
 
 
-def test_a_name_that_serves_the_learner_from_elsewhere_is_refused(bench, actor, wait_for):
-    run = bench("gym", WITNESS)
-    run.actors.append(pb.ActorStatus(name="arm", spool_id="f" * 32, connected=True))
+def test_a_name_that_serves_the_learner_from_elsewhere_is_refused_until_that_one_is_gone(
+    bench, actor, wait_for, tmp_path
+):
+    run = bench("gym", SLOW)
+    run.publish(0)
+    elsewhere = actor(run.port, spool=str(tmp_path / "elsewhere"))
+    wait_for(lambda: run.steps)
     arm = actor(run.port)
     assert arm.end() == 1
     assert "another actor named 'arm' serves this learner" in arm.text
     assert "actor.name=NAME" in arm.text
-    run.publish(0)
-    other = actor(run.port, name="other")
-    wait_for(lambda: run.steps)
-    run.actors[0].connected = False
-    again = actor(run.port)
+    assert len(run.ingest.spools()) == 1
+
+    waiting = actor(run.port)
+    wait_for(lambda: "an actor named 'arm' serves this learner; waiting for it to be gone" in waiting.text)
+    elsewhere.process.kill()
+    elsewhere.process.wait()
     wait_for(lambda: len(run.ingest.spools()) == 2)
-    run.ingest.finish("enough")
-    assert (other.end(), again.end()) == (0, 0)
+    finish(run, waiting)
 
 
 def test_an_evaluation_is_the_policys_mean_and_no_persons(bench, actor, wait_for):
@@ -252,7 +255,7 @@ def test_an_evaluation_is_the_policys_mean_and_no_persons(bench, actor, wait_for
     wait_for(lambda: len(evaluated(run)) == 2)
     finish(run, arm)
     _, version, policy = load_snapshot(payload)
-    layout = ObservationLayout(run.contract.interface)
+    layout = ObservationLayout(run.contract.stored)
     for start, steps in evaluated(run):
         stack = FrameStack(dict(zip(run.spec.inputs, run.spec.stacks, strict=True)))
         seen = stack.reset(_copied(layout, start.observation))

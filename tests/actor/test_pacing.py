@@ -58,6 +58,25 @@ def test_every_step_begins_within_a_period_of_its_deadline(works):
     assert pacer.skipped + len(works) == pacer._count + 1
 
 
+def test_there_is_time_for_something_else_but_not_right_before_the_deadline():
+    clock = Clock()
+    pacer = RealtimePacer(10, clock=clock, sleep=clock.sleep)
+    left = []
+
+    def meanwhile():
+        left.append(pacer._deadline - clock.now)
+        clock.work(0.02)
+
+    for _ in range(3):
+        assert pacer.wait(meanwhile) == pytest.approx(0, abs=10.001)
+    assert len(left) >= 6
+    assert min(left) >= 0.01
+    clock.work(0.095)
+    busy = len(left)
+    pacer.wait(meanwhile)
+    assert len(left) == busy
+
+
 def test_waiting_for_a_person_is_no_overrun():
     clock = Clock()
     pacer = RealtimePacer(10, clock=clock, sleep=clock.sleep)

@@ -8,6 +8,7 @@ from safetensors.torch import load, save
 from actor.pilot import PolicyPilot
 from policies.snapshot import NotFiniteError, _digest, _header, save_snapshot
 from policies.spec import PolicySpec, build_policy
+from policies.stacking import frame_indices, join_frames
 
 SPEC = PolicySpec(inputs=("s",), stacks=(1,), sizes=(4,), action_size=2, hidden=(16, 16))
 
@@ -39,3 +40,24 @@ def test_a_first_policy_that_is_not_finite_is_refused():
     pilot = PolicyPilot(lambda: not_finite(save_snapshot(build_policy(SPEC), 0)))
     with pytest.raises(NotFiniteError):
         pilot.refresh()
+
+
+def test_an_image_policy_sees_the_frames_that_replay_would_stack():
+    """The newest frame last, the first one repeated, in one batch with the vectors, on the device asked for."""
+    sizes = {"images": ("i",), "image_stacks": (3,), "image_heights": (32,), "image_widths": (40,)}
+    spec = PolicySpec(inputs=("s",), stacks=(2,), sizes=(4,), action_size=2, hidden=(16,), encoder="small", **sizes)
+    policy = build_policy(spec).eval()
+    newest = iter([save_snapshot(policy, 1)])
+    pilot = PolicyPilot(lambda: next(newest, None), deterministic=True, device=torch.device("cpu"))
+    pilot.refresh()
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (4, 32, 40, 3), np.uint8)
+    vectors = rng.standard_normal((4, 2)).astype(np.float32)
+    seen = []
+    for t in range(4):
+        (pilot.observe if t else pilot.begin_episode)({"s": vectors[t], "i": images[t]})
+        frames, rows = frame_indices(t, 3), frame_indices(t, 2)
+        stacked = {"s": join_frames(vectors[rows], image=False), "i": join_frames(images[frames], image=True)}
+        np.testing.assert_array_equal(pilot.propose(), policy.act(stacked, deterministic=True))
+        seen.append(pilot.propose())
+    assert len({tuple(action) for action in seen}) == 4

@@ -39,7 +39,7 @@ def records(out):
 def test_records_what_a_learner_takes(tmp_path):
     out = tmp_path / "demos"
     assert record(config(out)) == 0
-    position, layout = SpoolPosition(), ObservationLayout(CONTRACT.interface)
+    position, layout = SpoolPosition(), ObservationLayout(CONTRACT.stored)
     for one in records(out):
         check_record(one, layout, 4)
         position.advance(one)
@@ -94,6 +94,21 @@ def test_a_folder_of_another_contract_is_refused(tmp_path, capsys):
     assert "out=PATH" in error
 
 
+def test_images_are_recorded_as_the_view_shows_them_and_no_other_view_is_added(tmp_path, capsys):
+    view = {"image_height": 20, "image_width": 24, "image_crop": (0, 2, 20, 20), "image_resize": (10, 10)}
+    pixels = replace(REACH, obs="pixels", **view)
+    assert record(config(tmp_path, episodes=1, env_config=pixels)) == 0
+    layout = ObservationLayout(derive_contract(pixels).stored)
+    for one in records(tmp_path):
+        check_record(one, layout, 4)
+    wrist = layout.unpack(records(tmp_path)[-2].step.observation)["observation.images.wrist"]
+    assert wrist.shape == (10, 10, 3)
+    assert wrist.std() > 5
+    assert record(config(tmp_path, episodes=2, env_config=replace(pixels, image_crop=(0, 0, 20, 20)))) == 1
+    assert "view.observation.images.front.crop: expected (0, 2, 20, 20), got (0, 0, 20, 20)" in capsys.readouterr().err
+    assert record(config(tmp_path, episodes=2, env_config=replace(pixels, image_stack=3, stack=1))) == 0
+
+
 def test_killed_in_the_middle_and_started_again(tmp_path):
     code = (
         "import sys; from actor.record import *; from envs.so101_sim import SO101SimConfig; "
@@ -128,5 +143,7 @@ def test_evaluation_is_deterministic_and_judges_the_operator_too(tmp_path):
 
 def test_a_policy_of_another_environment_is_refused():
     policy = save_snapshot(build_policy(spec_from_contract(CONTRACT, hidden=(16,))), 7)
-    with pytest.raises(SnapshotError, match=r"does not fit the environment: sizes: expected .*, got"):
+    with pytest.raises(
+        SnapshotError, match=r"does not fit the environment so101_sim/lift:\n  sizes: expected \(16,\), got \(9,\)\n"
+    ):
         evaluate("so101_sim", SO101SimConfig(task="lift"), policy=policy, episodes=1)

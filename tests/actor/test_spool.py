@@ -10,14 +10,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from actor.spool import Spool, SpoolError, SpoolFullError, record_bytes
-from episodes.contract import Feature, Interface
+from episodes.contract import Contract, Feature, FeatureView, Interface, View
 from episodes.spool_position import SpoolPosition
 from transport import records_pb2 as pb
 
-INTERFACE = Interface(
-    "tests/spool",
-    (Feature("observation.state", "float32", (3,)), Feature("observation.images.front", "uint8", (4, 5, 3))),
-    Feature("action", "float32", (2,), low=(-1.0,), high=(1.0,)),
+CONTRACT = Contract(
+    Interface(
+        "tests/spool",
+        (Feature("observation.state", "float32", (3,)), Feature("observation.images.front", "uint8", (40, 50, 3))),
+        Feature("action", "float32", (2,), low=(-1.0,), high=(1.0,)),
+    ),
+    View((FeatureView("observation.images.front", resize=(4, 5)),)),
 )
 
 
@@ -27,7 +30,7 @@ def create(path, capacity=16):
         run_id="run-a",
         actor="arm",
         fingerprint="f" * 16,
-        slot_bytes=record_bytes(INTERFACE),
+        slot_bytes=record_bytes(CONTRACT),
         capacity=capacity,
     )
 
@@ -47,9 +50,8 @@ def step(episode, index):
 def finished(begun, value):
     whole = pb.Step()
     whole.CopyFrom(begun)
-    whole.observation.extend(observation(value))
     whole.rewards.add(source="env", value=1.0)
-    return whole
+    return whole, observation(value)
 
 
 def end(episode, steps):
@@ -80,7 +82,7 @@ def test_every_finished_step_once_in_order(tmp_path_factory, actions, lengths, c
             elif index < lengths[episode % len(lengths)]:
                 begun = step(episode, index)
                 spool.begin_step(begun)
-                spool.finish_step(finished(begun, len(finished_steps)))
+                spool.finish_step(*finished(begun, len(finished_steps)))
                 finished_steps.append((begun.episode_id, index))
                 index += 1
             else:
@@ -127,7 +129,7 @@ def _produce_until_killed(path, ready):
         for index in range(7):
             begun = step(episode, index)
             spool.begin_step(begun)
-            spool.finish_step(finished(begun, index))
+            spool.finish_step(*finished(begun, index))
             ready.value += 1
         spool.end_episode(end(episode, 7))
         spool.acknowledge(max(0, spool.produced - 100))
@@ -165,7 +167,7 @@ def test_full_spool_takes_no_step_it_could_not_end(tmp_path):
     for index in range(4):
         begun = step(1, index)
         spool.begin_step(begun)
-        spool.finish_step(finished(begun, index))
+        spool.finish_step(*finished(begun, index))
     with pytest.raises(SpoolFullError, match=r"is full: 5 records wait for the learner"):
         spool.begin_step(step(1, 4))
     spool.end_episode(end(1, 4))
@@ -181,7 +183,7 @@ def test_damage_is_noticed_and_cut(tmp_path):
     for index in range(3):
         begun = step(1, index)
         spool.begin_step(begun)
-        spool.finish_step(finished(begun, index))
+        spool.finish_step(*finished(begun, index))
     spool.close()
     data = (tmp_path / "spool.bin").read_bytes()
     place = data.rindex(np.full(3, 1, np.float32).tobytes())

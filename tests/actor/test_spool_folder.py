@@ -71,6 +71,7 @@ def test_a_spool_of_another_run_is_kept_and_named(folders, tmp_path):
     (line,) = folder.others("run-b")
     assert "1 records of run run-a wait in" in line
     assert "start an actor named 'arm'" in line
+    assert f"or delete {tmp_path / 'arm' / 'run-a'} to drop them for good" in line
     again, said = folder.open("run-a", CONTRACT, 1)
     assert said == "episode 00000000 was cut after 0 steps"
     assert again.spool_id == spool.spool_id

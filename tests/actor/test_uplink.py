@@ -7,9 +7,10 @@ from actor.shared import Board, create_block
 from actor.spool_folder import SpoolFolder
 from actor.uplink import SaidRarely, Uplink
 from envs.generic import GymConfig
+from envs.so101_interface import SO101SimConfig
+from episodes.image_codec import ImageCodec
 from transport import records_pb2 as records
 from transport import service_pb2 as pb
-from transport import service_pb2_grpc as rpc
 from transport.channel import PROTOCOL, open_channel
 
 
@@ -31,7 +32,7 @@ def uplink(bench, tmp_path):
         contract=run.contract.to_message(),
     )
     with open_channel(f"localhost:{run.port}", run.token) as channel:
-        one = Uplink(rpc.LearnerStub(channel), spool, join, Board(create_block(Board.SIZE)), lambda text: None)
+        one = Uplink(channel, spool, join, Board(create_block(Board.SIZE)), lambda text: None)
         one.spool = spool
         yield one
         one.finish(0.0)
@@ -63,9 +64,63 @@ def test_a_record_that_is_none_ends_delivery_instead_of_being_tried_for_ever(upl
     uplink.spool.read = lambda sequence: b"no record"
     uplink.start()
     wait_for(lambda: uplink.error)
-    assert "spool.bin cannot be read: DecodeError" in uplink.error
+    assert "the learner refuses this actor: the bytes are no message of this call" in uplink.error
+    wait_for(lambda: not uplink._thread.is_alive())
+
+
+def test_a_spool_that_cannot_be_read_ends_delivery(uplink, wait_for):
+    def read(sequence):
+        raise OSError(5, "Input/output error")
+
+    uplink.spool.read = read
+    uplink.start()
+    wait_for(lambda: uplink.error)
+    assert "spool.bin cannot be read: OSError" in uplink.error
     assert f"Move {uplink.spool.path.parent} away and start again" in uplink.error
     wait_for(lambda: not uplink._thread.is_alive())
+
+
+def test_compressed_images_are_logged_as_they_were(bench, tmp_path, wait_for):
+    run = bench("so101_sim", SO101SimConfig(obs="pixels", image_width=32, image_height=32))
+    codec = ImageCodec(run.contract.stored)
+    restored = []
+    received = run.server._servicer._pushes._images
+    received.restore = lambda payloads, most, real=received.restore: restored.extend(payloads) or real(payloads, most)
+    folder = SpoolFolder(tmp_path / "spools", "arm")
+    spool, _ = folder.open(run.run_id, run.contract, 1)
+    random = np.random.default_rng(0)
+    features = run.contract.stored
+    seen = [
+        random.integers(0, 256, f.nbytes, np.uint8) if f.is_image else np.zeros(f.nbytes, np.uint8) for f in features
+    ]
+    spool.start_episode(
+        records.EpisodeStart(
+            episode_id="0" * 32, purpose=records.PURPOSE_TRAINING, observation=[item.tobytes() for item in seen]
+        )
+    )
+    zeros = [0.0] * run.contract.interface.action.shape[0]
+    for index in range(3):
+        seen = [np.roll(item, 1) for item in seen]
+        step = records.Step(episode_id="0" * 32, index=index, proposed=zeros, chosen=zeros, sent=zeros)
+        spool.begin_step(step)
+        spool.finish_step(step, [item.data for item in seen])
+    held = [records.Record.FromString(spool.read(n + 1)) for n in range(spool.produced)]
+    join = pb.JoinRequest(
+        protocol=PROTOCOL,
+        run_id=run.run_id,
+        actor="arm",
+        spool_id=spool.spool_id,
+        contract=run.contract.to_message(),
+    )
+    with open_channel(f"localhost:{run.port}", run.token) as channel:
+        one = Uplink(channel, spool, join, Board(create_block(Board.SIZE)), lambda text: None, codec)
+        one.start()
+        wait_for(lambda: spool.acknowledged == 4 or one.error)
+        one.finish(1.0)
+    folder.close()
+    assert one.error == ""
+    assert run.records == held
+    assert len(restored) == 4
 
 
 def test_the_same_line_is_said_rarely():

@@ -80,6 +80,29 @@ def test_gymnasium_environments_have_an_algorithm_preset():
     assert config.env_config.settings == "g=9.81,x=true"
 
 
+def test_observations_and_task_choose_presets():
+    plain = learner.learner_config(compose("learner"))
+    pixels = learner.learner_config(compose("learner", "env.obs=pixels"))
+    assert plain.algorithm == SACConfig()
+    assert pixels.algorithm.encoder_frozen == "cloned"
+    insert = learner.learner_config(compose("learner", "env.task=insert"))
+    both = learner.learner_config(compose("learner", "env.obs=pixels", "env.task=insert"))
+    assert insert.algorithm.gamma == both.algorithm.gamma == 0.98
+    assert (insert.algorithm.encoder_frozen, both.algorithm.encoder_frozen) == ("never", "cloned")
+    own = learner.learner_config(compose("learner", "env.obs=pixels", "algorithm.encoder_frozen=never"))
+    assert own.algorithm.encoder_frozen == "never"
+
+
+def test_a_demo_from_pixels_records_more_and_hands_on_what_the_user_set():
+    assert compose("demo")["demonstrations"] == 5
+    assert compose("demo", "obs=pixels")["demonstrations"] == 20
+    assert compose("demo", "obs=pixels", "demonstrations=7")["demonstrations"] == 7
+    arguments = demo.learner_arguments(compose("demo", "obs=pixels", "algorithm.encoder_frozen=never", "run=x"))
+    assert "algorithm.encoder_frozen=never" in arguments
+    assert not any(argument.startswith("algorithm.clone_updates=") for argument in arguments)
+    assert learner.learner_config(compose("learner", *arguments)).algorithm.encoder_frozen == "never"
+
+
 def test_the_command_line_wins_over_a_preset():
     config = learner.learner_config(compose("learner", "algorithm.gamma=0.9", "env=gym"))
     assert config.algorithm.gamma == 0.9
@@ -149,3 +172,13 @@ def test_refusals_name_the_key_and_what_was_expected(verb, argument, text):
         learner.learner_config(compose(verb, argument)) if verb == "learner" else compose(verb, argument)
     assert text in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+def test_views_of_images_are_settings():
+    pixels = ("env.obs=pixels", "env.image_crop=[0,8,48,48]", "env.image_resize=[32,32]", "env.image_stack=3")
+    env = compose("learner", *pixels, "env.cameras=[wrist]").configs["env"]
+    assert (env.image_crop, env.image_resize, env.image_stack, env.cameras) == ((0, 8, 48, 48), (32, 32), 3, ("wrist",))
+    assert compose("learner", "env=gym", "env.pixels=true", "env.image_resize=[84,84]").configs["env"].pixels
+    assert compose("actor", "actor.device=cuda").values["actor.device"] == "cuda"
+    with pytest.raises(UsageError, match=r"actor\.device"):
+        compose("actor", "actor.device=tpu")

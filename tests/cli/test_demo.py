@@ -53,6 +53,10 @@ def test_killed_and_resumed(demo, tmp_path):
     folder, output = tmp_path / "run", tmp_path / "output.txt"
     first = demo(*SMALL, "stop.max_env_steps=100000", "stop.when_autonomous=false")
     wait_until(lambda: env_steps(folder) > 100, 90, output)
+    assert f"from another terminal: tandem status run={folder}\n" in output.read_text()
+    asked = [sys.executable, "-P", "-m", "cli.main", "status", f"run={folder}", "json=true"]
+    status = json.loads(subprocess.run(asked, capture_output=True, text=True, check=True).stdout)
+    assert (status["env_steps"] > 100, status["fault"]) == (True, "")
     first.kill()
     first.wait()
     wait_until(lambda: not programs(folder), 15, output)
@@ -68,3 +72,18 @@ def test_killed_and_resumed(demo, tmp_path):
         json.loads((folder / "evaluation-operator.json").read_text())["start_seeds"]
         == (json.loads((folder / "evaluation-final.json").read_text())["start_seeds"])
     )
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("algorithm", ["sac", pytest.param("drqv2", marks=pytest.mark.long)])
+def test_from_pixels_to_a_summary(demo, tmp_path, algorithm):
+    small = ("env.image_width=32", "env.image_height=32", "algorithm.batch_size=16", "algorithm.encoder=small")
+    caps = ("stop.max_env_steps=120", "warmup_steps=20", "evaluation.every_env_steps=50")
+    process = demo("obs=pixels", f"algorithm={algorithm}", *SMALL, *small, *caps)
+    output = tmp_path / "output.txt"
+    assert process.wait(200) == 3, output.read_text()[-2000:]
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert (summary["obs"], summary["episodes"], summary["reached"]) == ("pixels", 4, False)
+    assert summary["env_steps"] >= 120
+    assert summary["updates"] >= 60
+    assert "stop.max_env_steps=120 reached" in output.read_text()

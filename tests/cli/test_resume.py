@@ -102,9 +102,8 @@ def test_make_demo_passes_on_only_what_was_given(given, typed):
 @pytest.mark.parametrize(
     ("given", "text"),
     [
-        (["obs=pixels"], "images come in a later version"),
-        (["obs=pixels", "env.task=reach"], "images come in a later version"),
-        (["obs=proprio"], "the cube is not in it"),
+        (["obs=proprio"], "env.task=lift: the cube is not in it. Use obs=pixels or obs=state"),
+        (["obs=proprio", "env.task=insert"], "env.task=insert: the cube is not in it"),
     ],
 )
 def test_observations_that_cannot_be_learned_from_are_refused_at_once(tmp_path, given, text):

@@ -7,7 +7,8 @@ import grpc
 import pytest
 
 from cli.main import main
-from cli.progress import cells
+from cli.progress import Progress, cells, to_go
+from learner.service_file import write_service_file
 from transport import service_pb2 as pb
 from transport import service_pb2_grpc as rpc
 
@@ -22,6 +23,12 @@ STATUS = pb.Status(
     replay_rows=1100,
     demonstration_rows=300,
     metrics={"success_rate": 0.95, "utd_ratio": 2.0, "intervention_rate": 0.125},
+    fault="the disk of runs/r1/log is full: free some space",
+    stop_conditions=[
+        pb.StopCondition(name="eval_success_rate", value=0.85, mark=0.95, reached=0, in_a_row=2),
+        pb.StopCondition(name="eval_cycle_steps", value=17.2, mark=15.5),
+        pb.StopCondition(name="intervention_rate", value=0.01, mark=0.05, met=True),
+    ],
     actors=[pb.ActorStatus(name="left", connected=True, env_steps=1200)],
     run_folder="runs/r1",
     version="0.1.0",
@@ -77,3 +84,103 @@ def test_progress_shows_what_the_user_is_promised():
     assert shown["interventions"] == "12%"
     assert shown["replay"] == "1,100 + 300 demo"
     assert {"training", "steps", "episodes", "updates/s", "update-to-data", "policy lag"} <= set(shown)
+
+
+TO_GO = "success 0.85 of 0.95 (0 of 2 in a row), cycle 17.2 over the person's 15.5"
+
+
+def test_what_is_open_of_the_stop_rule():
+    assert to_go(STATUS) == TO_GO
+    interventions = pb.StopCondition(name="intervention_rate", value=0.071, mark=0.05)
+    assert to_go(pb.Status(stop_conditions=[interventions])) == "interventions 7.1% of under 5%"
+    unknown = [pb.StopCondition(name="eval_success_rate", mark=0.95, in_a_row=1)]
+    unknown += [pb.StopCondition(name="eval_cycle_steps", mark=15.5)]
+    assert to_go(pb.Status(stop_conditions=unknown)) == (
+        "success not evaluated yet, 0.95, cycle not known yet, the person's 15.5"
+    )
+    assert to_go(pb.Status()) == ""
+
+
+def test_progress_shows_faults_at_once_and_what_is_open(capsys):
+    progress = Progress("title", 0.0)
+    fine = pb.Status()
+    fine.CopyFrom(STATUS)
+    fine.fault = ""
+    for status in (fine, fine, STATUS, STATUS):
+        progress.show(status, "watches", "training")
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.endswith(f"; to go: {TO_GO}")
+    assert second.endswith("; FAULT: the disk of runs/r1/log is full: free some space")
+
+
+def test_the_table_says_faults_first_and_what_is_open(address, monkeypatch, capsys):
+    monkeypatch.setenv("TANDEM_TOKEN", TOKEN)
+    assert main(["status", f"learner.address={address}"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("FAULT: the disk of runs/r1/log is full: free some space\n")
+    assert "to go" in said
+    assert "(0 of 2 in a row)" in said
+
+
+def test_json_has_every_condition(address, monkeypatch, capsys):
+    monkeypatch.setenv("TANDEM_TOKEN", TOKEN)
+    assert main(["status", f"learner.address={address}", "json=true"]) == 0
+    status = json.loads(capsys.readouterr().out)
+    assert status["fault"].startswith("the disk of")
+    assert status["stop_conditions"][0] == {
+        "name": "eval_success_rate",
+        "value": 0.85,
+        "mark": 0.95,
+        "met": False,
+        "reached": 0,
+        "in_a_row": 2,
+    }
+
+
+@pytest.fixture
+def run_folder(tmp_path, monkeypatch):
+    """A run folder with a token file of its own; TANDEM_TOKEN is another learner's."""
+    monkeypatch.delenv("TANDEM_TOKEN", raising=False)
+    token = tmp_path / "token"
+    token.write_text(TOKEN)
+    token.chmod(0o600)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    return folder
+
+
+def test_a_run_folder_is_enough(address, run_folder, monkeypatch, capsys):
+    write_service_file(run_folder, "r1", address, str(run_folder.parent / "token"))
+    monkeypatch.setenv("TANDEM_TOKEN", "f" * 32)
+    assert main(["status", f"run={run_folder}"]) == 0
+    assert "1,200 in 60 episodes" in capsys.readouterr().out
+
+
+def test_a_run_folder_that_names_no_learner(run_folder, capsys):
+    assert main(["status", f"run={run_folder}"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"tandem: no learner listens for {run_folder}: it holds no service.json")
+    assert f"tandem learner run={run_folder}" in said
+
+
+def test_a_run_folder_whose_learner_was_killed(address, run_folder, capsys):
+    token = str(run_folder.parent / "token")
+    write_service_file(run_folder, "r1", "127.0.0.1:1", token)
+    assert main(["status", f"run={run_folder}"]) == 1
+    said = capsys.readouterr().err
+    assert f"nobody answers at 127.0.0.1:1, where the learner of {run_folder} listened last" in said
+    assert f"Resume it: tandem learner run={run_folder}" in said
+    write_service_file(run_folder, "another", address, token)
+    assert main(["status", f"run={run_folder}"]) == 1
+    assert f"the learner at {address} serves another run, runs/r1" in capsys.readouterr().err
+
+
+def test_run_and_address_together_are_refused(run_folder, capsys):
+    assert main(["status", f"run={run_folder}", "learner.address=localhost:1"]) == 2
+    assert "leave out learner.address=localhost:1" in capsys.readouterr().err
+
+
+def test_a_damaged_service_file_is_named(run_folder, capsys):
+    (run_folder / "service.json").write_text("{}")
+    assert main(["status", f"run={run_folder}"]) == 1
+    assert f"{run_folder / 'service.json'} cannot be read: KeyError" in capsys.readouterr().err

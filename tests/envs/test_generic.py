@@ -10,7 +10,10 @@ from gymnasium.utils.env_checker import check_env
 
 from envs.errors import EnvError
 from envs.generic import GymConfig, derive_contract, make
+from envs.registry import make_env
 from episodes.contract import Contract, differences
+from policies.spec import build_policy, spec_from_contract
+from policies.stacking import FrameStack
 
 TRAINABLE = [
     ("Pendulum-v1", (3,), 1, 200),
@@ -120,11 +123,11 @@ def test_nested_observation_is_named_by_its_path_and_is_a_copy(register) -> None
         ("observation.agent_pos", "float32", (6,)),
         ("observation.goal.0", "float32", (2,)),
         ("observation.goal.1", "float32", (1,)),
-        ("observation.grey", "float32", (24,)),
+        ("observation.images.grey", "uint8", (4, 6, 3)),
         ("observation.images.top", "uint8", (4, 6, 3)),
         ("observation.scalar", "float32", (1,)),
     ]
-    assert [contract.view.stack(f.name) for f in contract.interface.observations] == [3, 3, 3, 3, 1, 3]
+    assert [contract.view.stack(f.name) for f in contract.interface.observations] == [3, 3, 3, 1, 1, 3]
     env = make(GymConfig(id=id))
     observed, _ = env.reset(seed=3)
     assert list(observed) == [f.name for f in contract.interface.observations]
@@ -137,6 +140,87 @@ def test_image_alone_is_one_camera(register) -> None:
     id = register(box(8, 8, 3, low=0, high=255, dtype=np.uint8), box(1))
     (feature,) = derive_contract(GymConfig(id=id)).interface.observations
     assert (feature.name, feature.shape) == ("observation.images.pixels", (8, 8, 3))
+
+
+SHADES = {"low": 0, "high": 255, "dtype": np.uint8}
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (4, 6, 1)])
+def test_a_grey_image_has_its_channel_three_times(register, shape) -> None:
+    id = register(box(*shape, **SHADES), box(1))
+    (feature,) = derive_contract(GymConfig(id=id)).interface.observations
+    assert (feature.name, feature.shape) == ("observation.images.pixels", (4, 6, 3))
+    env = make_env("gym", GymConfig(id=id))
+    image = env.reset(seed=3)[0]["observation.images.pixels"]
+    own = gym.make(id, disable_env_checker=True).reset(seed=3)[0].reshape(4, 6)
+    for channel in range(3):
+        np.testing.assert_array_equal(image[..., channel], own)
+    assert env.observation_space.contains({"observation.images.pixels": image})
+
+
+@pytest.mark.parametrize("shape", [(3, 96, 96), (96, 96, 4), (4, 84, 84)])
+def test_images_with_other_channels_are_refused_by_name(register, shape) -> None:
+    id = register(spaces.Dict({"camera": box(*shape, **SHADES)}), box(1))
+    text = r"part 'camera' must be an image: .*\(height, width\)\. Got: uint8 of shape .*env\.image_stack does that"
+    with pytest.raises(EnvError, match=text):
+        derive_contract(GymConfig(id=id))
+
+
+def test_whole_numbers_that_are_no_shades_stay_a_vector(register) -> None:
+    id = register(box(3, 3, low=0, high=2, dtype=np.uint8), box(1))
+    (feature,) = derive_contract(GymConfig(id=id)).interface.observations
+    assert (feature.name, feature.dtype, feature.shape) == ("observation.state", "float32", (9,))
+
+
+def test_images_of_a_racing_car_are_cropped_resized_stacked_and_acted_on(register) -> None:
+    id = register(box(96, 96, 3, **SHADES), box(3), max_episode_steps=5)
+    view = {"image_crop": (0, 6, 84, 84), "image_resize": (42, 42), "image_stack": 3}
+    config = GymConfig(id=id, **view)
+    contract = derive_contract(config)
+    assert [f.shape for f in contract.interface.observations] == [(96, 96, 3)]
+    assert [f.shape for f in contract.stored] == [(42, 42, 3)]
+    assert contract.view.stack("observation.images.pixels") == 3
+    spec = spec_from_contract(contract)
+    stack, env = FrameStack(spec.frames), make_env("gym", config)
+    seen = stack.reset(env.reset(seed=1)[0])
+    for _ in range(3):
+        assert seen["observation.images.pixels"].shape == (42, 42, 9)
+        action = build_policy(spec).act(seen)
+        seen = stack.push(env.step(action)[0])
+    for key in ("stack", "image_stack"):
+        with pytest.raises(EnvError, match=rf"env\.{key} must be at least 1\. Got: 0"):
+            derive_contract(GymConfig(id=id, **{key: 0}))
+
+
+def test_an_image_that_is_not_as_stated_is_named_and_never_rescaled(register) -> None:
+    class Odd(Toy):
+        def step(self, action):
+            return {"front": self.frames.pop(0)}, 0.0, False, False, {}
+
+    space = spaces.Dict({"front": box(4, 6, 3, **SHADES)})
+    gym.register("Odd-v0", lambda: Odd(space, box(1)))
+    try:
+        env = make_env("gym", GymConfig(id="Odd-v0"))
+    finally:
+        del gym.registry["Odd-v0"]
+    env.reset(seed=0)
+    unit = np.full((4, 6, 3), 0.5, np.float32)
+    env.unwrapped.frames = [unit, np.zeros((2, 6, 3), np.uint8), None]
+    said = [env.step(np.zeros(1, np.float32))[4]["lost_camera"].partition(", got ")[2] for _ in range(3)]
+    assert said == ["float32 of shape (4, 6, 3)", "uint8 of shape (2, 6, 3)", "no frame"]
+
+
+def test_pixels_are_what_the_environment_renders() -> None:
+    config = GymConfig(id="Reacher-v5", pixels=True, settings="width=32,height=24", image_resize=(12, 16))
+    (feature,) = derive_contract(config).interface.observations
+    assert (feature.name, feature.shape) == ("observation.images.pixels", (24, 32, 3))
+    env = make_env("gym", config)
+    first = env.reset(seed=2)[0]["observation.images.pixels"]
+    assert first.shape == (12, 16, 3)
+    assert first.std() > 5
+    moved = [env.step(np.ones(2, np.float32))[0] for _ in range(5)][-1]["observation.images.pixels"]
+    assert (moved != first).any()
+    env.close()
 
 
 def test_action_is_rescaled_to_the_environments_range(register) -> None:

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from envs.errors import EnvError
-from envs.so101_sim import SO101SimEnv
+from envs.so101_sim import SO101SimConfig, SO101SimEnv
 from envs.teleop.operator import Event, NoOperator, OperatorInput
 from envs.teleop.scripted import ScriptedOperator, ScriptedOperatorConfig
+from envs.teleop.scripted_insert import resolution_m, rounded
 
 STILL = np.array([0, 0, 0, 1], np.float32)
 
@@ -188,3 +189,126 @@ def test_nobody_at_the_controls():
     assert nobody.poll({}, STILL) == OperatorInput()
     assert nobody.between_episodes().events == (Event.READY,)
     nobody.close()
+
+
+# The insert task.
+
+
+def insert_rates(starts=range(24), **settings):
+    """Success rate and mean steps of the operator that demonstrates."""
+    operating = {key: settings.pop(key) for key in ("resolution_m",) if key in settings}
+    env = SO101SimEnv(task="insert", **settings)
+    operator = ScriptedOperator(env, ScriptedOperatorConfig(demonstrate=True, **operating), seed=0)
+    results = []
+    for seed in starts:
+        observation, _ = env.reset(seed=seed)
+        operator.begin_episode()
+        results.append(drive(env, operator, observation, steps=120))
+    return np.mean(results, axis=0)
+
+
+@pytest.mark.parametrize(("play_mm", "noise"), [(8.0, 0.1), (2.0, 0.0), (2.0, 0.1)])
+def test_inserts_from_every_start_precise_or_not(play_mm, noise):
+    success, steps = insert_rates(play_mm=play_mm, operator_noise=noise)
+    assert success >= 0.95
+    assert steps < 45
+
+
+def test_inserts_with_what_the_cameras_resolve():
+    success, _ = insert_rates(play_mm=3.0, resolution_m=0.0024)
+    assert success >= 0.95
+
+
+def test_inserts_from_states_in_mid_episode():
+    """Random walks, and half-done inserts spoilt by noise and a flapping gripper."""
+    env = SO101SimEnv(task="insert", max_episode_steps=1000)
+    operator = ScriptedOperator(env, ScriptedOperatorConfig(demonstrate=True), seed=0)
+    finished = []
+    for seed in range(36):
+        rng = np.random.default_rng(seed)
+        observation, _ = env.reset(seed=seed)
+        operator.begin_episode()
+        action, ended, length = rng.uniform(-1, 1, 4), False, int(rng.integers(5, 60))
+        for step in range(length):
+            expert = operator.poll(observation, STILL).action
+            if seed % 3 == 0 or (seed % 3 == 1 and step >= length // 2):
+                action = action + rng.normal(0, 0.5, 4)
+            else:
+                action = expert * (1, 1, 1, rng.choice((-1, 1, 1))) + rng.normal(0, 0.5, 4)
+            action = np.clip(action, -1, 1)
+            observation, _, terminated, truncated, _ = env.step(action)
+            ended = terminated or truncated
+            if ended:
+                break
+        if not ended:
+            operator.begin_episode()
+            finished.append(drive(env, operator, observation, steps=120)[0])
+    assert len(finished) > 25
+    assert np.mean(finished) >= 0.95
+
+
+@pytest.mark.parametrize("tilt", [0.0, 0.5])
+def test_frees_a_cube_that_lies_on_the_walls(tilt):
+    env = SO101SimEnv(task="insert", operator_noise=0.0, max_episode_steps=1000)
+    operator = ScriptedOperator(env, ScriptedOperatorConfig(demonstrate=True), seed=0)
+    freed = []
+    for seed in range(8):
+        observation, _ = env.reset(seed=seed)
+        x, y, _ = env.privileged_state().slot
+        joint = env.model.joint("cube").qposadr[0]
+        pose = (x + 0.006, y + 0.004, 0.030, np.cos(tilt / 2), 0, np.sin(tilt / 2), 0)
+        env.data.qpos[joint : joint + 7] = pose
+        operator.begin_episode()
+        freed.append(drive(env, operator, observation, steps=120)[0])
+    assert np.mean(freed) >= 0.75
+
+
+def test_is_as_imprecise_while_intervening_with_insert_and_precise_with_lift():
+    def grips(task):
+        env = SO101SimEnv(task=task)
+        operator = ScriptedOperator(env, ScriptedOperatorConfig(takeover_share=1.0), seed=0)
+        _, inputs = episode(env, operator, 0)
+        return [abs(float(said.action[3])) for said in inputs if said.action is not None]
+
+    assert set(grips("lift")) == {1.0}
+    noisy = grips("insert")
+    assert np.mean(np.array(noisy) < 1.0) > 0.3
+
+
+def test_knows_cube_and_slot_as_well_as_the_sharpest_camera_of_the_policy():
+    def resolution(**settings):
+        return resolution_m(SO101SimConfig(task="insert", **settings))
+
+    assert resolution(obs="state") == 0.0
+    both = resolution(obs="pixels", image_height=64, image_width=64)
+    assert both == pytest.approx(2.37e-3, abs=1e-5)
+    assert resolution(obs="pixels", image_height=128, image_width=128) == pytest.approx(both / 2)
+    assert resolution(obs="pixels", cameras=("front",), image_height=64, image_width=64) == pytest.approx(
+        4.36e-3, abs=1e-5
+    )
+    state = SO101SimEnv(task="insert")
+    state.reset(seed=0)
+    exact = state.privileged_state()
+    seen = rounded(exact, both)
+    assert (np.abs(seen.thing - exact.thing) <= both / 2 + 1e-12).all()
+    assert (seen.slot != exact.slot).any()
+    np.testing.assert_array_equal(seen.tool, exact.tool)
+
+
+def test_leaves_a_policy_that_inserts_alone_and_helps_one_that_stops_half_way():
+    env = SO101SimEnv(task="insert", operator_noise=0.0)
+    operator = ScriptedOperator(env, ScriptedOperatorConfig(takeover_share=1.0), seed=0)
+    expert = ScriptedOperator(env, ScriptedOperatorConfig(demonstrate=True), seed=1)
+    for seed in range(6):
+        reward, inputs = episode(env, operator, seed, lambda observation: expert.poll(observation, STILL).action)
+        assert reward == 1.0
+        assert sum(said.action is not None for said in inputs) == 0
+
+    steps = iter(range(1000))
+
+    def stops(observation):
+        return expert.poll(observation, STILL).action if next(steps) < 15 else np.array([0, 0, 0, -1], np.float32)
+
+    reward, inputs = episode(env, operator, 0, stops)
+    assert any(Event.INTERVENE in said.events for said in inputs)
+    assert reward == 1.0

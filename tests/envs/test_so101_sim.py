@@ -42,7 +42,7 @@ def place_cube(env, position):
 @pytest.mark.parametrize("obs", OBSERVATIONS)
 @pytest.mark.parametrize("task", sorted(TASKS))
 def test_gymnasium_accepts_every_form(task, obs):
-    env_id = {"lift": "tandem/SO101Lift-v0", "reach": "tandem/SO101Reach-v0"}[task]
+    env_id = {"lift": "tandem/SO101Lift-v0", "reach": "tandem/SO101Reach-v0", "insert": "tandem/SO101Insert-v0"}[task]
     env = gym.make(env_id, obs=obs, image_width=32, image_height=24, render_mode="rgb_array")
     check_env(env.unwrapped, skip_render_check=True)
     env.close()
@@ -89,11 +89,12 @@ def test_sizes_of_the_vectors():
         for task in TASKS
         for obs in OBSERVATIONS
     }
+    assert sizes["insert", "state"] == [(26,)]
     assert sizes["lift", "state"] == [(16,)]
     assert sizes["reach", "state"] == [(9,)]
     for task in TASKS:
         assert sizes[task, "proprio"] == [(18,), (4,)]
-        assert sizes[task, "pixels"] == [(18,), (4,), (128, 128, 3), (128, 128, 3)]
+        assert sizes[task, "pixels"] == [(18,), (4,), (64, 64, 3), (64, 64, 3)]
 
 
 def test_the_contract_needs_no_simulator():
@@ -113,10 +114,12 @@ def test_the_view_stacks_proprioception_only():
         "observation.images.wrist": 1,
     }
     assert derive_contract(SO101SimConfig()).view.stack("observation.state") == 1
+    stacked = derive_contract(SO101SimConfig(obs="pixels", image_stack=3, stack=2)).view
+    assert [f.stack for f in stacked.features] == [2, 1, 3, 3]
 
 
 def test_config_travels_as_settings():
-    config = SO101SimConfig(task="reach", obs="pixels", cameras=("wrist",), image_width=64)
+    config = SO101SimConfig(task="reach", obs="pixels", cameras=("wrist",), image_width=84, image_resize=(64, 64))
     assert config_from(SO101SimConfig, settings_of(config)) == config
 
 
@@ -270,9 +273,12 @@ def test_random_policy_never_lifts():
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
-        ({"task": "juggle"}, r"SO101SimConfig.task must be one of \['lift', 'reach'\]. Got: 'juggle'"),
+        ({"task": "juggle"}, r"SO101SimConfig.task must be one of \['insert', 'lift', 'reach'\]. Got: 'juggle'"),
         ({"obs": "smell"}, "SO101SimConfig.obs must be one of"),
         ({"cameras": ("side",)}, "SO101SimConfig.cameras must be some of"),
+        ({"cameras": ("front", "front")}, r"cameras must be some of .*, each once. Got: \('front', 'front'\)"),
+        ({"image_height": 0}, "SO101SimConfig.image_height must be positive. Got: 0"),
+        ({"image_stack": 0}, "SO101SimConfig.image_stack must be positive. Got: 0"),
         (
             {"control_hz": 7.0},
             "SO101SimConfig.control_hz must be a rate whose period is a multiple of 0.004 s. Got: 7.0",

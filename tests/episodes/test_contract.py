@@ -13,6 +13,7 @@ from episodes.contract import (
     RewardBounds,
     View,
     differences,
+    stored_differences,
 )
 from transport import records_pb2 as pb
 
@@ -26,7 +27,9 @@ ACTION = Feature("action", "float32", (1,), ("dx",), ("m",), (-1.0,), (1.0,))
 def contract(**changes) -> Contract:
     interface = Interface("tests", (STATE, FRONT), ACTION, "delta", "+1 open", 10.0, RewardBounds(True, 0.0, 1.0, True))
     view = View((FeatureView(STATE.name, stack=3), FeatureView(FRONT.name, (0, 8, 48, 48), (32, 32), 2)))
-    return Contract(replace(interface, **changes), view)
+    interface = replace(interface, **changes)
+    names = [f.name for f in interface.observations]
+    return Contract(interface, View(tuple(f for f in view.features if f.name in names)))
 
 
 def test_the_message_is_the_contract():
@@ -102,6 +105,57 @@ def test_a_difference_names_key_expected_and_actual(changes, text):
 def test_a_view_difference_is_named():
     other = Contract(contract().interface, View((FeatureView(STATE.name, stack=1), contract().view.features[1])))
     assert [str(d) for d in differences(contract(), other)] == ["view.observation.state.stack: expected 3, got 1"]
+
+
+def test_stored_features_have_the_size_after_crop_and_resize():
+    assert [(f.name, f.shape) for f in contract().stored] == [(STATE.name, (2,)), (FRONT.name, (32, 32, 3))]
+    assert contract().interface.feature(FRONT.name).shape == (48, 64, 3)
+    cropped = Contract(contract().interface, View((FeatureView(FRONT.name, (8, 0, 40, 60)),)))
+    assert cropped.stored == (STATE, replace(FRONT, shape=(40, 60, 3)))
+    assert Contract(contract().interface, View(())).stored == (STATE, FRONT)
+    assert cropped.view.of(STATE.name) == FeatureView(STATE.name)
+
+
+@pytest.mark.parametrize(
+    ("view", "text"),
+    [
+        (
+            FeatureView(FRONT.name, (0, 0, 49, 64)),
+            r"front\.crop: expected .* within the 48 x 64 image, got \(0, 0, 49, 64",
+        ),
+        (FeatureView(FRONT.name, (1, 2, 3)), r"front\.crop: expected top, left, height, width .*, got \(1, 2, 3\)"),
+        (FeatureView(FRONT.name, (0, 0, 0, 4)), r"front\.crop: expected .*, got \(0, 0, 0, 4\)"),
+        (FeatureView(FRONT.name, (), (4,)), r"front\.resize: expected height, width, got \(4,\)"),
+        (FeatureView(FRONT.name, (), (4, 0)), r"front\.resize: expected height, width, got \(4, 0\)"),
+        (
+            FeatureView(STATE.name, (0, 0, 1, 1)),
+            r"state\.crop: expected none, since it is no image, got \(0, 0, 1, 1\)",
+        ),
+        (FeatureView(STATE.name, (), (1, 1)), r"state\.resize: expected none, since it is no image"),
+        (FeatureView(STATE.name, stack=0), r"state\.stack: expected at least 1, got 0"),
+        (FeatureView("observation.images.top"), r"no observation feature 'observation\.images\.top'\. There are:"),
+    ],
+)
+def test_a_view_that_is_none_of_the_interface_is_refused(view, text):
+    with pytest.raises(ContractError, match=text):
+        Contract(contract().interface, View((view,)))
+    message = contract().to_message()
+    del message.view.features[:]
+    message.view.features.add(name=view.name, crop=view.crop, resize=view.resize, stack=view.stack)
+    with pytest.raises(ContractError, match=text):
+        Contract.from_message(message)
+
+
+def test_crop_and_size_make_stored_steps_unfit_and_frame_stacks_do_not():
+    def seen(**changes):
+        return Contract(contract().interface, View((replace(contract().view.features[1], **changes),)))
+
+    assert stored_differences(contract(), seen(stack=5)) == []
+    assert [str(d) for d in stored_differences(contract(), seen(crop=(0, 0, 48, 48)))] == [
+        f"view.{FRONT.name}.crop: expected (0, 8, 48, 48), got (0, 0, 48, 48)"
+    ]
+    assert [d.key for d in stored_differences(contract(), seen(resize=()))] == [f"view.{FRONT.name}.resize"]
+    assert len({seen(**c).view_fingerprint for c in ({}, {"crop": ()}, {"resize": ()}, {"stack": 1})}) == 4
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from episodes.contract import Feature, Interface
+from episodes.contract import Feature
 from episodes.layout import LayoutError, ObservationLayout
 
 IMAGE = "observation.images.front"
@@ -12,16 +12,7 @@ STATE = "observation.state"
 
 
 def layout(state_size: int = 3, height: int = 4, width: int = 5) -> ObservationLayout:
-    return ObservationLayout(
-        Interface(
-            task="tests",
-            observations=(
-                Feature(STATE, "float32", (state_size,)),
-                Feature(IMAGE, "uint8", (height, width, 3)),
-            ),
-            action=Feature("action", "float32", (1,)),
-        )
-    )
+    return ObservationLayout([Feature(STATE, "float32", (state_size,)), Feature(IMAGE, "uint8", (height, width, 3))])
 
 
 def observation(**changes):
@@ -65,7 +56,7 @@ def test_unpack_copies_nothing():
             {IMAGE: np.zeros((3, 4, 5), np.uint8)},
             r"front' must be uint8 of shape \(4, 5, 3\)\. Got: uint8 of .*\(3, 4,",
         ),
-        ({"reward": np.zeros(1)}, r"observation has \['reward'\], which the interface does not name"),
+        ({"reward": np.zeros(1)}, r"observation has \['reward'\], which the contract does not name"),
     ],
 )
 def test_pack_names_key_expected_and_actual(changes, text):

@@ -15,13 +15,13 @@ from transport import records_pb2 as pb
 CONTRACT = Contract(
     Interface(
         "toy",
-        (Feature("observation.images.front", "uint8", (16, 24, 3)), Feature("observation.state", "float32", (3,))),
+        (Feature("observation.images.front", "uint8", (36, 48, 3)), Feature("observation.state", "float32", (3,))),
         Feature("action", "float32", (2,), low=(-1.0,), high=(1.0,)),
         control_hz=10.0,
     ),
-    View((FeatureView("observation.images.front"), FeatureView("observation.state"))),
+    View((FeatureView("observation.images.front", (4, 0, 32, 48), (16, 24)), FeatureView("observation.state"))),
 )
-LAYOUT = ObservationLayout(CONTRACT.interface)
+LAYOUT = ObservationLayout(CONTRACT.stored)
 OUTCOMES = [pb.OUTCOME_SUCCESS, pb.OUTCOME_TIMEOUT, pb.OUTCOME_FAILURE, pb.OUTCOME_DISCARDED]
 
 
@@ -89,6 +89,18 @@ def test_round_trip_loses_nothing_and_foreign_data_is_checked(tmp_path, monkeypa
     )
     with pytest.raises(DatasetError, match=r"'action'.*must have shape \(4,\)\. Got: \(2,\)"):
         import_dataset(tmp_path / "dataset", other, tmp_path / "other")
+    for view, text in (
+        (
+            FeatureView("observation.images.front", (4, 0, 32, 48), (8, 12)),
+            r"shape \(8, 12, 3\), after crop and resize",
+        ),
+        (
+            FeatureView("observation.images.front", (0, 0, 32, 48), (16, 24)),
+            r"crop: expected \(4, 0, 32, 48\), got \(0,",
+        ),
+    ):
+        with pytest.raises(DatasetError, match=text):
+            import_dataset(tmp_path / "dataset", Contract(CONTRACT.interface, View((view,))), tmp_path / "other")
     assert not (tmp_path / "other").exists()
 
     (tmp_path / "dataset" / "tandem" / "final_observations.npz").unlink()

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from episodes.contract import Feature, Interface, RewardBounds
+from episodes.contract import Feature, RewardBounds
 from episodes.layout import ObservationLayout
 from episodes.spool_position import RecordError, SpoolPosition
 from episodes.validation import check_record, reward_range
@@ -13,11 +13,7 @@ from transport import records_pb2 as pb
 
 EPISODE = "e" * 32
 LAYOUT = ObservationLayout(
-    Interface(
-        "tests/validation",
-        (Feature("observation.images.front", "uint8", (1, 1, 3)), Feature("observation.state", "float32", (2,))),
-        Feature("action", "float32", (2,), low=(-1.0,), high=(1.0,)),
-    )
+    [Feature("observation.images.front", "uint8", (1, 1, 3)), Feature("observation.state", "float32", (2,))]
 )
 BOUNDS = reward_range(RewardBounds(True, -0.1, 0.5))
 

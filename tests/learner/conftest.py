@@ -66,7 +66,7 @@ class Wire:
     def __init__(self, folder, *, sync: str = "os", queue_bytes: int = 1 << 24, max_message_bytes: int = 1 << 20):
         self.contract = wire_contract()
         self.log = EpisodeLog(folder, run_id=RUN, interface_fingerprint=self.contract.interface_fingerprint, sync=sync)
-        self.ingest = Ingest(self.log, self.contract.interface, queue_bytes=queue_bytes)
+        self.ingest = Ingest(self.log, self.contract, queue_bytes=queue_bytes)
         self.publisher = PolicyPublisher()
         self.description = sp.RunDescription(
             protocol=PROTOCOL, run_id=RUN, env="tests", contract=self.contract.to_message()
@@ -84,10 +84,12 @@ class Wire:
         self.channel = open_channel(self.address, TOKEN)
         self.stub = service_pb2_grpc.LearnerStub(self.channel)
 
-    def join(self, spool_id: str = SPOOL, actor: str = "arm") -> sp.JoinReply:
+    def join(self, spool_id: str = SPOOL, actor: str = "") -> sp.JoinReply:
+        """As ``actor``; without one, as that of the spool."""
         return self.stub.Join(self.join_request(spool_id, actor), timeout=10)
 
-    def join_request(self, spool_id: str = SPOOL, actor: str = "arm") -> sp.JoinRequest:
+    def join_request(self, spool_id: str = SPOOL, actor: str = "") -> sp.JoinRequest:
+        actor = actor or ("arm" if spool_id == SPOOL else f"arm-{spool_id}")
         return sp.JoinRequest(
             protocol=PROTOCOL, run_id=RUN, actor=actor, spool_id=spool_id, contract=self.contract.to_message()
         )
@@ -130,5 +132,5 @@ def episode() -> Callable[..., list[pb.Record]]:
 
 
 @pytest.fixture
-def wire_interface() -> Interface:
-    return wire_contract().interface
+def contract() -> Contract:
+    return wire_contract()

@@ -131,3 +131,21 @@ def test_demonstrations_of_another_contract_are_refused_by_key_expected_and_actu
     with open_log(tmp_path / "log", "run", contract(5)) as log, pytest.raises(DemonstrationError) as error:
         import_demonstrations(tmp_path / "demos", log, contract(5))
     assert "interface.observations.observation.state.shape: expected (2,), got (5,)" in str(error.value)
+
+
+def test_demonstrations_of_another_view_are_refused_even_where_the_images_have_one_size(tmp_path):
+    front = Feature("observation.images.front", "uint8", (8, 8, 3))
+    interface = Interface("tests/demos", (front,), contract().interface.action)
+    recorded, other, stacked = (
+        Contract(interface, View((FeatureView(front.name, crop, (4, 4), stack),)))
+        for crop, stack in (((0, 0, 6, 6), 1), ((2, 2, 6, 6), 1), ((0, 0, 6, 6), 3))
+    )
+    (tmp_path / "demos").mkdir()
+    save_contract(tmp_path / "demos" / "contract.json", recorded)
+    with open_log(tmp_path / "log", "run", other) as log:
+        with pytest.raises(
+            DemonstrationError, match=r"crop: expected \(0, 0, 6, 6\), got \(2, 2, 6, 6\)\nRecord new ones"
+        ):
+            import_demonstrations(tmp_path / "demos", log, other)
+        with pytest.raises(DemonstrationError, match="no episode log"):  # frames are stacked when a batch is drawn
+            import_demonstrations(tmp_path / "demos", log, stacked)

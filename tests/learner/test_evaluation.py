@@ -1,13 +1,11 @@
 import dataclasses
 import itertools
 
-import pytest
-
 from episodes.outcome import Outcome, Purpose
 from episodes.seeds import SeedStream, start_seed
 from learner.config import EvaluationConfig
 from learner.episode_metrics import EpisodeMetrics
-from learner.evaluation import EvaluationResult, EvaluationSchedule, autonomous
+from learner.evaluation import EvaluationResult, EvaluationSchedule
 from transport import records_pb2 as pb
 
 CONFIG = EvaluationConfig(every_env_steps=500, episodes=4, success_mark=0.95, in_a_row=2, patience_s=30.0)
@@ -144,29 +142,3 @@ def test_state_comes_back_and_a_pending_evaluation_is_due_again():
 def test_no_evaluations_where_none_are_asked_for():
     schedule = EvaluationSchedule(dataclasses.replace(CONFIG, every_env_steps=0), seed=0)
     assert not schedule.due(10_000)
-
-
-@pytest.mark.parametrize(
-    ("rates", "cycle", "operator", "interventions", "stops"),
-    [
-        ((0.95, 1.0), 15.0, 20.0, 0.04, True),
-        ((1.0,), 15.0, 20.0, 0.04, False),
-        ((1.0, 0.9, 1.0), 15.0, 20.0, 0.04, False),
-        ((0.5, 1.0, 0.95), 15.0, 20.0, 0.04, True),
-        ((1.0, 1.0), 20.5, 20.0, 0.04, False),
-        ((1.0, 1.0), 20.5, None, 0.04, True),
-        ((1.0, 1.0), 15.0, 20.0, 0.05, False),
-        ((1.0, 1.0), 15.0, 20.0, None, True),
-    ],
-)
-def test_training_stops_when_the_policy_succeeds_on_its_own(rates, cycle, operator, interventions, stops):
-    assert (
-        autonomous(
-            results(*rates, cycle=cycle),
-            CONFIG,
-            operator_cycle_steps=operator,
-            intervention_rate=interventions,
-            intervention_mark=0.05,
-        )
-        is stops
-    )

@@ -9,7 +9,7 @@ import pytest
 
 from episodes.log import EpisodeLog
 from episodes.spool_position import RecordError
-from learner.ingest import MAX_SPOOLS, Ingest, IngestError, NotJoinedError, SpoolLimitError
+from learner.ingest import MAX_SPOOLS, Ingest, IngestError, NameTakenError, NotJoinedError, SpoolLimitError
 from transport import records_pb2 as pb
 
 
@@ -20,11 +20,15 @@ def log(tmp_path):
 
 
 @pytest.fixture
-def ingest(log, wire_interface):
-    opened = Ingest(log, wire_interface)
+def ingest(log, contract):
+    opened = Ingest(log, contract)
     opened.join("a", "arm")
     yield opened
     opened.close()
+
+
+def serialized(records):
+    return [record.SerializeToString() for record in records]
 
 
 def until(condition, timeout_s: float = 5.0) -> bool:
@@ -36,14 +40,14 @@ def until(condition, timeout_s: float = 5.0) -> bool:
 
 def test_wait_returns_when_something_arrives(ingest, episode):
     assert not ingest.wait(0.01)
-    threading.Timer(0.05, lambda: ingest.accept("a", episode(1, 1))).start()
+    threading.Timer(0.05, lambda: ingest.accept("a", serialized(episode(1, 1)))).start()
     assert ingest.wait(5)
     assert len(ingest.drain()) == 3
     assert not ingest.wait(0.01)
 
 
 def test_drain_takes_at_most_what_is_asked_and_counts_offsets(ingest, log, episode):
-    ingest.accept("a", episode(1, 5))
+    ingest.accept("a", serialized(episode(1, 5)))
     until(lambda: ingest.progress("a").sequence == 7)
     offsets = [offset for offset, _ in log.read()]
     for expected in offsets:
@@ -59,11 +63,11 @@ def test_a_full_disk_holds_everything_until_there_is_room(ingest, log, episode, 
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(log, "append", no_room)
-    ingest.accept("a", episode(1, 1))
+    ingest.accept("a", serialized(episode(1, 1)))
     assert until(lambda: "is full: free some space" in ingest.fault)
     assert ingest.progress("a").sequence == 0
     assert ingest.drain() == []
-    ingest.accept("a", episode(2, 1, first_sequence=4))
+    ingest.accept("a", serialized(episode(2, 1, first_sequence=4)))
     monkeypatch.setattr(log, "append", append)
     assert until(lambda: ingest.progress("a").sequence == 6)
     assert ingest.fault == ""
@@ -78,37 +82,37 @@ def test_a_broken_disk_ends_the_learner_with_a_clear_error_and_no_acknowledgemen
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(log, call, broken)
-    ingest.accept("a", episode(1, 1))
+    ingest.accept("a", serialized(episode(1, 1)))
     with pytest.raises(IngestError, match=r"cannot be written: .*Input/output error.* the actors keep what was not"):
         until(lambda: ingest.wait(0.1))
     with pytest.raises(IngestError):
         ingest.drain()
     with pytest.raises(IngestError):
-        ingest.accept("a", episode(2, 1, first_sequence=4))
+        ingest.accept("a", serialized(episode(2, 1, first_sequence=4)))
     assert ingest.progress("a").sequence == 0
     monkeypatch.undo()
 
 
-def test_close_appends_what_was_accepted(log, wire_interface, episode):
-    opened = Ingest(log, wire_interface)
+def test_close_appends_what_was_accepted(log, contract, episode):
+    opened = Ingest(log, contract)
     opened.join("a", "arm")
-    opened.accept("a", episode(1, 100))
+    opened.accept("a", serialized(episode(1, 100)))
     opened.close()
     opened.close()
     assert log.watermarks() == {"a": 102}
     with pytest.raises(IngestError, match="the learner is stopping"):
-        opened.accept("a", episode(2, 1, first_sequence=103))
+        opened.accept("a", serialized(episode(2, 1, first_sequence=103)))
 
 
-def test_close_ends_while_the_disk_is_full(log, wire_interface, episode, monkeypatch):
-    opened = Ingest(log, wire_interface)
+def test_close_ends_while_the_disk_is_full(log, contract, episode, monkeypatch):
+    opened = Ingest(log, contract)
     opened.join("a", "arm")
 
     def no_room(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(log, "append", no_room)
-    opened.accept("a", episode(1, 1))
+    opened.accept("a", serialized(episode(1, 1)))
     assert until(lambda: opened.fault)
     began = time.monotonic()
     opened.close()
@@ -118,29 +122,29 @@ def test_close_ends_while_the_disk_is_full(log, wire_interface, episode, monkeyp
 
 def test_spools_are_bounded(ingest):
     for index in range(MAX_SPOOLS - 1):
-        ingest.join(f"spool-{index}", "arm")
+        ingest.join(f"spool-{index}", f"arm-{index}")
     with pytest.raises(SpoolLimitError, match=rf"at most {MAX_SPOOLS} spools\. Got one more: 'one-more'"):
-        ingest.join("one-more", "arm")
-    assert ingest.join("spool-3", "arm") == 0
+        ingest.join("one-more", "another")
+    assert ingest.join("spool-3", "arm-3") == 0
 
 
-def test_an_unjoined_spool_of_the_log_must_join_again(log, wire_interface, episode):
-    first = Ingest(log, wire_interface)
+def test_an_unjoined_spool_of_the_log_must_join_again(log, contract, episode):
+    first = Ingest(log, contract)
     first.join("a", "arm")
-    first.accept("a", episode(1, 3))
+    first.accept("a", serialized(episode(1, 3)))
     first.close()
-    second = Ingest(log, wire_interface)
+    second = Ingest(log, contract)
     with pytest.raises(NotJoinedError, match="has not joined this learner: call Join first"):
-        second.accept("a", episode(2, 1, first_sequence=6))
+        second.accept("a", serialized(episode(2, 1, first_sequence=6)))
     assert second.join("a", "arm") == 5
     assert second.spools()[0].training_steps == 3
     second.close()
 
 
-def test_amendments_are_numbered_as_the_learners_own_and_go_on_after_a_restart(log, wire_interface):
+def test_amendments_are_numbered_as_the_learners_own_and_go_on_after_a_restart(log, contract):
     amendment = pb.Amendment(episode_id="1" * 32, author="person", outcome=pb.OUTCOME_FAILURE)
     for _ in range(2):
-        opened = Ingest(log, wire_interface)
+        opened = Ingest(log, contract)
         done: Future[None] = opened.amend(amendment)
         done.result(5)
         opened.close()
@@ -153,7 +157,25 @@ def test_evaluation_and_interrupted_steps_are_no_training_steps(ingest, episode)
     records = episode(1, 3)
     records[3].step.interrupted = True
     records[3].step.ClearField("observation")
-    ingest.accept("a", records)
-    ingest.accept("a", episode(2, 4, first_sequence=6, purpose=pb.PURPOSE_EVALUATION))
+    ingest.accept("a", serialized(records))
+    ingest.accept("a", serialized(episode(2, 4, first_sequence=6, purpose=pb.PURPOSE_EVALUATION)))
     assert until(lambda: ingest.progress("a").sequence == 11)
     assert ingest.spools()[0].training_steps == 2
+
+
+def test_a_name_is_one_actors_until_its_stream_is_gone(ingest):
+    with pytest.raises(NameTakenError, match=r"another actor named 'arm' serves this learner\. Stop it, or give this"):
+        ingest.join("b", "arm")
+    assert ingest.join("a", "arm") == 0, "the same spool may join again"
+    ingest.connected("a", 1)
+    with pytest.raises(NameTakenError):
+        ingest.join("b", "arm")
+    ingest.connected("a", -1)
+    ingest.join("b", "arm")
+    with pytest.raises(NotJoinedError, match="call Join first"):
+        ingest.accept("a", ())
+
+
+def test_the_name_of_an_actor_that_joined_and_never_came_is_free_again(ingest, monkeypatch):
+    monkeypatch.setattr("learner.ingest.JOINED_HOLDS_NAME_S", 0.0)
+    assert ingest.join("b", "arm") == 0

@@ -22,7 +22,6 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from envs.generic import GymConfig
 from envs.registry import derive_contract, env_config_type, make_env
-from envs.so101_sim import SO101SimConfig
 from episodes.acting import ActingSettings
 from episodes.layout import ObservationLayout
 from episodes.log import read_log
@@ -31,8 +30,8 @@ from learner.config import LearnerConfig
 from learner.main import kept_settings, run_learner
 from learner.replay import ReplayConfig
 from learner.run_folder import RunFolderError, open_run_folder
+from learner.service_file import read_service_file
 from policies.snapshot import load_snapshot
-from policies.spec import PolicySpecError
 from policies.stacking import FrameStack
 from transport import records_pb2 as pb
 from transport import service_pb2 as sp
@@ -56,7 +55,7 @@ sys.exit(run_learner(LearnerConfig(
     replay=ReplayConfig(capacity_gb=0.01), acting=ActingSettings(warmup_steps=20), max_ahead=30, publish_every=20,
     checkpoint_every_s=0.2, report_every_s=0.1, device="cpu", console=False,
     evaluation=EvaluationConfig(every_env_steps=40, episodes=3, patience_s=3.0),
-    stop=StopConfig(**eval(sys.argv[2])),
+    stop=StopConfig(**eval(sys.argv[2])), tracker=sys.argv[3],
 )))
 """
 
@@ -64,11 +63,11 @@ sys.exit(run_learner(LearnerConfig(
 class Learner:
     """A learner process; ``lines`` is what it has said so far."""
 
-    def __init__(self, run: Path, **stop):
+    def __init__(self, run: Path, *, tracker: str = "none", **stop):
         self.run = run
-        environment = {**os.environ, "TANDEM_TOKEN": TOKEN, "OMP_NUM_THREADS": "1"}
+        environment = {**os.environ, "TANDEM_TOKEN": TOKEN, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
         self.process = subprocess.Popen(
-            [sys.executable, "-c", LEARNER, str(run), repr(stop)],
+            [sys.executable, "-c", LEARNER, str(run), repr(stop), tracker],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -129,7 +128,7 @@ class ScriptedActor:
         config = config_from(env_config_type(run.env), run.env_settings)
         self.contract = derive_contract(run.env, config)
         self.env = make_env(run.env, config)
-        self.layout = ObservationLayout(self.contract.interface)
+        self.layout = ObservationLayout(self.contract.stored)
         self.stack = FrameStack(
             {f.name: self.contract.view.stack(f.name) for f in self.contract.interface.observations}
         )
@@ -349,6 +348,12 @@ def test_a_run_from_first_step_to_a_policy_that_succeeds(start, join):
     status = actor.status()
     assert (status.phase, status.env_steps, status.episodes) == ("training", 80, 8)
     assert status.metrics["eval_success_rate"] == 1.0
+    assert status.fault == ""
+    rate, interventions = status.stop_conditions
+    assert (rate.name, rate.value, rate.reached, rate.in_a_row, rate.met) == ("eval_success_rate", 1.0, 1, 2, False)
+    assert (interventions.name, interventions.met) == ("intervention_rate", True)
+    service = read_service_file(learner.run)
+    assert (service.run_id, service.address, service.token_path) == (actor.run_id, learner.address, "")
     assert 0 < status.updates <= 60
     assert status.actors[0].name == "arm"
     assert status.actors[0].connected
@@ -356,6 +361,7 @@ def test_a_run_from_first_step_to_a_policy_that_succeeds(start, join):
     actor.wait(lambda: bool(actor.finished))
     assert "succeeds on its own" in actor.finished
     assert learner.code() == 0, learner.text
+    assert not (learner.run / "service.json").exists()
     assert actor.versions == sorted(set(actor.versions))
     lines = [json.loads(line) for line in (learner.run / "metrics.jsonl").read_text().splitlines()]
     assert lines[-1]["utd_ratio"] <= 1.0
@@ -498,11 +504,30 @@ def test_a_signal_stops_within_5_s_with_all_saved_and_says_how_to_go_on(start, j
     assert newest.name.startswith("00000030-")
 
 
-def test_images_are_refused_before_anything_is_made(tmp_path):
-    config = LearnerConfig("so101_sim", SO101SimConfig(obs="pixels"), str(tmp_path / "run"))
-    with pytest.raises(PolicySpecError, match=r"trains on vectors only\. Use env\.obs=state"):
-        run_learner(config)
-    assert not (tmp_path / "run").exists()
+def test_a_killed_tracker_is_said_once_and_in_the_status_and_training_goes_on(start, join):
+    learner = start(tracker="wandb")
+    actor = join(learner)
+    (tracker,) = (pid for pid in children(learner.process.pid) if b"metrics.tracker_child" in command_of(pid))
+    os.kill(tracker, signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while not actor.status().fault and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert actor.status().fault == "tracker=wandb stopped: its process was killed by signal 9"
+    for i in range(3):
+        actor.episode(seed=i)
+    actor.wait(lambda: actor.acknowledged == actor.sequence)
+    assert learner.end() == 130
+    assert len(logged_steps(learner.run)) == 30
+    assert learner.text.count("tracker=wandb stopped") == 1
+
+
+def children(pid: int) -> list[int]:
+    lists = [(task / "children").read_text().split() for task in Path(f"/proc/{pid}/task").iterdir()]
+    return [int(child) for found in lists for child in found]
+
+
+def command_of(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def test_a_run_is_not_resumed_with_another_seed_or_capacity(tmp_path):
@@ -544,7 +569,7 @@ def test_ctrl_c_while_a_learner_starts_ends_it_with_one_line(tmp_path):
 def test_demonstrations_that_are_not_there_are_refused_before_a_run_folder_is_made(tmp_path):
     program = LEARNER.replace("run=sys.argv[1],", "run=sys.argv[1], demos=sys.argv[1] + '-demos',")
     done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path / "run"), "{}"],
+        [sys.executable, "-c", program, str(tmp_path / "run"), "{}", "none"],
         capture_output=True,
         text=True,
         timeout=60,
@@ -558,7 +583,7 @@ def test_demonstrations_that_are_not_there_are_refused_before_a_run_folder_is_ma
 def test_a_second_learner_on_the_same_folder_is_refused(start, tmp_path):
     start()
     second = subprocess.run(
-        [sys.executable, "-c", LEARNER, str(tmp_path / "run"), "{}"],
+        [sys.executable, "-c", LEARNER, str(tmp_path / "run"), "{}", "none"],
         capture_output=True,
         text=True,
         timeout=60,

@@ -125,6 +125,16 @@ def test_window_ends_where_who_acts_changes(cut):
     assert demonstrations[3.0] == ([1, 0.0, GAMMA, 4.0] if cut else [3, 0.0, GAMMA**3, 6.0])
 
 
+@pytest.mark.parametrize("cut", [True, False])
+def test_last_step_of_a_takeover_is_followed_by_its_own_next_observation(cut):
+    """In the demonstration view too, where the next row that holds a human step is that of another takeover."""
+    replay = buffer(cut_at_takeover=cut, n_step=1)
+    episode(replay, "a", 8, human=(1, 2, 6))
+    episode(replay, "b", 4, human=(0,), first=100)
+    found = windows(replay, replay.demonstration_rows)
+    assert {action: following for action, (_, _, _, following) in found.items()} == {1: 2, 2: 3, 6: 7, 100: 101}
+
+
 def test_held_step_is_never_drawn_and_windows_end_before_it():
     replay = buffer()
     episode(replay, "a", 5, held=(2,))
@@ -328,7 +338,10 @@ def test_many_running_episodes_fit_in_few_rows():
 
 
 def test_every_step_is_drawn_equally_often():
-    """Chi-square over 84 steps in episodes of 1 to 12; the bound is passed by chance once in a thousand."""
+    """However short its episode, and the last n-1 of it too.
+
+    Chi-square over 84 steps in episodes of 1 to 12; the bound is passed by chance once in a thousand.
+    """
     replay = buffer(200)
     for i, length in enumerate((1, 2, 3, 12, 12, 12, 12, 30)):
         episode(replay, f"{i}", length, first=100 * i)
@@ -443,10 +456,3 @@ def test_default_capacity_is_a_quarter_of_free_memory():
 def test_refuses_settings_it_cannot_work_with(settings, text):
     with pytest.raises(ValueError, match=text):
         buffer(**settings)
-
-
-def test_refuses_a_view_it_does_not_render():
-    base = contract()
-    of = Contract(base.interface, View((FeatureView(STATE, crop=(0, 0, 2, 2)),)))
-    with pytest.raises(ValueError, match=r"cannot render 'observation.state' with crop=\(0, 0, 2, 2\)"):
-        buffer(of=of)

@@ -172,8 +172,16 @@ def test_a_given_policy_is_taken_with_its_statistics_and_the_critic_warms_up():
 def test_a_given_policy_of_another_shape_or_never_trained_is_refused():
     other = build(hidden=(8,))
     other.freeze_statistics({NAME: (np.zeros(4), np.ones(4))})
-    with pytest.raises(SnapshotError, match="must have the spec"):
+    with pytest.raises(SnapshotError, match=r"does not fit this run: .*expected .*, got"):
         build().load_policy(read_snapshot(save_snapshot(other.policy, 0)))
+    seeing = Contract(
+        Interface("t", (Feature("observation.images.front", "uint8", (32, 32, 3)),), contract().interface.action),
+        View(()),
+    )
+    image = save_snapshot(build_policy(policy_spec(seeing, CONFIG)), 0)
+    text = rf"inputs: expected \('{NAME}',\), got \(\); .*images: expected \(\), got \('observation.images.front',\)"
+    with pytest.raises(SnapshotError, match=text):
+        build().load_policy(read_snapshot(image))
     with pytest.raises(SnapshotError, match="never trained"):
         build().load_policy(read_snapshot(save_snapshot(build().policy, 0)))
 
@@ -277,7 +285,7 @@ def test_impossible_settings_are_refused(changes, text):
 
 
 def test_unknown_algorithms_and_devices_are_refused():
-    with pytest.raises(ValueError, match=r"algorithm.name must be one of \['sac'\]. Got: 'ppo'"):
+    with pytest.raises(ValueError, match=r"algorithm.name must be one of \['drqv2', 'sac'\]. Got: 'ppo'"):
         build(name="ppo")
     with pytest.raises(ValueError, match=r"must be auto, cpu, cuda or mps\. Got: 'tpu'"):
         choose_device("tpu")

@@ -308,3 +308,12 @@ def test_ingest_says_which_spools_it_has(wire, episode):
     assert (right.actor, right.acknowledged, right.training_steps) == ("right", 5, 3)
     assert right.seconds_since_heard < 10
     assert isinstance(wire.ingest, Ingest)
+
+
+def test_of_two_actors_of_one_name_that_join_at_once_one_is_refused(wire):
+    requests = [wire.join_request(spool_id, "arm") for spool_id in ("spool-a", "spool-b")]
+    calls = [wire.stub.Join.future(request, timeout=10) for request in requests]
+    errors = [error for error in (call.exception() for call in calls) if error is not None]
+    assert [error.code() for error in errors] == [grpc.StatusCode.ALREADY_EXISTS]
+    assert "another actor named 'arm' serves this learner" in errors[0].details()
+    assert "actor.name=NAME" in errors[0].details()

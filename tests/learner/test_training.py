@@ -31,6 +31,7 @@ from learner.publisher import PolicyPublisher
 from learner.reporting import Reporter
 from learner.run_folder import open_run_folder
 from learner.startup import prepare
+from learner.status import status_message
 from learner.training import TRAINING, Trainer
 from metrics import names
 from metrics.history import read_history
@@ -72,7 +73,7 @@ class Run:
             interface_fingerprint=CONTRACT.interface_fingerprint,
             sync="os",
         )
-        self.ingest = Ingest(self.log, CONTRACT.interface)
+        self.ingest = Ingest(self.log, CONTRACT)
         self.publisher = PolicyPublisher()
         self.trainer = Trainer(
             config,
@@ -99,6 +100,7 @@ class Run:
         return self.trainer.schedule.results[-1]
 
     def close(self) -> None:
+        self.trainer.batches.close()
         self.trainer.writer.close()
         self.trainer.reporter.close(1.0)
         self.ingest.close()
@@ -127,7 +129,7 @@ class Arm:
 
     def __init__(self, run: Run, spool_id: str = "arm", seed: int = 0):
         self.run, self.spool_id = run, spool_id
-        self.sequence = run.ingest.join(spool_id, "arm")
+        self.sequence = run.ingest.join(spool_id, f"arm-{spool_id}")
         self.rng = np.random.default_rng([seed, self.sequence])
         self.ids = 0
 
@@ -167,7 +169,7 @@ class Arm:
         for body in bodies:
             self.sequence += 1
             records.append(pb.Record(sequence=self.sequence, **body))
-        self.run.ingest.accept(self.spool_id, records)
+        self.run.ingest.accept(self.spool_id, [record.SerializeToString() for record in records])
         return episode_id
 
     def flush(self) -> None:
@@ -192,8 +194,10 @@ def assert_equal(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) 
     assert different == []
 
 
-def test_resumed_updates_are_bit_identical_to_uninterrupted_ones(tmp_path):
-    with opened(tmp_path) as run:
+@pytest.mark.parametrize("prefetch", ["off", "on"])
+def test_resumed_updates_are_bit_identical_to_uninterrupted_ones(tmp_path, prefetch):
+    config = dataclasses.replace(CONFIG, prefetch=prefetch)
+    with opened(tmp_path, config) as run:
         prepare(run.trainer, run.log)
         arm = Arm(run)
         for i in range(8):
@@ -204,7 +208,7 @@ def test_resumed_updates_are_bit_identical_to_uninterrupted_ones(tmp_path):
         update(run.trainer, 40)
         expected, limiter = tensors(run.trainer), run.trainer.limiter.state()
         batch = run.trainer.replay.sample(16)
-    with opened(tmp_path) as resumed:
+    with opened(tmp_path, config) as resumed:
         prepare(resumed.trainer, resumed.log)
         assert resumed.trainer.algorithm.updates == 23
         update(resumed.trainer, 40)
@@ -213,8 +217,10 @@ def test_resumed_updates_are_bit_identical_to_uninterrupted_ones(tmp_path):
         np.testing.assert_array_equal(resumed.trainer.replay.sample(16).action, batch.action)
 
 
-def test_what_came_after_the_checkpoint_is_new_data(tmp_path):
-    with opened(tmp_path) as run:
+@pytest.mark.parametrize("prefetch", ["off", "on"])
+def test_what_came_after_the_checkpoint_is_new_data(tmp_path, prefetch):
+    config = dataclasses.replace(CONFIG, prefetch=prefetch)
+    with opened(tmp_path, config) as run:
         prepare(run.trainer, run.log)
         arm = Arm(run)
         for _ in range(4):
@@ -227,7 +233,7 @@ def test_what_came_after_the_checkpoint_is_new_data(tmp_path):
         due = run.trainer.limiter.due()
         update(run.trainer, 30)
         expected = tensors(run.trainer)
-    with opened(tmp_path) as resumed:
+    with opened(tmp_path, config) as resumed:
         prepare(resumed.trainer, resumed.log)
         assert resumed.trainer.metrics.env_steps == 50
         assert resumed.trainer.limiter.due() == due
@@ -314,6 +320,17 @@ def test_an_amendment_reaches_replay_and_metrics(tmp_path):
         assert run.trainer.replay.online_size == 0
         assert names.SUCCESS_RATE not in run.trainer.metrics.metrics()
         assert run.trainer.metrics.env_steps == 10
+
+
+def test_how_long_versions_take_to_act_is_reported_and_in_the_status(tmp_path):
+    with opened(tmp_path / "run") as run:
+        lag = run.publisher.lag
+        for version in (0, 1):
+            lag.published(version)
+            lag.acted("arm", version)
+        run.trainer.progress.report(run.trainer, force=True)
+        for name in (names.PUBLISH_TO_ACTING_MS_P50, names.PUBLISH_TO_ACTING_MS_P99):
+            assert status_message(run.trainer).metrics[name] > 0
 
 
 def test_learning_off_updates_nothing_and_holds_nobody(tmp_path):
@@ -583,7 +600,7 @@ def test_a_full_disk_is_told_and_training_goes_on_and_catches_up(tmp_path, capsy
         arm.flush()
         trainer.progress.report(trainer, force=True)
         lines = len(run.folder.metrics.read_text().splitlines())
-        version, trainer._reserved = trainer.version, 0
+        version, trainer.versions._reserved = trainer.version, 0
         with full_disk():
             update(trainer, 10)
             assert trainer.version == version
@@ -655,13 +672,16 @@ def test_divergence_is_said_once_and_nothing_of_it_is_published_or_saved(tmp_pat
             trainer.algorithm.policy.head.bias.fill_(math.nan)
         update(trainer, 1)
         trainer.progress.report(trainer, force=True)
-        update(trainer, 30)
+        updates = trainer.algorithm.updates
+        assert trainer.update() == 0
+        assert trainer.algorithm.updates == updates
         trainer.progress.report(trainer, force=True)
         assert trainer.save() is None
         assert trainer.publish() == version == trainer.version
         assert names.CRITIC_LOSS not in trainer.reporter.newest
         out = capsys.readouterr().out
         assert out.count("the losses are not finite since update 9 (") == 1
+        assert "NaN or infinity in policy.layers.0.weight" in out
         assert f"The newest good checkpoint is {good}: stop the learner, and start it again" in out
         assert trainer.fault == trainer.diverged != ""
         run.ingest.connected("arm", 1)

@@ -77,7 +77,11 @@ def test_the_demo_learns_and_leaves_what_it_promises(tmp_path: Path):
     assert report.count("data:image/gif") == 2
     assert "http://" not in report.replace("http://www.w3.org", "")
     logged = {name for line in (run / "metrics.jsonl").read_text().splitlines() for name in json.loads(line)}
-    assert {metric.name for metric in METRICS} - logged <= {"control_period_ms_p50", "control_period_ms_p99"}
+    assert {metric.name for metric in METRICS} - logged <= {
+        "control_period_ms_p50",
+        "control_period_ms_p99",
+        "exploration_std",
+    }
     assert (run / "config.yaml").exists()
     assert list((run / "log").glob("segment-*.log"))
     assert list((run / "wandb").iterdir())

@@ -8,6 +8,7 @@ import sqlite3
 import struct
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -137,7 +138,33 @@ def test_a_full_disk_is_said_once_and_stops_nothing(tmp_path, nobody_logged_in, 
     said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("tracker=")]
     assert len(said) == 1
     assert said[0].startswith("tracker=wandb stopped: ")
+    assert tracker.fault == "tracker=wandb stopped; its reason is in the learner's output"
     assert said[0].endswith("Learning goes on; all metrics are in metrics.jsonl.")
+
+
+def test_a_killed_process_is_said_once_and_kept_as_the_fault(tmp_path, nobody_logged_in, capfd):
+    tracker = make_tracker("wandb", tmp_path, run_id="0123abcd", name="test", config={})
+    feed(tracker)
+    assert tracker.fault == ""
+    os.kill(tracker._process.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while not tracker.fault and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert tracker.fault == "tracker=wandb stopped: its process was killed by signal 9"
+    feed(tracker)
+    tracker.finish(5)
+    said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("tracker=")]
+    assert said == [f"{tracker.fault}. Learning goes on; all metrics are in metrics.jsonl."]
+
+
+def test_a_process_killed_at_the_end_is_said_too(tmp_path, nobody_logged_in, capfd):
+    tracker = make_tracker("wandb", tmp_path, run_id="0123abcd", name="test", config={})
+    tracker._process.send_signal(signal.SIGSTOP)
+    killer = threading.Timer(0.5, tracker._process.kill)
+    killer.start()
+    tracker.finish(20)
+    killer.join()
+    assert "its process was killed by signal 9" in capfd.readouterr().err
 
 
 def test_an_unreachable_server_gives_an_offline_run(tmp_path, nobody_logged_in, monkeypatch):

@@ -73,3 +73,29 @@ def test_standard_deviation_is_bounded():
         policy.head.bias[3:] = torch.tensor([-100.0, 100.0, 0.0])
     std = policy(torch.zeros(1, 8))[1].exp()
     np.testing.assert_allclose(std[0, :2].detach().numpy(), [1e-5, 5.0], rtol=1e-4)
+
+
+@pytest.mark.parametrize("encoder", ["small", "lerobot", "drqv2"])
+def test_from_pixels_vectors_come_first_and_image_features_after(encoder, image_spec, tensors, observe):
+    spec = image_spec(encoder, image_stacks=(2, 2))
+    policy, batch = build_policy(spec), tensors(spec, 3)
+    features = policy.features(batch)
+    assert features.shape == (3, spec.feature_size)
+    torch.testing.assert_close(features[:, :5], policy.vectors(batch))
+    torch.testing.assert_close(features[:, 5:], policy.encode(batch))
+    seen = observe(spec)
+    mean, _ = policy(policy.features({name: torch.from_numpy(value)[None] for name, value in seen.items()}))
+    np.testing.assert_allclose(
+        policy.act(seen, deterministic=True), mean.tanh().detach().numpy()[0], atol=1e-5, rtol=1e-5
+    )
+
+
+def test_acts_on_images_alone_and_on_views_of_other_arrays(image_spec, observe):
+    spec = image_spec("small", inputs=(), stacks=(), sizes=())
+    policy = build_policy(spec)
+    policy.freeze_statistics({}, 0.01)
+    assert policy.normalizer.frozen
+    seen = observe(spec)
+    flipped = {name: np.ascontiguousarray(value[::-1])[::-1] for name, value in seen.items()}
+    expected = policy.act(seen, deterministic=True)
+    np.testing.assert_array_equal(policy.act(flipped, deterministic=True), expected)

@@ -1,4 +1,5 @@
 import dataclasses
+import hashlib
 import json
 import struct
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
+from policies.pretrained import frozen_bytes, load_frozen
 from policies.snapshot import (
     NotFiniteError,
     SnapshotError,
@@ -63,7 +65,7 @@ def test_bfloat16_halves_the_bytes_and_acts_alike(policy):
 def test_another_spec_is_refused(policy):
     other = build_policy(dataclasses.replace(SPEC, hidden=(8,)))
     before = {k: v.clone() for k, v in other.state_dict().items()}
-    with pytest.raises(SnapshotError, match=r"of another policy: expected .*hidden=\(8,\)"):
+    with pytest.raises(SnapshotError, match=r"of another policy: hidden: expected \(8,\), got"):
         load_weights(other, save_snapshot(policy, 1))
     assert all(torch.equal(v, before[k]) for k, v in other.state_dict().items())
 
@@ -128,3 +130,72 @@ def test_weights_that_are_not_finite_are_neither_saved_nor_loaded(policy, value)
         policy.head.bias[0] = value
     with pytest.raises(NotFiniteError, match="the policy is not finite"):
         save_snapshot(policy, 1)
+
+
+@pytest.fixture
+def frozen_policy(image_spec, weights_file):
+    """(policy, file) with a frozen encoder, loaded."""
+
+    def build(seed=0):
+        data, sha256 = weights_file("resnet10", seed)
+        policy = build_policy(image_spec("resnet10", encoder_size=32, encoder_sha256=sha256))
+        load_frozen(policy, data)
+        return policy, data
+
+    return build
+
+
+def test_the_frozen_part_is_in_no_version_and_named_by_its_hash(frozen_policy, observe):
+    policy, file = frozen_policy()
+    data = save_snapshot(policy, 3)
+    snapshot = read_snapshot(data)
+    assert snapshot.frozen_sha256 == hashlib.sha256(file).hexdigest()
+    assert frozen_bytes(policy) == file
+    assert not any("trunk" in name for name in snapshot.tensors)
+    assert len(data) < len(file) / 20
+    _, version, loaded = load_snapshot(data, file)
+    seen = observe(policy.spec)
+    assert version == 3
+    np.testing.assert_array_equal(loaded.act(seen, deterministic=True), policy.act(seen, deterministic=True))
+
+
+def test_a_version_is_refused_where_its_frozen_part_is_not_there(frozen_policy):
+    policy, file = frozen_policy()
+    other = frozen_policy(1)[1]
+    data = save_snapshot(policy, 3)
+    missing = f"version 3 .* needs the frozen weights of encoder 'resnet10' with sha256 {policy.spec.encoder_sha256}"
+    for load_into in (load_snapshot, lambda data: load_weights(build_policy(policy.spec), data)):
+        with pytest.raises(SnapshotError, match=missing):
+            load_into(data)
+    with pytest.raises(SnapshotError, match=f"frozen part .* must have sha256 {policy.spec.encoder_sha256}. Got: "):
+        load_snapshot(data, other)
+    empty = build_policy(policy.spec)
+    load_frozen(empty, file)
+    assert load_weights(empty, data) == 3
+
+
+def test_a_policy_without_frozen_part_has_no_frozen_bytes(policy):
+    assert frozen_bytes(policy) == b""
+    assert read_snapshot(save_snapshot(policy, 1)).frozen_sha256 == ""
+    load_frozen(policy, b"")
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "deterministic"])
+@pytest.mark.parametrize("encoder", ["small", "lerobot", "drqv2"])
+def test_bfloat16_acts_alike_from_pixels(kind, encoder, image_spec, observe):
+    """Parameters of 8 significant bits move an action by less than a hundredth of its range of 2."""
+    torch.manual_seed(0)
+    policy = build_policy(image_spec(encoder, kind=kind, hidden=(256, 256)))
+    if kind == "deterministic":
+        policy.std.fill_(0.1234567)
+    loaded = load_snapshot(save_snapshot(policy, 1, dtype="bfloat16"))[2]
+    assert same_buffers(policy, loaded)
+    for seed in range(20):
+        seen = observe(policy.spec, seed=seed)
+        difference = policy.act(seen, deterministic=True) - loaded.act(seen, deterministic=True)
+        assert 0 < np.abs(difference).max() < 0.02
+
+
+def same_buffers(left, right):
+    theirs = dict(right.named_buffers())
+    return all(torch.equal(value, theirs[name]) for name, value in left.named_buffers())

@@ -41,3 +41,31 @@ class WitnessEnv(gym.Env):
 
     def _observe(self):
         return np.array([self._episode, self._steps, 0.5], np.float32)
+
+
+class WitnessCameraEnv(WitnessEnv):
+    """A witness with a camera that loses frames of an episode, or gives smaller ones from a step of its life on."""
+
+    observation_space = gym.spaces.Dict(
+        {
+            "front": gym.spaces.Box(0, 255, (48, 64, 3), np.uint8),
+            "state": gym.spaces.Box(-np.inf, np.inf, (3,), np.float32),
+        }
+    )
+
+    def __init__(self, gone_from: int = -1, gone_steps: int = 0, smaller_from: int = -1) -> None:
+        super().__init__()
+        self._gone = range(gone_from, gone_from + gone_steps)
+        self._smaller_from, self._life = smaller_from, 0
+
+    def step(self, action):
+        self._life += 1
+        return super().step(action)
+
+    def _observe(self):
+        observation = {"state": super()._observe(), "front": np.full((48, 64, 3), self._steps, np.uint8)}
+        if self._steps in self._gone:
+            del observation["front"]
+        elif 0 <= self._smaller_from <= self._life:
+            observation["front"] = observation["front"][::2, ::2]
+        return observation

@@ -1,0 +1,293 @@
+"""DrQ-v2 (arXiv 2107.09645): a deterministic policy from pixels, with demonstrations and interventions in its batches.
+
+With an encoder f of randomly shifted images, critics Q_1 and Q_2 with targets Q', a policy pi, exploration's standard
+deviation sigma and a batch of n-step samples (s, a, R, d, s'), where R = sum_i gamma^i r_i and d = gamma^k, or 0 where
+the task ended, and h = f(s), h' = f(s'):
+
+    y      = R + d * min_e Q'_e(h', a'),           a' = pi(h') + clip(eps, -c, c),  eps ~ N(0, sigma^2)
+    J_Q    = sum_e mean (Q_e(h, a) - y)^2          trains the critics and f
+    J_pi   = -mean min_e Q_e(h, a~)                trains pi alone,  a~ = pi(h) + clip(eps, -c, c)
+    J_bc   = w mean_human |pi(h) - a|^2            trains pi and f; w = 0 as published
+    w      = clone_weight * exp(-updates / clone_decay_updates)
+
+Actions are kept in [-1, 1]; their gradient passes that limit unchanged, as in the authors' code. There is no target
+encoder. sigma follows a linear schedule and is part of the policy, so that each version tells its actors. Normalised
+vectors stand beside what the trunks of actor and critics make of h. Without images f and the trunks are left out.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from learner.algorithms.device import choose_device
+from learner.algorithms.device_batch import device_batch, observation_tensors, tensor
+from learner.algorithms.drqv2_config import DrQv2Config
+from learner.algorithms.drqv2_critic import TrunkCritics
+from learner.algorithms.noise import Noise
+from learner.algorithms.shared_encoder import SharedEncoder
+from learner.algorithms.state import adam, adam_step, adam_tensors, load_state, save_state
+from policies.deterministic import DeterministicPolicy
+from policies.snapshot import Snapshot, SnapshotError, load_tensors
+from policies.spec import PolicySpec, build_policy, spec_differences
+
+if TYPE_CHECKING:
+    from episodes.contract import Contract
+    from learner.replay import Batch
+    from policies.normalization import Statistics
+
+__all__ = ["DrQv2", "DrQv2Config"]
+
+_EDGE = 1e-6
+"""Noisy actions stay this far inside -1 and 1, as in the authors' code."""
+
+
+class DrQv2:
+    """One learner's networks, optimisers and random numbers.
+
+    Attributes:
+        config: Settings.
+        spec: Of the policy.
+        device: Where updates run.
+        policy: The acting policy, being trained; the encoder is its own.
+        ema_policy: Its exponential moving average.
+        critic: Two critics over image features and normalised vectors.
+        target: Their target networks.
+        encoder: The image encoder that all share.
+        noise: Every random number of an update.
+        updates: Critic updates so far.
+        clones: Cloning updates so far.
+        warmup_until: Critic updates before actor and encoder move.
+        pretrained: Whether the actor started from a cloned or given policy.
+        shift_px: Random shift of images that batches are to come with, in pixels; 0 without images.
+        target_bounds: Least and greatest target, or None where targets are not clamped.
+    """
+
+    def __init__(
+        self, contract: Contract, config: DrQv2Config, spec: PolicySpec, *, device: str = "auto", seed: int = 0
+    ) -> None:
+        self.config = config
+        self.spec = spec
+        self.device = choose_device(device)
+        initial, updating = (int(s) for s in np.random.SeedSequence(seed).generate_state(2))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(initial)
+            policy = build_policy(spec)
+            assert isinstance(policy, DeterministicPolicy), type(policy)
+            self.policy = policy.to(self.device)
+            self.critic = TrunkCritics(
+                spec.vector_size,
+                spec.feature_size - spec.vector_size,
+                spec.action_size,
+                trunk_size=config.trunk_size,
+                hidden=tuple(config.hidden),
+            ).to(self.device)
+        self.encoder = SharedEncoder(self.policy.encoder, lr=config.encoder_lr, averaged=False)
+        self.ema_policy = copy.deepcopy(self.policy).requires_grad_(False)
+        self.target = copy.deepcopy(self.critic).requires_grad_(False)
+        self.noise = Noise(self.device, updating)
+        self.updates = 0
+        self.clones = 0
+        self.warmup_until = 0
+        self.pretrained = False
+        self.shift_px = config.shift_px if spec.images else 0
+        self.target_bounds = contract.interface.reward.returns(config.gamma) if config.clamp_targets else None
+        self._actor = {n: p for n, p in self.policy.named_parameters() if not n.startswith("encoder.")}
+        self._actor_parameters: list[Tensor] = list(self._actor.values())
+        self._critic_parameters: list[Tensor] = list(self.critic.parameters())
+        self._target_parameters: list[Tensor] = list(self.target.parameters())
+        self._policy_parameters: list[Tensor] = list(self.policy.parameters())
+        self._ema_parameters: list[Tensor] = list(self.ema_policy.parameters())
+        self._actor_adam = adam(self._actor_parameters, config.actor_lr)
+        self._critic_adam = adam(self._critic_parameters, config.critic_lr)
+        self._set_std()
+
+    @property
+    def statistics_frozen(self) -> bool:
+        return bool(self.policy.normalizer.frozen)
+
+    def freeze_statistics(self, statistics: Statistics) -> None:
+        """Sets the normalisation of all networks from one frame's (mean, std). Raises ValueError when set before."""
+        self.policy.freeze_statistics(statistics, self.config.std_floor)
+        self.ema_policy.freeze_statistics(statistics, self.config.std_floor)
+
+    def load_policy(self, snapshot: Snapshot) -> None:
+        """Starts from a given policy and its statistics: exploration from ``std_start_pretrained``, the critics first.
+
+        Raises:
+            SnapshotError: where the policy is not of this run's spec, or its statistics were never set.
+        """
+        if found := spec_differences(self.spec, snapshot.spec):
+            raise SnapshotError("the given policy does not fit this run: " + "; ".join(found))
+        if not bool(snapshot.tensors["normalizer.frozen"]):
+            raise SnapshotError("the given policy was never trained: its normalisation statistics are not set")
+        load_tensors(self.policy, snapshot.tensors)
+        load_tensors(self.ema_policy, snapshot.tensors)
+        self._starts_pretrained()
+
+    def clone(self, batch: Batch) -> dict[str, Tensor]:
+        """One cloning update of actor and encoder on recorded actions; the moving average follows at once."""
+        observation = observation_tensors(batch.observation, self.spec, self.device)
+        vectors = self._noisy_vectors(observation, "clone_observation")
+        features = _join(vectors, self.encoder.encode(observation, trained=True))
+        loss = self._clone_loss(features, tensor(batch.action, self.device)).mean()
+        gradients = torch.autograd.grad(loss, [*self._actor_parameters, *self.encoder.parameters.values()])
+        adam_step(self._actor_adam, self._actor_parameters, gradients)
+        self.encoder.step(gradients[len(self._actor_parameters) :])
+        torch._foreach_copy_(self._ema_parameters, self._policy_parameters)
+        self.clones += 1
+        self._starts_pretrained()
+        return {"clone_loss": loss.detach()}
+
+    def update(self, batch: Batch, actor: bool | None = None) -> dict[str, Tensor]:
+        """One update of critics and encoder and, where due, of the actor.
+
+        While the critics warm up, the encoder stays as it is too: the policy acts on what it gives.
+
+        Args:
+            batch: Sample of replay, n-step and stacked, its images shifted by up to ``shift_px``.
+            actor: Whether the actor is updated; None for every ``actor_every``-th update. Never in critic warm-up.
+
+        Returns:
+            Metrics as 0-d tensors on the device, so that nothing waits for it.
+        """
+        if actor is None:
+            actor = self.updates % self.config.actor_every == 0
+        warm = self.updates >= self.warmup_until
+        trained = warm and bool(self.encoder.parameters)
+        b = device_batch(batch, self.spec, self.device)
+        vectors = self._noisy_vectors(b.observation, "observation")
+        next_vectors = self._noisy_vectors(b.following, "next_observation")
+        encoded = self.encoder.encode(b.observation, trained=trained)
+        following = _join(next_vectors, self.encoder.encode(b.following, trained=False))
+        features = _join(vectors, [e.detach() for e in encoded])
+        target = self._target(following, b.reward, b.discount)
+        metrics, pulls = self._update_critic(features, b.action, target, b.share, trained)
+        if actor and warm:
+            more, pull = self._update_actor(features, b.action, b.human_share, trained)
+            metrics |= more
+            pulls += pull
+        if trained:
+            self.encoder.train(encoded[0], pulls)
+        if warm:
+            torch._foreach_lerp_(self._ema_parameters, self._policy_parameters, self.config.ema)
+        metrics["exploration_std"] = self.policy.std.clone()
+        self.updates += 1
+        self._set_std()
+        return metrics
+
+    @torch.no_grad()
+    def _target(self, following: Tensor, reward: Tensor, discount: Tensor) -> Tensor:
+        """y (B,), where ``following`` (B, F) are the features of s'."""
+        value = self.target(following, self._noisy_action(following, "next_action")).amin(0)
+        target = reward + discount * value
+        return target if self.target_bounds is None else target.clamp_(*self.target_bounds)
+
+    def _update_critic(
+        self, features: Tensor, action: Tensor, target: Tensor, share: Tensor, trained: bool
+    ) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """Metrics, and the gradient (B, E) of J_Q to image features where the encoder is ``trained``.
+
+        ``share`` (B,) is that of each transition in q_mean.
+        """
+        features = features.detach().requires_grad_(trained)
+        values = self.critic(features, action)
+        loss = (values - target).square().mean(1).sum()
+        gradients = torch.autograd.grad(loss, [*self._critic_parameters, *([features] if trained else [])])
+        adam_step(self._critic_adam, self._critic_parameters, gradients)
+        torch._foreach_lerp_(self._target_parameters, self._critic_parameters, self.config.tau)
+        metrics = {
+            "critic_loss": loss.detach() / self.critic.critics,
+            "q_mean": values.detach().mean(0) @ share,
+            "target_mean": target.mean(),
+        }
+        return metrics, [g[:, self.spec.vector_size :] for g in gradients[len(self._critic_parameters) :]]
+
+    def _update_actor(
+        self, features: Tensor, action: Tensor, human_share: Tensor, trained: bool
+    ) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """Metrics, and the gradient (B, E) of J_bc to image features where there is one and they are ``trained``."""
+        loss = -self.critic(features, self._noisy_action(features, "action")).amin(0).mean()
+        metrics = {"actor_loss": loss.detach()}
+        wanted = list(self._actor_parameters)
+        if (weight := self.config.clone_weight_at(self.updates)) > 0:
+            # A leaf of its own: J_pi must not reach the encoder.
+            pulled = features.detach().requires_grad_(trained)
+            wanted += [pulled] if trained else []
+            clone_loss = self._clone_loss(pulled, action) @ human_share
+            loss = loss + weight * clone_loss
+            metrics["clone_loss"] = clone_loss.detach()
+        gradients = torch.autograd.grad(loss, wanted)
+        adam_step(self._actor_adam, self._actor_parameters, gradients)
+        return metrics, [g[:, self.spec.vector_size :] for g in gradients[len(self._actor_parameters) :]]
+
+    def _noisy_action(self, features: Tensor, name: str) -> Tensor:
+        """The policy's action (B, A) with clipped noise, inside [-1, 1]; its gradient is that of the policy alone."""
+        mean = self.policy(features)
+        clip = self.config.noise_clip
+        noise = (self.policy.std * self.noise.normal(name, tuple(mean.shape))).clamp_(-clip, clip)
+        inside = (mean.detach() + noise).clamp_(-1 + _EDGE, 1 - _EDGE)
+        return mean + (inside - mean.detach())
+
+    def _clone_loss(self, features: Tensor, action: Tensor) -> Tensor:
+        """|pi(h) - a|^2, shape (B,)."""
+        return (self.policy(features) - action).square().sum(-1)
+
+    @torch.no_grad()
+    def _noisy_vectors(self, observation: dict[str, Tensor], name: str) -> Tensor:
+        """Normalised vectors with noise, (B, V); images have their random shift instead."""
+        vectors, scale = self.policy.vectors(observation), self.config.input_noise
+        return vectors.add_(self.noise.normal(name, tuple(vectors.shape)), alpha=scale) if scale else vectors
+
+    def _starts_pretrained(self) -> None:
+        self.pretrained = True
+        self.warmup_until = self.updates + self.config.critic_warmup_updates
+        self._set_std()
+
+    def _set_std(self) -> None:
+        std = self.config.exploration_std(self.updates, pretrained=self.pretrained)
+        self.policy.std.fill_(std)
+        self.ema_policy.std.fill_(std)
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Everything a resumed run needs: tensors by name, copied to the CPU, and JSON values."""
+        return save_state(self._tensors(), self.noise.generator, self._meta())
+
+    def load_state(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+        """Loads what ``state`` returned.
+
+        Raises:
+            StateError: with nothing changed, where anything is missing, unexpected or of another kind.
+        """
+        load_state(self._tensors(), self.noise.generator, self._meta(), tensors, meta)
+        self.updates, self.clones, self.warmup_until = meta["updates"], meta["clones"], meta["warmup_until"]
+        self.pretrained = bool(meta["pretrained"])
+
+    def _meta(self) -> dict[str, Any]:
+        return {
+            "algorithm": "drqv2",
+            "encoder_sha256": self.spec.encoder_sha256,
+            "updates": self.updates,
+            "clones": self.clones,
+            "warmup_until": self.warmup_until,
+            "pretrained": int(self.pretrained),
+        }
+
+    def _tensors(self) -> dict[str, Tensor]:
+        modules = {"policy": self.policy, "ema": self.ema_policy, "critic": self.critic, "target": self.target}
+        tensors = {f"{name}.{key}": value for name, m in modules.items() for key, value in m.state_dict().items()}
+        return {
+            **tensors,
+            **adam_tensors("actor_adam", self._actor_adam, self._actor),
+            **adam_tensors("critic_adam", self._critic_adam, dict(self.critic.named_parameters())),
+            **self.encoder.tensors(),
+        }
+
+
+def _join(vectors: Tensor, encoded: list[Tensor]) -> Tensor:
+    """Features (B, F): vectors (B, V) and, after them, image features where there are any."""
+    return torch.cat((vectors, *encoded), -1) if encoded else vectors

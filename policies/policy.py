@@ -1,0 +1,93 @@
+"""What both kinds of policy share: normalised vectors and encoded images, and one action for one observation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from policies.normalization import Normalizer, Statistics, stacked_statistics
+from policies.spec import PolicySpec
+
+
+class Policy(nn.Module):
+    """A policy over stacked vectors and images.
+
+    Attributes:
+        spec: What it was built from.
+        normalizer: Frozen normalisation of its vectors.
+        encoder: Of its images, or None where it has none. What of it is pretrained and frozen is not among the
+            parameters.
+    """
+
+    def __init__(self, spec: PolicySpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.normalizer = Normalizer(spec.vector_size, spec.clip)
+        self.encoder: nn.Module | None = None
+        if spec.images:
+            from policies.encoders import build_encoder
+
+            self.encoder = build_encoder(spec)
+
+    @property
+    def device(self) -> torch.device:
+        return self.normalizer.mean.device
+
+    def freeze_statistics(self, statistics: Statistics, floor: float) -> None:
+        """Sets the normalisation from (mean, std) of one frame of each input. Raises ValueError when set before."""
+        self.normalizer.freeze(*stacked_statistics(statistics, self.spec.inputs, self.spec.stacks), floor)
+
+    def vectors(self, observation: Mapping[str, Tensor]) -> Tensor:
+        """Stacked inputs, (B, size) each, to normalised vectors (B, V)."""
+        inputs = [observation[name] for name in self.spec.inputs]
+        if not inputs:
+            return torch.empty(observation[self.spec.images[0]].shape[0], 0, device=self.device)
+        return self.normalizer(inputs[0] if len(inputs) == 1 else torch.cat(inputs, -1))
+
+    def encode(self, observation: Mapping[str, Tensor]) -> Tensor:
+        """Stacked images, (B, H, W, 3 * stack) uint8 each, to image features (B, E). Raises ImageError for others."""
+        assert self.encoder is not None, self.spec
+        return self.encoder(observation)
+
+    def features(self, observation: Mapping[str, Tensor]) -> Tensor:
+        """Normalised vectors and, after them, image features: (B, F)."""
+        if self.encoder is None:
+            return self.vectors(observation)
+        if not self.spec.inputs:
+            return self.encode(observation)
+        return torch.cat((self.vectors(observation), self.encode(observation)), -1)
+
+    @torch.inference_mode()
+    def act(
+        self,
+        observation: Mapping[str, np.ndarray],
+        *,
+        deterministic: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> np.ndarray:
+        """One action for one stacked observation.
+
+        Args:
+            observation: Stacked inputs, (size,) float32, and images, (H, W, 3 * stack) uint8.
+            deterministic: Without noise.
+            generator: Of the noise, on the CPU; torch's global one where None.
+
+        Returns:
+            Shape (A,), float32, in [-1, 1].
+
+        Raises:
+            ImageError: for an image of another size or dtype.
+        """
+        batch = {
+            name: torch.from_numpy(np.ascontiguousarray(observation[name])).unsqueeze(0).to(self.device)
+            for name in self.spec.frames
+        }
+        noise = None if deterministic else torch.randn((1, self.spec.action_size), generator=generator).to(self.device)
+        return self.action(self.features(batch), noise).squeeze(0).cpu().numpy()
+
+    def action(self, features: Tensor, noise: Tensor | None) -> Tensor:
+        """Features (B, F) and standard normal noise (B, A), or None, to actions (B, A) in [-1, 1]."""
+        raise NotImplementedError

@@ -1,0 +1,159 @@
+"""Policies over real gRPC into shared memory: whole or not at all, and what never changes of them once."""
+
+import hashlib
+import os
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save
+
+from actor.downlink import Downlink, PolicyError, PolicyTooLargeError, assemble
+from actor.pilot import PolicyPilot
+from actor.shared import Mailbox, create_block
+from envs.generic import GymConfig
+from learner.publisher import PolicyPublisher
+from policies.pretrained import frozen_bytes, load_frozen
+from policies.resnet import FrozenResNet, file_name
+from policies.snapshot import save_snapshot
+from policies.spec import PolicySpec, build_policy
+from transport import service_pb2_grpc as rpc
+from transport.channel import open_channel
+
+CAPACITY = 64 << 20
+FRONT = "observation.images.front"
+
+
+@pytest.fixture(scope="module")
+def policy():
+    """A policy over a frozen ResNet-10 with random weights."""
+    torch.manual_seed(0)
+    buffers = FrozenResNet("resnet10", "").named_buffers()
+    file = save({file_name("resnet10", name): torch.rand(value.shape) for name, value in buffers})
+    made = build_policy(
+        PolicySpec(
+            action_size=2,
+            hidden=(16,),
+            images=(FRONT,),
+            image_stacks=(1,),
+            image_heights=(64,),
+            image_widths=(64,),
+            encoder="resnet10",
+            encoder_size=32,
+            encoder_sha256=hashlib.sha256(file).hexdigest(),
+        )
+    )
+    load_frozen(made, file)
+    return made
+
+
+@pytest.fixture
+def publisher(bench, policy):
+    run = bench("gym", GymConfig(id="Witness-v0"))
+    run.publisher.set_frozen(frozen_bytes(policy))
+    run.publisher.address, run.publisher.run = f"localhost:{run.port}", run
+    return run.publisher
+
+
+class Receiver:
+    """A downlink and the mailboxes that a control process reads."""
+
+    def __init__(self, run, spool_id, largest=CAPACITY):
+        self.channel = open_channel(f"localhost:{run.port}", run.token)
+        boxes = [Mailbox(create_block(Mailbox.size(largest)), largest) for _ in range(3)]
+        self.weights, self.requests, self.frozen = boxes
+        self.downlink = Downlink(
+            rpc.LearnerStub(self.channel), run.run_id, spool_id, *boxes, largest, lambda text: None
+        )
+        self.downlink.start()
+
+    def close(self):
+        self.downlink.stop()
+        self.channel.close()
+
+
+@pytest.fixture
+def receive(bench):
+    made = []
+
+    def make(run, spool_id, **settings):
+        made.append(Receiver(run, spool_id, **settings))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def test_the_frozen_part_comes_once_and_a_late_joiner_gets_everything(publisher, policy, receive, wait_for):
+    first = receive(publisher.run, "a")
+    for version in range(3):
+        publisher.publish(version, save_snapshot(policy, version))
+        wait_for(lambda version=version: first.downlink.version == version)
+    publisher.request_evaluation(1, 2, save_snapshot(policy, 2), 5, 0, "a")
+    wait_for(lambda: first.requests.number == 1)
+    assert first.frozen.number == 1
+    assert first.frozen.get().payload == frozen_bytes(policy)
+    late = receive(publisher.run, "b")
+    wait_for(lambda: late.downlink.version == 2)
+    assert late.frozen.get().payload == frozen_bytes(policy)
+    letters = iter([late.weights.get().payload])
+    pilot = PolicyPilot(lambda: next(letters, None), frozen=lambda: late.frozen.get().payload, deterministic=True)
+    pilot.refresh()
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    pilot.begin_episode({FRONT: image})
+    np.testing.assert_allclose(pilot.propose(), policy.act({FRONT: image}, deterministic=True), atol=1e-6)
+
+
+def test_a_version_is_small_beside_the_frozen_part(policy):
+    assert len(save_snapshot(policy, 1)) < len(frozen_bytes(policy)) / 10
+
+
+def test_both_parts_together_are_bounded(publisher, policy, receive, wait_for):
+    publisher.publish(0, save_snapshot(policy, 0))
+    small = receive(publisher.run, "a", largest=4 << 20)
+    wait_for(lambda: small.downlink.error)
+    total = len(frozen_bytes(policy)) + len(save_snapshot(policy, 0))
+    assert f"has {total} bytes, more than the {4 << 20} that actor.policy_mb allows" in small.downlink.error
+    assert (small.frozen.number, small.weights.number) == (0, 0)
+
+
+def published(payload, frozen):
+    publisher = PolicyPublisher()
+    publisher.set_frozen(frozen)
+    publisher.publish(3, payload)
+    return publisher.newer("a", 0, 0)
+
+
+def test_a_changed_byte_of_either_part_is_refused():
+    payload, frozen = os.urandom(3 << 20), os.urandom(5 << 19)
+    chunks = list(published(payload, frozen).chunks())
+    received = assemble(chunks, CAPACITY)
+    assert (received.payload, received.frozen) == (payload, frozen)
+    for at, text in ((1, "the frozen part of policy version 3"), (-1, "policy version 3")):
+        broken = [type(chunk).FromString(chunk.SerializeToString()) for chunk in chunks]
+        field = "frozen" if at == 1 else "data"
+        setattr(broken[at], field, bytes(len(getattr(broken[at], field))))
+        with pytest.raises(PolicyError, match=f"{text} did not arrive whole"):
+            assemble(broken, CAPACITY)
+    with pytest.raises(PolicyError, match="did not arrive whole"):
+        assemble(chunks[:-1], CAPACITY)
+
+
+def test_a_learner_that_says_less_than_it_sends_is_cut_off():
+    chunks = list(published(bytes(3 << 20), b"").chunks())
+    chunks[0].total_bytes = 1 << 20
+    sent = iter(chunks)
+    with pytest.raises(PolicyError, match="did not arrive whole"):
+        assemble(sent, CAPACITY)
+    assert len(list(sent)) == 1
+    with pytest.raises(PolicyTooLargeError, match=r"has 3145728 bytes, more than the 1000"):
+        assemble(published(bytes(3 << 20), b"").chunks(), 1000)
+
+
+def test_a_policy_without_the_frozen_part_it_needs_is_refused():
+    chunks = list(published(b"small", b"frozen").chunks(hashlib.sha256(b"frozen").hexdigest()))
+    assert len(chunks) == 1
+    assert assemble(chunks, CAPACITY, hashlib.sha256(b"frozen").hexdigest()).frozen == b""
+    with pytest.raises(PolicyError, match="policy version 3 came without the frozen part"):
+        assemble(chunks, CAPACITY, "")

@@ -1,0 +1,44 @@
+"""policy_dtype=bfloat16: half the bytes, and actions that a motor cannot tell apart."""
+
+import numpy as np
+import pytest
+import torch
+
+from policies.snapshot import load_snapshot, save_snapshot
+from policies.spec import PolicySpec, build_policy
+
+STATE, FRONT = "observation.state", "observation.images.front"
+
+
+@pytest.mark.parametrize("images", [(), (FRONT,)])
+@pytest.mark.parametrize("kind", ["gaussian", "deterministic"])
+def test_actions_agree_to_a_hundredth_of_their_range(kind, images):
+    torch.manual_seed(0)
+    random = np.random.default_rng(0)
+    sides = (64,) * len(images)
+    policy = build_policy(
+        PolicySpec(
+            kind=kind,
+            inputs=(STATE,),
+            stacks=(1,),
+            sizes=(18,),
+            action_size=4,
+            hidden=(256, 256),
+            images=images,
+            image_stacks=(1,) * len(images),
+            image_heights=sides,
+            image_widths=sides,
+            encoder="small" if images else "",
+        )
+    )
+    policy.freeze_statistics({STATE: (random.standard_normal(18), random.uniform(0.5, 2, 18))}, 0.01)
+    whole, half = save_snapshot(policy, 1), save_snapshot(policy, 1, dtype="bfloat16")
+    assert len(half) < 0.52 * len(whole)
+    _, _, loaded = load_snapshot(half)
+    errors = []
+    for _ in range(100):
+        seen = {STATE: random.standard_normal(18).astype(np.float32)}
+        seen |= {name: random.integers(0, 256, (64, 64, 3), np.uint8) for name in images}
+        errors.append(np.abs(policy.act(seen, deterministic=True) - loaded.act(seen, deterministic=True)).max())
+    assert max(errors) < 0.01
+    assert max(errors) > 0
