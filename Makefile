@@ -47,7 +47,7 @@ bench: $(READY)  ## measure throughput against LeRobot's own classes
 	@$(PYTHON) -m benchmarks
 
 results: $(READY)  ## train seeds and ablations for docs/results.md, most important first (BUDGET_MIN=60)
-	@$(PYTHON) benchmarks/results.py --budget-min $(BUDGET_MIN)
+	@$(PYTHON) -m benchmarks.results --budget-min $(BUDGET_MIN)
 
 clean:  ## remove .venv and caches; keeps runs/
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info

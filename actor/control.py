@@ -8,6 +8,7 @@ goes through shared memory, the spool, and lines on standard output.
 from __future__ import annotations
 
 import base64
+import gc
 import json
 import os
 import select
@@ -64,6 +65,7 @@ class Control:
         self._requests = Mailbox(config.evaluation_fd, _capacity(config.evaluation_fd))
         self._frozen = Mailbox(config.frozen_fd, _capacity(config.frozen_fd))
         self._taken = 0
+        self._stopped_by_person = False
         settings = pb.RunDescription.FromString(base64.b64decode(config.env_settings)).env_settings
         env_config: Any = config_from(env_config_type(config.env), settings)
         self.contract = derive_contract(config.env, env_config)
@@ -211,8 +213,6 @@ class Control:
         self.tally.end(episode, self.pacer)
         self._longest = max(self._longest, min(episode.steps, self.spool.capacity // 2))
 
-    _stopped_by_person = False
-
     @property
     def _leaving(self) -> bool:
         return self._stopped_by_person or self.board.stopping or not self._parent_alive()
@@ -270,6 +270,7 @@ def main() -> int:
     control = None
     try:
         control = Control(config, _parent_alive)
+        gc.freeze()  # a full collection walks all that was imported: more than a period of some step
         control.run()
     except (EnvError, RenderError, SpoolError, SnapshotError, ResetError, DeviceError) as error:
         say(str(error))

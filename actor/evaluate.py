@@ -106,7 +106,7 @@ def evaluate(
     contract = derive_contract(env, env_config)
     pilot: Pilot
     if policy:
-        _check_fits(read_snapshot(policy).spec, contract)
+        check_fits(read_snapshot(policy).spec, contract)
         payloads: Iterator[bytes] = iter([policy])
         pilot = PolicyPilot(lambda: next(payloads, None), deterministic=True, frozen=lambda: frozen or None)
     else:
@@ -151,7 +151,7 @@ def evaluate(
     )
 
 
-def _check_fits(spec: PolicySpec, contract: Contract) -> None:
+def check_fits(spec: PolicySpec, contract: Contract) -> None:
     """Raises SnapshotError where a policy's inputs, images or actions are not those of the environment."""
     expected = _seen(contract)
     policy = {key: getattr(spec, key) for key in expected}

@@ -13,14 +13,16 @@ killed at any point leaves it whole or absent.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import struct
 import time
 import uuid
-import zlib
 from collections.abc import Buffer, Sequence
 from pathlib import Path
+
+from isal.isal_zlib import crc32
 
 from episodes.contract import Contract
 from transport import records_pb2 as pb
@@ -71,7 +73,8 @@ class Spool:
                 raise SpoolError(f"{path} is cut short: {size} bytes. Move it away and start again.")
             self._map = mmap.mmap(file.fileno(), size)
         self._slots_at = slots_at
-        self._words = memoryview(self._map)[:_PAGE].cast("Q")
+        self._bytes = memoryview(self._map)
+        self._words = self._bytes[:_PAGE].cast("Q")
         self._step_sequence = 0
         self._training = 0
 
@@ -163,7 +166,7 @@ class Spool:
         if _SLOT.size + len(payload) > self._in_flight_bytes:
             raise SpoolError(f"a step of {len(payload)} bytes does not fit {self._in_flight_bytes} bytes in flight")
         self._map[body : body + len(payload)] = payload
-        head = (self._step_sequence, len(payload), zlib.crc32(payload), _STEP, 0, 0, 0)
+        head = (self._step_sequence, len(payload), crc32(payload), _STEP, 0, 0, 0)
         _SLOT.pack_into(self._map, _PAGE, *head)
 
     def finish_step(self, step: pb.Step, observation: Sequence[Buffer]) -> None:
@@ -187,11 +190,11 @@ class Spool:
         """
         said = []
         for sequence in range(self.acknowledged + 1, self.produced + 1):
-            if not self._is_whole(sequence):
+            if self._whole(sequence) is None:
                 said.append(f"{self.produced - sequence + 1} damaged records were dropped from the spool")
                 self._words[_PRODUCED] = sequence - 1
                 break
-        if self.produced and not self._is_whole(self.produced):
+        if self.produced and self._whole(self.produced) is None:
             raise SpoolError(
                 f"{self.path} is damaged at record {self.produced}, by a power cut or the disk. The learner has it: "
                 f"move {self.path.parent} away and start again."
@@ -204,7 +207,7 @@ class Spool:
         steps = newest.step.index + 1 if kind == "step" else 0
         sequence, length, crc, *_ = _SLOT.unpack_from(self._map, _PAGE)
         payload = self._map[_PAGE + _SLOT.size : _PAGE + _SLOT.size + length]
-        if sequence == self.produced + 1 and zlib.crc32(payload) == crc:
+        if sequence == self.produced + 1 and crc32(payload) == crc:
             step = pb.Step.FromString(payload)
             step.interrupted = True
             self._append(_STEP, pb.Record(step=step))
@@ -217,10 +220,11 @@ class Spool:
         said.append(f"episode {episode_id[:8]} was cut after {steps} steps")
         return "; ".join(said)
 
-    def read(self, sequence: int) -> bytes | None:
-        """The serialized ``tandem.v1.Record`` of a sequence number that is not yet trimmed.
+    def read(self, sequence: int) -> memoryview | None:
+        """The serialized ``tandem.v1.Record`` of a sequence number that is not yet trimmed, as it lies in the spool.
 
-        None while not all of it is there: a processor may show ``produced`` to another before the record it counts.
+        Valid until it is acknowledged. None while not all of it is there: a processor may show ``produced`` to another
+        before the record it counts.
         Raises SpoolError where there is none.
         """
         if sequence > self.produced:
@@ -239,7 +243,9 @@ class Spool:
 
     def close(self) -> None:
         self._words.release()
-        self._map.close()
+        self._bytes.release()
+        with contextlib.suppress(BufferError):  # the mapping lasts as long as a record that was read
+            self._map.close()
 
     def _append(self, kind: int, record: pb.Record, *, steps: int = 0, episodes: int = 0) -> None:
         record.sequence = self.produced + 1
@@ -254,23 +260,20 @@ class Spool:
         place = at + _SLOT.size
         for part in parts:
             self._map[place : place + len(part)] = part
-            crc = zlib.crc32(part, crc)
+            crc = crc32(part, crc)
             place += len(part)
         _SLOT.pack_into(self._map, at, sequence, length, crc, kind, 0, newest[5] + steps, newest[6] + episodes)
         self._words[_PRODUCED] = sequence
 
-    def _is_whole(self, sequence: int) -> bool:
-        return self._whole(sequence) is not None
-
-    def _whole(self, sequence: int) -> bytes | None:
+    def _whole(self, sequence: int) -> memoryview | None:
         stored, _, crc, *_ = _SLOT.unpack_from(self._map, self._at(sequence))
         payload = self._payload(sequence)
-        return payload if stored == sequence and zlib.crc32(payload) == crc else None
+        return payload if stored == sequence and crc32(payload) == crc else None
 
-    def _payload(self, sequence: int) -> bytes:
+    def _payload(self, sequence: int) -> memoryview:
         at = self._at(sequence)
         length = min(_SLOT.unpack_from(self._map, at)[1], self._slot_bytes - _SLOT.size)
-        return self._map[at + _SLOT.size : at + _SLOT.size + length]
+        return self._bytes[at + _SLOT.size : at + _SLOT.size + length]
 
     def _newest(self) -> tuple[int, ...]:
         if not self.produced:

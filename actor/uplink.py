@@ -26,7 +26,7 @@ FATAL = (
     grpc.StatusCode.UNIMPLEMENTED,
 )
 _MOST_RECORDS = 512
-_POLL_S = 0.002
+_POLL_S = 0.01
 _WHOLE_AFTER_S = 2.0
 
 
@@ -209,7 +209,7 @@ class Uplink:
                 if self._last.is_set():
                     return
             elif not flying or flying < window:
-                batch: list[bytes] = []
+                batch: list[memoryview] = []
                 size = 0
                 while following <= produced and size < limit and len(batch) < _MOST_RECORDS:
                     payload = spool.read(following)

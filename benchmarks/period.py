@@ -1,4 +1,4 @@
-"""Control period at 10 and 30 Hz, and its drift: the actor's own control process against LeRobot's loop, alternated.
+"""Control period at 10 and 30 Hz, and its drift: the actor's own control process, LeRobot's loop and a bare loop.
 
     python benchmarks/period.py [--rounds 3]
 
@@ -129,6 +129,15 @@ def lerobot_loop(hz: float) -> None:
     print(json.dumps(begun))
 
 
+def bare(hz: float) -> list[float]:
+    """When each turn of a loop began [s] that only sleeps to absolute deadlines."""
+    began, begun = time.monotonic(), []
+    for turn in range(int(SECONDS * hz) + 1):
+        time.sleep(max(0.0, began + turn / hz - time.monotonic()))
+        begun.append(time.monotonic())
+    return begun
+
+
 def figures(begun: Iterable[float], hz: float) -> dict[str, float]:
     """p50 and p99 of the error of the period, and the drift at the end [ms]."""
     times = np.array(list(begun))
@@ -139,10 +148,11 @@ def figures(begun: Iterable[float], hz: float) -> dict[str, float]:
 
 
 def rows(hz: float, rounds: int) -> list[dict]:
-    mine, theirs = [], []
+    mine, theirs, limits = [], [], []
     for _ in range(rounds):
         mine.append(figures(ours(hz), hz))
         theirs.append(figures(lerobot(hz), hz))
+        limits.append(figures(bare(hz), hz))
     found = []
     for key, name in (
         ("p50", f"control period error p50 at {hz:g} Hz"),
@@ -162,6 +172,20 @@ def rows(hz: float, rounds: int) -> list[dict]:
                 "range": [min(own), max(own)],
                 "peer_range": [min(other), max(other)],
                 "ratio_range": [ratios[0], ratios[-1]] if ratios else None,
+            }
+        )
+    for key in ("p50", "p99"):
+        limit = [one[key] for one in limits]
+        found.append(
+            {
+                "name": f"a bare timer loop: error {key} at {hz:g} Hz",
+                "unit": "ms",
+                "ours": median(limit),
+                "peer": None,
+                "ratio": None,
+                "command": COMMAND,
+                "range": [min(limit), max(limit)],
+                "note": "no environment and no policy: the limit that the machine itself set meanwhile",
             }
         )
     return found

@@ -26,7 +26,8 @@ import torch
 
 from actor.evaluate import Evaluation, evaluate
 from actor.record import RecordConfig, record
-from benchmarks.results import ROOT, machine
+from benchmarks.cells import ROOT
+from benchmarks.results import machine
 from cli import learner
 from cli.composition import compose_verb
 from envs.registry import derive_contract

@@ -88,7 +88,7 @@ def stream(port: int, image_px: int, cameras: int, actors: int, control: Connect
             spools.append(spool)
             uplinks.append(uplink)
         control.send("ready")
-        numbers, count, began = [0.1] * ACTION, 0, time.monotonic()
+        numbers, count, began, used_s = [0.1] * ACTION, 0, time.monotonic(), time.process_time()
         while not control.poll(max(0.0, began + count / (HZ * actors) - time.monotonic())):
             step = pb.Step(
                 episode_id=f"{count % actors:032x}",
@@ -102,9 +102,10 @@ def stream(port: int, image_px: int, cameras: int, actors: int, control: Connect
             spools[count % actors].begin_step(step)
             spools[count % actors].finish_step(step, layout.views(seen))
             count += 1
+        used_s = time.process_time() - used_s
         for uplink in uplinks:
             uplink.finish(1.0)
-        control.send((count, [uplink.error for uplink in uplinks if uplink.error]))
+        control.send((count, used_s, [uplink.error for uplink in uplinks if uplink.error]))
 
 
 class Learner:
@@ -156,7 +157,7 @@ def measured(actors: int, image_px: int, cameras: int, rounds: int, seconds: flo
     import torch
 
     torch.set_num_threads(1)
-    alone, loaded, came = [], [], 0
+    alone, loaded, came, beside_s, actors_s = [], [], 0, 0.0, []
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
             learner = Learner(image_px, cameras, folder)
@@ -170,19 +171,26 @@ def measured(actors: int, image_px: int, cameras: int, rounds: int, seconds: flo
                 there.close()
                 assert control.recv() == "ready"
                 learner.updates_per_s(seconds / 4)
+                beside_s -= time.process_time() - time.thread_time()
                 rate, entries = learner.updates_per_s(seconds)
+                beside_s += time.process_time() - time.thread_time()
                 loaded.append(rate)
                 came += entries
                 control.send("stop")
-                _, errors = control.recv()
+                made, used_s, errors = control.recv()
+                actors_s.append(used_s / made)
                 assert not errors, errors
                 child.join()
             finally:
                 learner.close()
-    return row(actors, image_px, cameras, alone, loaded, came / (rounds * seconds * actors))
+    note = (
+        f"{came / (rounds * seconds * actors):.1f} steps/s came from each; processor time of a step: "
+        f"{beside_s / came * 1e3:.2f} ms in the learner beside its updates, {median(actors_s) * 1e3:.2f} in the actors"
+    )
+    return row(actors, image_px, cameras, alone, loaded, note)
 
 
-def row(actors: int, image_px: int, cameras: int, alone: list[float], loaded: list[float], steps_per_s: float) -> dict:
+def row(actors: int, image_px: int, cameras: int, alone: list[float], loaded: list[float], note: str) -> dict:
     """One row of docs/benchmarks.json; the peer is the same learner with no actor."""
     ratios = sorted(with_actors / without for without, with_actors in zip(alone, loaded, strict=True))
     what = f"{cameras} cameras {image_px}x{image_px}x3, batch 64" if cameras else "state, batch 256"
@@ -197,7 +205,7 @@ def row(actors: int, image_px: int, cameras: int, alone: list[float], loaded: li
         "peer_range": [min(alone), max(alone)],
         "ratio_range": [ratios[0], ratios[-1]],
         "peer_is": "no actor",
-        "note": f"{steps_per_s:.1f} steps/s came from each",
+        "note": note,
     }
 
 

@@ -21,6 +21,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -28,6 +29,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
 import torch
+from rows import row as row_of
 
 from envs.registry import derive_contract, env_config_type
 from episodes.acting import ActingSettings
@@ -44,7 +46,7 @@ from transport.channel import PROTOCOL
 from transport.settings import settings_of
 
 TOKEN, RUN, HZ = "token-of-the-benchmark", "benchmark", 10.0
-COMMAND = "python benchmarks/weights.py"
+row = partial(row_of, command="python benchmarks/weights.py")
 CAMERAS = ("observation.images.front", "observation.images.wrist")
 
 
@@ -203,22 +205,6 @@ def cost_rows(rounds: int = 7) -> list[dict]:
         found.append(row(f"bytes of a version, frozen {encoder}, float32", "bytes", [len(save_snapshot(frozen, 1))]))
         found.append(row(f"bytes of its frozen part, once an actor, {encoder}", "bytes", [len(frozen_bytes(frozen))]))
     return found
-
-
-def row(name: str, unit: str, mine: list[float], theirs: list[float] | None = None) -> dict:
-    """One row: medians, and the median of the ratios of neighbours in time: how many times less ours is."""
-    ratios = sorted(b / a for a, b in zip(mine, theirs or [], strict=False) if a)
-    return {
-        "name": name,
-        "unit": unit,
-        "ours": median(mine),
-        "peer": median(theirs) if theirs else None,
-        "ratio": median(ratios) if ratios else None,
-        "command": COMMAND,
-        "range": [min(mine), max(mine)],
-        "peer_range": [min(theirs), max(theirs)] if theirs else None,
-        "ratio_range": [ratios[0], ratios[-1]] if ratios else None,
-    }
 
 
 def main() -> None:

@@ -19,11 +19,11 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
+from rows import row as row_of
 
 from actor.shared import Board, create_block
 from actor.spool import Spool, record_bytes
@@ -209,22 +209,7 @@ def compression_rows() -> list[dict]:
 def row(
     name: str, unit: str, mine: list[float], theirs: list[float], peer: str = "LeRobot 0.6.1", note: str = ""
 ) -> dict:
-    """One row: medians, and the median and range of the ratios of neighbours in time: how many times better ours is."""
-    pairs = zip(mine, theirs, strict=False)
-    ratios = sorted(own / other if unit == "steps/s" else other / own for own, other in pairs)
-    return {
-        "name": name,
-        "unit": unit,
-        "ours": median(mine),
-        "peer": median(theirs) if theirs else None,
-        "ratio": median(ratios) if ratios else None,
-        "command": COMMAND,
-        "range": [min(mine), max(mine)],
-        "peer_range": [min(theirs), max(theirs)] if theirs else None,
-        "ratio_range": [ratios[0], ratios[-1]] if ratios else None,
-        "peer_is": peer if theirs else None,
-        "note": note,
-    }
+    return row_of(name, unit, mine, theirs, command=COMMAND, peer_is=peer if theirs else None, note=note)
 
 
 def rows(kind: str, rounds: int, folder: str | None, say: Callable[[dict], None]) -> None:

@@ -171,18 +171,16 @@ def _presets(verb: str, tree: DictConfig, choices: dict[str, str], given: Mappin
     """The preset files for this task and these observations, and the part of the tree each is for, in order.
 
     ENV_ALGORITHM is in the lists of defaults already. More special files come later, and win: ENV_TASK_ALGORITHM,
-    ENV_OBS_ALGORITHM, ENV_TASK_OBS_ALGORITHM; then VERB_OBS, for keys of the verb's own.
+    ENV_OBS_ALGORITHM, ENV_TASK_OBS_ALGORITHM; and VERB_TASK, VERB_OBS, VERB_TASK_OBS for keys of the verb's own.
     """
     env = tree.get("env", {})
     task = str(given.get("env.task", env.get("task", "")))
-    obs = str(given.get("obs", given.get("env.obs", env.get("obs", ""))))
+    obs = str(given.get("obs", given.get("env.obs", tree.get("obs", env.get("obs", "")))))
     special = [parts for parts in ((task,), (obs,), (task, obs)) if all(parts)]
-    files = [
-        ("algorithm", "_".join((choices["env"], *parts, choices["algorithm"])))
-        for parts in special
-        if {"env", "algorithm"} <= choices.keys()
-    ]
-    found = [(place, CONFIGS / "preset" / f"{name}.yaml") for place, name in (*files, ("", f"{verb}_{obs}"))]
+    names = [("", (verb, *parts)) for parts in special]
+    if {"env", "algorithm"} <= choices.keys():
+        names += [("algorithm", (choices["env"], *parts, choices["algorithm"])) for parts in special]
+    found = [(place, CONFIGS / "preset" / f"{'_'.join(parts)}.yaml") for place, parts in names]
     return [(place, file) for place, file in found if file.is_file()]
 
 

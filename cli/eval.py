@@ -66,9 +66,12 @@ def run(settings: Settings) -> int:
     policy = policy_file(folder, config.policy) if config.policy in POLICIES else Path(config.policy)
     if not policy.is_file():
         raise CommandError(f"policy must be one of {', '.join(POLICIES)} or a policy file. Got: {config.policy!r}")
-    from actor.evaluate import evaluate
+    from actor.evaluate import check_fits, evaluate
+    from envs.registry import derive_contract
+    from policies.snapshot import read_snapshot
 
     payload = policy.read_bytes()
+    check_fits(read_snapshot(payload).spec, derive_contract(env, env_config))
     if not config.json:
         print(f"{policy}: {config.episodes} episodes of {env} without a person", flush=True)
     began_s = time.monotonic()

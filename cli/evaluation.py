@@ -42,20 +42,30 @@ def best_policy(run_folder: Path) -> Path:
 def frozen_part(run_folder: Path, policy: bytes) -> bytes:
     """The file of the part of a run's policy that was pretrained and never changes; empty where it has none.
 
+    It is the copy that the run keeps, or else what its settings name.
+
     Raises EncoderFileError or CommandError where it is no longer what the run learned with.
     """
     import yaml
 
+    from learner.encoder_copy import kept_copy
     from policies.pretrained import read_weights_file
     from policies.snapshot import read_snapshot
 
     sha256 = read_snapshot(policy).frozen_sha256
     if not sha256:
         return b""
+    if copy := kept_copy(run_folder, sha256):
+        return copy.data
     try:
         reference = yaml.safe_load((run_folder / "config.yaml").read_text())["algorithm"]["encoder_weights"]
     except (OSError, KeyError, TypeError, yaml.YAMLError) as error:
         raise CommandError(f"{run_folder / 'config.yaml'} cannot be used: {type(error).__name__}: {error}") from error
+    if not reference:
+        raise CommandError(
+            f"the policy needs the encoder weights of sha256 {sha256}, and {run_folder} has none: evaluate it with the "
+            "run folder it was trained in"
+        )
     return read_weights_file(str(reference), sha256).data
 
 

@@ -33,8 +33,9 @@ class ImageCodec:
         self._count = len(features)
         self._nbytes = sum(f.nbytes for f in features)
 
-    def compress(self, payload: bytes) -> bytes:
+    def compress(self, payload: Buffer) -> bytes:
         """A serialized record with its images compressed."""
+        payload = bytes(payload)
         record = pb.Record.FromString(payload)
         observation = _observation(record)
         if observation is None or len(observation) != self._count:

@@ -11,7 +11,8 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
-from zlib import crc32
+
+from isal.isal_zlib import crc32
 
 from episodes.log_lock import FolderLock
 from episodes.log_segment import FRAME, LogError, Segment, create_segment, list_segments, read_frames, scan_tail

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from struct import Struct
 from typing import Any, BinaryIO
-from zlib import crc32
 
 import numpy as np
 from google.protobuf.message import DecodeError
+from isal.isal_zlib import crc32
 
 from episodes.spool_position import RecordError, SpoolPosition
 from transport import records_pb2 as pb

@@ -107,7 +107,8 @@ class LearnerConfig:
         max_ahead: Environment steps that lockstep actors may run ahead of the update-to-data ratio, all together.
         max_deficit_updates: Updates that a learner may be behind the ratio; more are dropped, and logged.
         publish_every: Updates between two published policy versions.
-        policy_dtype: Dtype of published weights: ``float32`` or ``bfloat16``.
+        policy_dtype: Dtype in which weights travel to the actors: ``float32``, or ``bfloat16`` for half the bytes and
+            actions that differ by less than a hundredth of their range. Checkpoints and evaluations stay float32.
         evaluation: Scheduled evaluations.
         stop: When training ends by itself.
         checkpoint_every_s: Time between two checkpoints [s].

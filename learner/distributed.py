@@ -9,14 +9,19 @@ one process would have from the whole batch. They follow rank 0, ``learner/rank_
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import os
 import signal
+import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from learner.config import ConfigError, LearnerConfig
+from learner.gpu_memory import what_to_lower
 from learner.rank_watch import RankWatch, leave_words
 
 if TYPE_CHECKING:
@@ -43,6 +48,35 @@ def started_ranks() -> Ranks:
         return Ranks(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
     except (KeyError, ValueError):
         return Ranks()
+
+
+def tells_torchrun[C](run: Callable[[C], int]) -> Callable[[C], int]:
+    """``run``, which returns an exit code, with why it failed in the report that torchrun prints last.
+
+    torchrun exits with 1 whatever that code was, and calls every code but 0 a failure.
+    """
+
+    @functools.wraps(run)
+    def told(config: C) -> int:
+        try:
+            code = run(config)
+        except Exception as error:
+            _leave_report(str(error))
+            raise
+        if code:
+            _leave_report(
+                f"tandem learner ended with exit code {code}. What it said stands above, and in training.json"
+            )
+        return code
+
+    return told
+
+
+def _leave_report(text: str) -> None:
+    """Writes why this rank ends to the file that torchrun reads; without torchrun there is none."""
+    if file := os.environ.get("TORCHELASTIC_ERROR_FILE"):
+        with contextlib.suppress(OSError):
+            Path(file).write_text(json.dumps({"message": text, "timestamp": int(time.time())}))
 
 
 def check_ranks(config: LearnerConfig, ranks: Ranks) -> None:
@@ -118,7 +152,7 @@ def follow(config: LearnerConfig, ranks: Ranks) -> int:
     try:
         follow_updates(_algorithm(config, setup), ranks)
     except Exception as error:
-        leave_words(run, ranks.rank, f"{type(error).__name__}: {error}")
+        leave_words(run, ranks.rank, what_to_lower(error, config) or f"{type(error).__name__}: {error}")
         return 1
     watch.close()
     leave()

@@ -9,6 +9,8 @@ from typing import Any
 
 from episodes.durable import write_durably
 from learner.checkpoint import CheckpointError
+from learner.config import ConfigError
+from learner.gpu_memory import out_of_memory_explained
 from learner.run_folder import plain
 from learner.service import LearnerServer
 from learner.stop_rule import Ending
@@ -36,9 +38,14 @@ def finish(trainer: Trainer, ending: Ending, server: LearnerServer) -> int:
     while trainer.drain():
         pass
     trainer.progress.report(trainer, force=True)
-    if trainer.moved:
-        trainer.save()
     saved = True
+    try:
+        with out_of_memory_explained(trainer.config, trainer.folder.path):
+            if trainer.moved:
+                trainer.save()
+    except ConfigError as error:
+        console.event(f"the last checkpoint was not taken: {error}")
+        saved = False
     try:
         trainer.writer.close()
     except CheckpointError as error:
@@ -62,6 +69,9 @@ def finish(trainer: Trainer, ending: Ending, server: LearnerServer) -> int:
         again = shlex.quote(str(trainer.folder.path))
         all_saved = "Everything is saved. " if saved and not trainer.diverged else ""
         console.event(f"{all_saved}Go on with: tandem learner run={again}")
+    if trainer.diverged and not interrupted:
+        console.event(trainer.diverged)
+        return 1
     return ending.exit_code if saved else 1
 
 
@@ -72,6 +82,7 @@ def summary(trainer: Trainer, ending: Ending) -> dict[str, Any]:
         "run_id": trainer.folder.run_id,
         "outcome": ending.outcome,
         "reason": ending.reason,
+        "diverged": trainer.diverged,
         "train_wall_s": trainer.elapsed_s,
         "first_update_unix_s": trainer.first_update_s,
         "env_steps": trainer.metrics.env_steps,

@@ -69,6 +69,7 @@ class Ingest:
         self._held_bytes = 0
         self._queue: deque[tuple[int, pb.LogEntry]] = deque()
         self._drained_offset = log.end
+        self._credited = False  # since the last ``wait``
         self._finished: str | None = None
         self._episodes = KnownEpisodes(log)
         self._on_change: Callable[[], None] = _nothing
@@ -212,13 +213,22 @@ class Ingest:
         return [entry for _, entry in taken]
 
     @property
+    def awaited(self) -> bool:
+        """Whether the update loop is in ``wait``."""
+        return self._writer.awaited
+
+    @property
     def drained_offset(self) -> int:
         """Offset of the log after the last entry drained; a checkpoint keeps it."""
         return self._drained_offset
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Blocks until there is something to drain; False when the time ran out. Raises IngestError like ``drain``."""
-        arrived = self._arrived.wait(timeout_s)
+        with self._writer.waiting():
+            if self._credited:
+                self._credited = False
+                self._on_change()
+            arrived = self._arrived.wait(timeout_s)
         self._writer.check()
         return arrived and bool(self._queue)
 
@@ -231,6 +241,7 @@ class Ingest:
                 spool.credit = steps
                 changed = True
         if changed:
+            self._credited = True
             self._on_change()
 
     def finish(self, reason: str) -> None:

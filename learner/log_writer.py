@@ -1,11 +1,12 @@
-"""The thread that writes the episode log: one append and one sync for all that came during the last one."""
+"""The thread that writes the episode log: one append and one sync for all that came meanwhile."""
 
 from __future__ import annotations
 
 import errno
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import accumulate
 
 from episodes.log import EpisodeLog
@@ -18,6 +19,8 @@ _FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 _FULL_DISK_RETRY_S = 0.5
 _GATHER_S = 0.002
 """How long the writer lets batches gather for one append: waking for each costs more than the append."""
+_BUSY_GATHER_S = 0.04
+"""The same while the update loop has other work: each time the writer wakes, an update waits for the interpreter."""
 
 type Logged = Callable[[list[tuple[int, pb.LogEntry]], Mapping[str, SpoolPosition]], None]
 
@@ -46,7 +49,7 @@ class LogWriter:
         self._failed = failed
         self._work = threading.Condition()
         self._pending: list[Batch] = []
-        self._closing = False
+        self._awaited = self._closing = False
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._write, name="log-writer", daemon=True)
         self._thread.start()
@@ -58,7 +61,24 @@ class LogWriter:
             if self._closing:
                 raise IngestError("the learner is stopping: nothing more is taken")
             self._pending.append(batch)
+            if len(self._pending) == 1:
+                self._work.notify()
+
+    @property
+    def awaited(self) -> bool:
+        """Whether somebody waits for what is logged next."""
+        return self._awaited
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """While this is held, what was submitted is logged without delay. One thread at a time."""
+        with self._work:
+            self._awaited = True
             self._work.notify()
+        try:
+            yield
+        finally:
+            self._awaited = False
 
     def check(self) -> None:
         """Raises IngestError when the log cannot be written any more."""
@@ -78,10 +98,10 @@ class LogWriter:
     def _write(self) -> None:
         while True:
             with self._work:
-                while not self._pending and not self._closing:
-                    self._work.wait()
-                closing = self._closing
-            if not closing:
+                self._work.wait_for(lambda: self._pending or self._closing)
+                self._work.wait_for(lambda: self._awaited or self._closing, _BUSY_GATHER_S)
+                hurried = self._awaited and not self._closing
+            if hurried:
                 time.sleep(_GATHER_S)
             with self._work:
                 batches, self._pending = self._pending, []

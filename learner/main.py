@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from envs.registry import derive_contract
 from episodes.contract import Contract
 from episodes.log import EpisodeLog
 from learner.algorithms import build_algorithm, policy_spec
+from learner.checkpoint import CheckpointError
 from learner.config import ConfigError, LearnerConfig
 from learner.console import Console
 from learner.demonstrations import check_demonstrations, import_demonstrations
-from learner.distributed import check_ranks, follow, lead, release, started_ranks
+from learner.distributed import check_ranks, follow, lead, release, started_ranks, tells_torchrun
+from learner.encoder_copy import keep_encoder, with_kept_encoder
 from learner.finish import finish
 from learner.gpu_memory import out_of_memory_explained
 from learner.ingest import Ingest
+from learner.memory import replay_beyond_memory
 from learner.publisher import PolicyPublisher
 from learner.replay import ReplayBuffer, replay_device
 from learner.reporting import Reporter
 from learner.run_folder import RunFolder, default_run_folder, open_run_folder, plain, save_config
 from learner.service import LearnerServer
 from learner.service_file import remove_service_file, write_service_file
-from learner.startup import StartInterruptedError, prepare
+from learner.startup import StartInterruptedError, check_pretrained, prepare
 from learner.status import starting_status, status_message
 from learner.stop_rule import Ending
 from learner.training import Trainer
@@ -42,26 +47,32 @@ if TYPE_CHECKING:
     from learner.algorithms import Algorithm
 
 
+@tells_torchrun
 def run_learner(config: LearnerConfig) -> int:
     """Runs a learner until its run is over, and returns the exit code.
 
     0: over; 3: a cap was reached without success, where success was asked for; 130: stopped by the user, all saved.
 
     Raises:
-        ConfigError, EnvError, PolicySpecError, RunFolderError, LogError, DemonstrationError, CheckpointError,
-        SnapshotError, BindError, TokenError, IngestError, RankError: with a text for the user.
+        ConfigError, EnvError, PolicySpecError, RunFolderError, LogError, CheckpointError, RankError, ...: with a text.
     """
     ranks = started_ranks()
     if ranks.rank:
         return follow(config, ranks)
     check_ranks(config, ranks)
     contract = derive_contract(config.env, config.env_config)
-    policy_spec(contract, config.algorithm)  # refuses what cannot be trained, before anything is made
+    kept = with_kept_encoder(config)
+    spec = policy_spec(contract, kept.algorithm)  # refuses what cannot be trained, before anything is made
     token = load_or_create_token(config.token_path or None)
     check_free(check_loopback(config.address))
     if config.demos:
         check_demonstrations(config.demos, contract)  # as early: a run folder is not made in vain
     replay_bytes = _checked(config.replay.capacity_bytes)
+    new = not config.run or not (Path(config.run) / "run.json").exists()
+    if new and config.policy.pretrained:
+        check_pretrained(config.policy.pretrained, spec)
+    if new and (said := _beyond(config, contract, replay_bytes)):
+        raise ConfigError(f"{said}. Lower replay.capacity_gb, or leave it out for a quarter of what is free")
     folder = open_run_folder(
         config.run or default_run_folder(contract.interface.task),
         contract,
@@ -72,24 +83,28 @@ def run_learner(config: LearnerConfig) -> int:
     )
     console = Console(config.console)
     try:
-        with (
-            EpisodeLog(
-                folder.log,
-                run_id=folder.run_id,
-                interface_fingerprint=contract.interface_fingerprint,
-                sync=config.log.sync,  # type: ignore[arg-type]
-                segment_bytes=config.log.segment_mb << 20,
-            ) as log,
-        ):
+        with EpisodeLog(
+            folder.log,
+            run_id=folder.run_id,
+            interface_fingerprint=contract.interface_fingerprint,
+            sync=config.log.sync,  # type: ignore[arg-type]
+            segment_bytes=config.log.segment_mb << 20,
+        ) as log:
+            if folder.resumed and (said := _beyond(config, contract, folder.replay_bytes)):
+                console.event(f"{said}: free some, or go on on a larger machine, before that much has been recorded")
             save_config(folder, plain(config))
             if log.cut_bytes:
                 console.event(
-                    f"cut {log.cut_bytes} bytes of an unfinished append off the log; nothing acknowledged is lost"
+                    f"cut {log.cut_bytes} bytes, none of them acknowledged, of an unfinished append off the log"
                 )
             if config.demos:
                 count = import_demonstrations(config.demos, log, contract)
                 console.event(f"{count} demonstrations from {config.demos}")
-            return _serve(config, folder, contract, log, token, console)
+            try:
+                kept = keep_encoder(kept, folder.path, contract)
+            except OSError as error:
+                console.event(f"the encoder's weights were not copied, the run needs their file to go on: {error}")
+            return _serve(kept, folder, contract, log, token, console)
     finally:
         console.close()
 
@@ -126,11 +141,13 @@ def _serve(
                     stop.stops(trainer)
                     prepare(trainer, log)
                     server.set_serving()
+                    gc.freeze()  # a full collection would walk all that was imported, for a good part of a second
                     ending = trainer.run()
             except StartInterruptedError:
                 ending = Ending("stopped by the user before learning was ready", "interrupted", 130)
             assert trainer is not None
-            code = finish(trainer, ending, server)
+            with out_of_memory_explained(config, folder.path):
+                code = finish(trainer, ending, server)
             release(trainer.algorithm)
             return code
     finally:
@@ -140,7 +157,16 @@ def _serve(
         ingest.close()
         if trainer is not None:
             trainer.batches.close()
+            with contextlib.suppress(CheckpointError):  # said already, or what ended the run is the graver
+                trainer.writer.close()
             trainer.reporter.close(0.1)
+
+
+def _beyond(config: LearnerConfig, contract: Contract, replay_bytes: int) -> str:
+    from learner.algorithms.device import choose_device
+
+    device = _checked(lambda: choose_device(config.device))
+    return replay_beyond_memory(contract, replay_bytes, config.replay.device, device)
 
 
 def _note_address(folder: RunFolder, address: str, token_path: str, console: Console) -> None:
@@ -210,6 +236,7 @@ def replay_buffer(
         capacity_bytes=capacity_bytes,
         protected_share=config.replay.protected_share,
         n_step=config.algorithm.n_step,
+        takeover_discount=config.algorithm.takeover_discount,
         gamma=config.algorithm.gamma,
         cut_at_takeover=config.replay.cut_at_takeover,
         seed=config.acting.seed,

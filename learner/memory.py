@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
+
+from episodes.contract import Contract
+from learner.image_columns import image_device
+from learner.replay_rows import row_bytes
 
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -11,6 +16,22 @@ _CGROUP = Path("/sys/fs/cgroup")
 def free_memory_bytes() -> int:
     """Bytes that can be used without swapping: the least of what the machine and the container have left."""
     return int(min(_machine_bytes(), _container_bytes(_CGROUP)))
+
+
+def replay_beyond_memory(contract: Contract, capacity_bytes: int, where: str, device: Any) -> str:
+    """Says that so large a replay buffer is more than what this machine has left; empty where it is not.
+
+    Args:
+        contract: Of the run.
+        capacity_bytes: Memory of the buffer, which it takes only as rows are written.
+        where: ``replay.device``: images that are kept on a GPU take none of this machine's memory.
+        device: Where updates run.
+    """
+    rows = capacity_bytes // row_bytes(contract)
+    image_bytes = rows * sum(f.nbytes for f in contract.stored if f.is_image)
+    here = capacity_bytes - (0 if image_device(where, device, image_bytes) is None else image_bytes)
+    free = free_memory_bytes()
+    return f"replay may take {here / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free here" * (here > free)
 
 
 def _machine_bytes() -> int:

@@ -19,9 +19,6 @@ from transport import service_pb2 as pb
 from transport.push import ReceivedBatch, decode_batch
 from transport.server import UNDECODABLE_TEXT
 
-ACKNOWLEDGE_EVERY_S = 0.002
-"""Least time between two acknowledgements of one stream; what comes meanwhile is told together."""
-
 
 class PushStream:
     """One open Push."""
@@ -97,7 +94,6 @@ class PushStreams:
                     if told is not None and told.finished:
                         return
                     await stopping(context)
-                await asyncio.sleep(ACKNOWLEDGE_EVERY_S)
         finally:
             reader.cancel()
             if stream.spool_id:

@@ -26,15 +26,15 @@ _ROWS = ("rows", "next_rows", "generation", "next_generation")
 def whole_batch(batch: Batch, spec: PolicySpec, device: torch.device, ranks: int, *, following: bool) -> RankBatch:
     """What the ranks need of a batch; its next observations only where ``following``."""
     names = (*spec.inputs, *spec.images)
-    share, human_share = transition_shares(tensor(batch.demonstration, device), tensor(batch.human, device))
+    share, human_share = transition_shares(batch.demonstration, batch.human)
     return RankBatch(
         observation={name: batch.observation[name] for name in names},
         next_observation={name: batch.next_observation[name] for name in names} if following else {},
         action=batch.action,
         reward=batch.reward,
         discount=batch.discount,
-        share=share * ranks,
-        human_share=human_share * ranks,
+        share=tensor(share, device) * ranks,
+        human_share=tensor(human_share, device) * ranks,
         **{name: getattr(batch, name, np.empty(0, np.int32)) for name in _ROWS},
     )
 

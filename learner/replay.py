@@ -81,6 +81,7 @@ class ReplayBuffer:
         n_step: Longest window, at least 1.
         gamma: Discount per step, in [0, 1].
         cut_at_takeover: Whether a window ends where who acts changes.
+        takeover_discount: Factor on the discount of a window that ends where a person takes over, in [0, 1].
         seed: Of the generator that draws batches.
         device: Torch device that keeps the images, and on which those of batches then are, as tensors; None for the
             memory of this process.
@@ -101,6 +102,7 @@ class ReplayBuffer:
         n_step: int = 1,
         gamma: float = 0.99,
         cut_at_takeover: bool = True,
+        takeover_discount: float = 1.0,
         seed: int = 0,
         device: Any = None,
     ):
@@ -119,7 +121,7 @@ class ReplayBuffer:
                 f"{self._storage.capacity} rows of {row_bytes(contract)} bytes"
             )
         self._stacks = {f.name: contract.view.stack(f.name) for f in self._storage.features}
-        self._windows = Windows(self._storage, self._stacks, n_step, gamma)
+        self._windows = Windows(self._storage, self._stacks, n_step, gamma, takeover_discount)
         self._records = ReplayRecords(
             self._storage,
             protected_rows=protected_rows,

@@ -96,6 +96,10 @@ class ReplayRecords:
         s.terminated_at[row] = s.recorded_terminated_at[row] = step.terminated
         s.recorded_truncated_at[row] = step.truncated
         s.human_at[row] = human
+        s.taken_over_at[row] = False
+        if len(episode.rows) > 2:
+            before = episode.rows[-3]
+            s.taken_over_at[before] = human and not s.human_at[before]
         s.usable_at[row] = usable
         s.following_at[row] = following
         if episode.verdict is not None:

@@ -67,6 +67,7 @@ class RowStorage:
         reward: Effective reward, float32 (capacity,).
         terminated: Effective, bool (capacity,).
         human: A person chose the action, bool (capacity,).
+        taken_over: The policy chose the action and a person the next, bool (capacity,).
         continues: A window that holds this step may go on with the next one, bool (capacity,).
         following: Row of the observation after the step, int32 (capacity,); NO_ROW where there is none yet.
         preceding: Row of the frame before this one; a first frame precedes itself, int32 (capacity,).
@@ -96,6 +97,7 @@ class RowStorage:
         self.terminated = np.empty(n, bool)
         self.usable = np.empty(n, bool)
         self.human = np.empty(n, bool)
+        self.taken_over = np.empty(n, bool)
         self.continues = np.empty(n, bool)
         self.following = np.empty(n, np.int32)
         self.preceding = np.empty(n, np.int32)
@@ -117,6 +119,7 @@ class RowStorage:
         self.terminated_at = _scalars(self.terminated)
         self.usable_at = _scalars(self.usable)
         self.human_at = _scalars(self.human)
+        self.taken_over_at = _scalars(self.taken_over)
         self.continues_at = _scalars(self.continues)
         self.following_at = _scalars(self.following)
         self.preceding_at = _scalars(self.preceding)

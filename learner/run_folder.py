@@ -5,6 +5,7 @@ contract.json    the contract
 config.yaml      the resolved config, as of the last start
 log/             every step (``episodes.log``)
 checkpoints/     ENV_STEPS-UPDATES/, best.json and last.json (``learner.checkpoint``)
+encoders/        the pretrained weights it learns with, by their sha256 (``learner.encoder_copy``)
 policies/        version-0.safetensors, and the number from which versions go on after a crash
 metrics.jsonl    one JSON object a line
 service.json     where the learner listens, while it runs (``learner.service_file``)
@@ -27,6 +28,8 @@ from episodes.durable import write_durably
 
 FORMAT = "tandem.run.v1"
 VERSIONS_RESERVED = 64
+MAY_CHANGE = ("algorithm.batch_size", "replay.device")
+"""Kept settings that may be others when a run is resumed: the way out where memory did not suffice."""
 
 
 class RunFolderError(ValueError):
@@ -97,7 +100,7 @@ def open_run_folder(
         env: Registered name of the environment.
         resume: ``auto`` | ``must`` | ``never``.
         replay_bytes: Memory of replay, for a new run.
-        settings: Those that a run keeps: without them, going on would not be exact.
+        settings: Those that a run keeps: without them, going on would not be exact. ``MAY_CHANGE`` are free.
 
     Raises:
         RunFolderError: where the folder is of another contract or of other settings, or ``resume`` does not fit what
@@ -187,7 +190,7 @@ def _open(path: Path, contract: Contract, env: str, settings: Mapping[str, Any])
     found += [
         f"  {key}: expected {expected.get(key)!r}, got {actual.get(key)!r}"
         for key in (expected | actual)
-        if expected.get(key) != actual.get(key)
+        if key not in MAY_CHANGE and expected.get(key) != actual.get(key)
     ]
     if found:
         raise RunFolderError(

@@ -22,6 +22,8 @@ from transport import service_pb2_grpc
 from transport.channel import PROTOCOL
 
 WINDOW_BYTES = 16 << 20
+TELL_EVERY_S = 0.1
+"""Least time between two acknowledgements while the update loop is busy; what comes meanwhile is told together."""
 
 
 class LearnerServicer(service_pb2_grpc.LearnerServicer):
@@ -47,6 +49,7 @@ class LearnerServicer(service_pb2_grpc.LearnerServicer):
         self._stopping = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._progress_due = self._policy_due = False
+        self._told_s = float("-inf")
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -143,9 +146,9 @@ class LearnerServicer(service_pb2_grpc.LearnerServicer):
 
     def _on_progress(self) -> None:
         """Called by the writer and the update loop; many calls before the event loop comes to it are one."""
-        if not self._progress_due and self._loop is not None:
+        if self._loop is not None and (not self._progress_due or self._ingest.awaited):
             self._progress_due = True
-            self._schedule(self._tell_streams)
+            self._schedule(self._tell_in_time)
 
     def _on_policy(self) -> None:
         if not self._policy_due and self._loop is not None:
@@ -159,8 +162,17 @@ class LearnerServicer(service_pb2_grpc.LearnerServicer):
         except RuntimeError:
             self._loop = None
 
+    def _tell_in_time(self) -> None:
+        assert self._loop is not None
+        early_s = self._told_s + TELL_EVERY_S - self._loop.time()
+        if early_s > 0 and not self._ingest.awaited:
+            self._loop.call_later(early_s, self._tell_streams)
+        else:
+            self._tell_streams()
+
     def _tell_streams(self) -> None:
-        self._progress_due = False
+        assert self._loop is not None
+        self._progress_due, self._told_s = False, self._loop.time()
         self._pushes.wake()
 
     def _tell_pulls(self) -> None:

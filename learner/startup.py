@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from episodes.log import EpisodeLog
 from learner.checkpoint import Checkpoint, CheckpointError, load_checkpoint, newest_checkpoint, pointed
+from learner.config import ConfigError
 from learner.prefetch import batch_source
 from learner.progress import write
 from learner.resume import restore
 from learner.training import CLONING, WAITING, Trainer
 from transport import records_pb2 as pb
 
+if TYPE_CHECKING:
+    from policies.spec import PolicySpec
+
+_SEEN = ("inputs", "stacks", "sizes", "images", "image_", "action_size")
 _PROGRESS_EVERY_S = 1.0
 
 
@@ -86,6 +93,25 @@ def policy_bytes(path: Path) -> bytes:
     )
 
 
+def check_pretrained(path: str, spec: PolicySpec) -> None:
+    """Raises SnapshotError or CheckpointError, naming ``policy.pretrained``, where it is no policy of this spec."""
+    from policies.snapshot import SnapshotError, read_snapshot
+    from policies.spec import spec_differences
+
+    try:
+        found = spec_differences(spec, read_snapshot(policy_bytes(Path(path))).spec)
+    except SnapshotError as error:
+        raise SnapshotError(f"policy.pretrained={path} cannot be used: {error}") from error
+    # Where it sees or does something else, the sizes of its layers are beside the point.
+    found = [line for line in found if line.startswith(_SEEN)] or found
+    if found:
+        raise SnapshotError(
+            f"policy.pretrained={path} is another policy than this run's:\n" + "\n".join(f"  {d}" for d in found) + "\n"
+            "Start with the settings it was trained with (config.yaml of its run: env.obs, env.cameras, sizes, stacks, "
+            "algorithm.encoder, algorithm.hidden)"
+        )
+
+
 def _newest(trainer: Trainer) -> Checkpoint | None:
     path = newest_checkpoint(trainer.folder.checkpoints)
     if path is None:
@@ -147,12 +173,26 @@ def _start_policy(trainer: Trainer) -> None:
                 trainer.first_update_s = time.time()
             if trainer.stop:
                 raise StartInterruptedError
-    write(trainer, trainer.means.take())
+    losses = trainer.means.take()
+    if odd := [name for name, value in losses.items() if not math.isfinite(value)]:
+        raise ConfigError(
+            f"cloning {replay.demonstration_size} transitions diverged within {updates} updates: {', '.join(odd)} is "
+            f"not finite{_odd_tensors(trainer)}. No policy is published and nothing of it is kept. Start a new run "
+            "with a lower algorithm.actor_lr, or look at the demonstrations for absurd numbers"
+        )
+    write(trainer, losses)
     trainer.phase = WAITING
     trainer.console.event(
         f"cloned the policy from {replay.demonstration_size} transitions: {updates} updates in "
         f"{time.monotonic() - started_s:.1f} s"
     )
+
+
+def _odd_tensors(trainer: Trainer) -> str:
+    from policies.snapshot import non_finite
+
+    found = non_finite(trainer.algorithm.state()[0])
+    return f" (NaN or infinity in {', '.join(found[:3])})" if found else ""
 
 
 def _print_replay(trainer: Trainer) -> None:

@@ -33,7 +33,8 @@ class Batch:
             Without images where the batch was drawn without.
         action: Chosen actions, float32 (B, A).
         reward: sum over i < k of gamma^i r_i, float32 (B,).
-        discount: gamma^k, or 0 where the window ends in termination, float32 (B,).
+        discount: gamma^k, less where a person takes over at the window's end, 0 where it ends in termination, float32
+            (B,).
         next_observation: After the last step of the window; like ``observation``.
         human: A person chose the action, bool (B,).
         k: Steps in the window, 1 to n, int64 (B,).
@@ -131,16 +132,27 @@ class Windows:
         stacks: Frames per feature.
         n_step: Longest window, at least 1.
         gamma: Discount per step, in [0, 1].
+        takeover_discount: Factor on the discount of a window that ends where a person takes over, in [0, 1].
     """
 
-    def __init__(self, storage: RowStorage, stacks: dict[str, int], n_step: int, gamma: float):
+    def __init__(
+        self,
+        storage: RowStorage,
+        stacks: dict[str, int],
+        n_step: int,
+        gamma: float,
+        takeover_discount: float = 1.0,
+    ):
         if n_step < 1:
             raise ValueError(f"n_step must be at least 1. Got: {n_step}")
         if not 0 <= gamma <= 1:
             raise ValueError(f"gamma must be in [0, 1]. Got: {gamma}")
+        if not 0 <= takeover_discount <= 1:
+            raise ValueError(f"takeover_discount must be in [0, 1]. Got: {takeover_discount}")
         self._storage = storage
         self._stacks = stacks
         self._n_step = n_step
+        self._takeover_discount = np.float32(takeover_discount)
         self._gammas = (float(gamma) ** np.arange(n_step + 1)).astype(np.float32)
 
     def batch_bytes(self, size: int, *, images: bool = True) -> int:
@@ -185,6 +197,8 @@ class Windows:
         following = s.following[last]
         discount = new((size,), np.float32)
         np.multiply(self._gammas[k], ~s.terminated[last], out=discount)
+        if self._takeover_discount != 1:
+            np.multiply(discount, self._takeover_discount, out=discount, where=s.taken_over[last])
         action, proposed = new((size, s.action.shape[1]), np.float32), new((size, s.action.shape[1]), np.float32)
         s.action.take(rows, axis=0, out=action, mode="clip")
         s.proposed.take(rows, axis=0, out=proposed, mode="clip")

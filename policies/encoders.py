@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -20,12 +21,12 @@ class ImageError(ValueError):
 
 def build_encoder(spec: PolicySpec) -> Encoder:
     """The encoder of a spec with images, newly initialised, its weights channels last in memory."""
-    classes = {"small": SmallEncoder, "lerobot": LeRobotEncoder, "drqv2": DrQv2Encoder}
+    classes: dict[str, type[Encoder]] = {"small": SmallEncoder, "lerobot": LeRobotEncoder, "drqv2": DrQv2Encoder}
     encoder = classes.get(spec.encoder, PretrainedEncoder)(spec)
     return encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-class Encoder(nn.Module):
+class Encoder(nn.Module, ABC):
     """Images (B, H, W, 3 * stack) uint8 by name to features (B, encoder_size) float32."""
 
     def __init__(self, spec: PolicySpec) -> None:
@@ -34,9 +35,9 @@ class Encoder(nn.Module):
         self.shapes = spec.image_shapes
         self.size = spec.encoder_size
 
+    @abstractmethod
     def forward(self, images: Mapping[str, Tensor]) -> Tensor:
         """Raises ImageError for an image of another dtype or size; other entries of ``images`` are ignored."""
-        raise NotImplementedError
 
     def _pixels(self, images: Mapping[str, Tensor], names: Sequence[str], dim: int) -> Tensor:
         """The named images, joined along channels (``dim`` -1) or the batch (0), as (B, C, H, W) in [-0.5, 0.5]."""

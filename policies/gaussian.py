@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from policies.layers import norm_relu
+from policies.perceptron import perceptron
 from policies.policy import Policy
 from policies.spec import PolicySpec
 
@@ -29,14 +31,14 @@ class GaussianPolicy(Policy):
             self.head.weight.mul_(0.1)
             self.head.bias.zero_()
             self.head.bias[spec.action_size :] = spec.initial_log_std
+        layers = [*self.layers, self.head]
+        # Reading a ParameterList takes longer than a small operation on what is in it.
+        self._layers = [each.weight for each in layers], [each.bias for each in layers], list(self.offsets)
         self._log_std_range = (math.log(spec.std_min), math.log(spec.std_max))
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, F), vectors first, to mean and log standard deviation, (B, A) each, before squashing."""
-        x = features
-        for layer, offset in zip(self.layers, self.offsets, strict=True):
-            x = norm_relu(layer(x), offset)
-        mean, log_std = self.head(x).chunk(2, -1)
+        mean, log_std = perceptron([features], *self._layers).chunk(2, -1)
         return mean, log_std.clamp(*self._log_std_range)
 
     def action(self, features: Tensor, noise: Tensor | None) -> Tensor:
@@ -49,9 +51,28 @@ def squash(mean: Tensor, log_std: Tensor, noise: Tensor) -> tuple[Tensor, Tensor
 
     arXiv 1812.05905, equation 26, with log(1 - tanh(u)^2) = 2 (log 2 - u - softplus(-2 u)), which does not underflow.
     """
-    u = mean + log_std.exp() * noise
-    log_prob = -0.5 * noise.square() - log_std - _HALF_LOG_2PI - 2 * (math.log(2) - u - F.softplus(-2 * u))
-    return u.tanh(), log_prob.sum(-1)
+    return _Squash.apply(mean, log_std, noise)
+
+
+class _Squash(torch.autograd.Function):
+    """With its gradient written out: -log(1 - tanh(u)^2) has the slope 2 tanh(u)."""
+
+    @staticmethod
+    def forward(ctx: Any, mean: Tensor, log_std: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        spread = log_std.exp().mul_(noise)
+        u = mean + spread
+        action = u.tanh()
+        log_prob = F.softplus(-2 * u).add_(u).mul_(2).sub_(log_std).addcmul_(noise, noise, value=-0.5).sum(-1)
+        ctx.save_for_backward(action, spread)
+        return action, log_prob.sub_(mean.shape[-1] * (2 * math.log(2) + _HALF_LOG_2PI))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, by_action: Tensor, by_log_prob: Tensor) -> tuple[Tensor, Tensor, None]:
+        action, spread = ctx.saved_tensors
+        by_log_prob = by_log_prob.unsqueeze(-1)
+        by_u = torch.ops.aten.tanh_backward(by_action, action).addcmul_(by_log_prob, action, value=2)
+        return by_u, by_u * spread - by_log_prob, None
 
 
 def recorded_log_prob(mean: Tensor, log_std: Tensor, action: Tensor, edge: float) -> Tensor:

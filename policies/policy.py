@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 import numpy as np
@@ -12,7 +13,7 @@ from policies.normalization import Normalizer, Statistics, stacked_statistics
 from policies.spec import PolicySpec
 
 
-class Policy(nn.Module):
+class Policy(nn.Module, ABC):
     """A policy over stacked vectors and images.
 
     Attributes:
@@ -88,6 +89,6 @@ class Policy(nn.Module):
         noise = None if deterministic else torch.randn((1, self.spec.action_size), generator=generator).to(self.device)
         return self.action(self.features(batch), noise).squeeze(0).cpu().numpy()
 
+    @abstractmethod
     def action(self, features: Tensor, noise: Tensor | None) -> Tensor:
         """Features (B, F) and standard normal noise (B, A), or None, to actions (B, A) in [-1, 1]."""
-        raise NotImplementedError

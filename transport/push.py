@@ -43,9 +43,9 @@ def add_push(server: grpc.aio.Server, push: Callable[[AsyncIterable[bytes], Any]
     server.add_registered_method_handlers(SERVICE, {"Push": method})
 
 
-def encode_batch(head: pb.RecordBatch, records: Iterable[bytes]) -> bytes:
+def encode_batch(head: pb.RecordBatch, records: Iterable[bytes | memoryview]) -> bytes:
     """A serialized RecordBatch: all that ``head`` says, and each of the serialized records."""
-    parts = [head.SerializeToString()]
+    parts: list[bytes | memoryview] = [head.SerializeToString()]
     for record in records:
         parts += (delimiter(_TAG, len(record)), record)
     return b"".join(parts)
@@ -59,11 +59,11 @@ def decode_batch(data: bytes) -> ReceivedBatch:
         while place < end:
             start = place
             tag, place = _read_varint(data, place)
+            if tag & 7 not in (_VARINT, _BYTES):
+                return _parsed(data)
             size, place = _read_varint(data, place)
             if tag & 7 == _BYTES:
                 place += size
-            elif tag & 7 != _VARINT:
-                return _parsed(data)
             if tag == _TAG:
                 records.append(view[place - size : place])
             else:

@@ -39,6 +39,8 @@ def server_options(max_message_bytes: int) -> tuple[tuple[str, int], ...]:
         ("grpc.so_reuseport", 0),
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.max_send_message_length", -1),
+        ("grpc.http2.max_frame_size", 1 << 20),
+        ("grpc.http2.lookahead_bytes", 8 << 20),
         ("grpc.max_metadata_size", 16 << 10),
         ("grpc.max_concurrent_streams", 64),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 1000),

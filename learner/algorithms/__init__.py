@@ -106,20 +106,41 @@ def policy_spec(contract: Contract, config: Any) -> PolicySpec:
         kind=ALGORITHMS[config.name].policy,
         hidden=tuple(config.hidden),
         clip=config.input_clip,
-        encoder_sha256=_encoder_weights(contract, config).sha256,
+        encoder_sha256=encoder_weights(contract, config).sha256,
         **settings,
     )
 
 
-def _encoder_weights(contract: Contract, config: Any) -> WeightsFile:
-    from policies.pretrained import WeightsFile, read_weights_file
-    from policies.resnet import read_weights
-    from policies.spec import encoder_kind
+def encoder_weights(contract: Contract, config: Any) -> WeightsFile:
+    """The pretrained weights that an algorithm's settings name; empty where its encoder has none.
 
-    if not any(f.is_image for f in contract.stored) or not encoder_kind(config.encoder).pretrained:
+    Raises:
+        PolicySpecError: where there is no such encoder, or weights are named that nothing would use.
+        EncoderFileError: where they cannot be had, or are those of another network.
+    """
+    from policies.encoder_kinds import ENCODERS
+    from policies.pretrained import WeightsFile, read_weights_file
+    from policies.resnet import EncoderFileError, read_weights
+    from policies.spec import PolicySpecError
+
+    if not hasattr(config, "encoder"):
+        return WeightsFile(b"", "")
+    if config.encoder not in ENCODERS:
+        raise PolicySpecError(f"algorithm.encoder must be one of {', '.join(ENCODERS)}. Got: {config.encoder!r}")
+    images = any(feature.is_image for feature in contract.stored)
+    if not images or not ENCODERS[config.encoder].pretrained:
+        if config.encoder_weights or config.encoder_sha256:
+            pretrained = " or ".join(name for name, kind in ENCODERS.items() if kind.pretrained)
+            why = f"algorithm.encoder must be {pretrained}. Got: {config.encoder!r}" if images else "no image is seen"
+            raise PolicySpecError(
+                f"nothing would use algorithm.encoder_weights={config.encoder_weights or config.encoder_sha256}: {why}"
+            )
         return WeightsFile(b"", "")
     file = read_weights_file(config.encoder_weights, config.encoder_sha256)
-    read_weights(file.data, config.encoder)
+    try:
+        read_weights(file.data, config.encoder)
+    except EncoderFileError as error:
+        raise EncoderFileError(f"algorithm.encoder_weights={config.encoder_weights}: {error}") from error
     return file
 
 
@@ -141,5 +162,5 @@ def build_algorithm(contract: Contract, config: Any, *, device: str = "auto", se
     entry = ALGORITHMS[config.name]
     kind = getattr(importlib.import_module(entry.module), entry.attribute)
     algorithm: Algorithm = kind(contract, config, policy_spec(contract, config), device=device, seed=seed)
-    load_frozen(algorithm.policy, _encoder_weights(contract, config).data)
+    load_frozen(algorithm.policy, encoder_weights(contract, config).data)
     return algorithm

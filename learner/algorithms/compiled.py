@@ -61,6 +61,8 @@ def _networks(algorithm: Any, batch_size: int) -> Iterator[tuple[nn.Module, tupl
     action = torch.zeros(batch_size, spec.action_size, device=device)
     yield algorithm.policy, (features,)
     yield algorithm.critic, (features, action)
+    if hasattr(algorithm, "fixed_critic"):
+        yield algorithm.fixed_critic, (features, action)
     yield algorithm.target, (features, action)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from policies.layers import norm_relu
+from policies.perceptron import perceptron
 
 
 class CriticEnsemble(nn.Module):
@@ -33,13 +34,21 @@ class CriticEnsemble(nn.Module):
             self.offsets.append(nn.Parameter(torch.zeros(critics, 1, width)))
         self.out_weight = _uniform((critics, 1, sizes[-1]), sizes[-1])
         self.out_bias = _uniform((critics, 1), sizes[-1])
+        # Reading a ParameterList takes longer than a small operation on what is in it.
+        self._layers = list(self.weights), list(self.biases), list(self.offsets)
 
     def forward(self, features: Tensor, action: Tensor) -> Tensor:
         """Features (B, F) and actions (B, A) to values (E, B)."""
-        x = torch.cat((features, action), -1).expand(self.critics, -1, -1)
-        for weight, bias, offset in zip(self.weights, self.biases, self.offsets, strict=True):
-            x = norm_relu(torch.baddbmm(bias, x, weight), offset)
-        return torch.linalg.vecdot(x, self.out_weight) + self.out_bias
+        weights, biases, offsets = self._layers
+        weights = [*(weight.mT for weight in weights), self.out_weight]
+        return perceptron((features, action), weights, [*biases, self.out_bias.unsqueeze(-1)], offsets).squeeze(-1)
+
+    def fixed(self) -> CriticEnsemble:
+        """The same critics, in the same memory, of which nothing takes a gradient."""
+        twin = copy.deepcopy(self).requires_grad_(False)
+        for fixed, parameter in zip(twin.parameters(), self.parameters(), strict=True):
+            fixed.data = parameter.data
+        return twin
 
 
 def _uniform(shape: tuple[int, ...], inputs: int) -> nn.Parameter:

@@ -46,9 +46,9 @@ class DeviceBatch:
 def device_batch(batch: Batch | RankBatch, spec: PolicySpec, device: torch.device) -> DeviceBatch:
     """A batch of numpy arrays or tensors, moved to ``device``. Nothing waits for the device."""
     if isinstance(batch, RankBatch):
-        share, human_share = tensor(batch.share, device), tensor(batch.human_share, device)
+        share, human_share = batch.share, batch.human_share
     else:
-        share, human_share = transition_shares(tensor(batch.demonstration, device), tensor(batch.human, device))
+        share, human_share = transition_shares(batch.demonstration, batch.human)
     from_replay = bool(len(getattr(batch, "rows", ())))
     return DeviceBatch(
         observation=observation_tensors(batch.observation, spec, device),
@@ -56,18 +56,18 @@ def device_batch(batch: Batch | RankBatch, spec: PolicySpec, device: torch.devic
         reward=tensor(batch.reward, device),
         discount=tensor(batch.discount, device),
         following=observation_tensors(batch.next_observation, spec, device),
-        human_share=human_share,
-        share=share,
+        human_share=tensor(human_share, device),
+        share=tensor(share, device),
         rows=Rows(batch.rows, batch.generation) if from_replay else None,
         next_rows=Rows(batch.next_rows, batch.next_generation) if from_replay else None,
     )
 
 
-def transition_shares(demonstration: Tensor, human: Tensor) -> tuple[Tensor, Tensor]:
-    """``DeviceBatch.share`` and ``DeviceBatch.human_share``, of two float32 (B,) that are 0 or 1."""
-    online = 1 - demonstration
-    shown = torch.where(online.sum() > 0, online, demonstration)
-    return shown / shown.sum(), human / human.sum().clamp(min=1)
+def transition_shares(demonstration: Any, human: Any) -> tuple[Any, Any]:
+    """``DeviceBatch.share`` and ``DeviceBatch.human_share``, of two numpy arrays or tensors, bool (B,)."""
+    online = ~demonstration
+    shown = online | (online.sum() == 0)
+    return shown / shown.sum(), human / human.sum().clip(1)
 
 
 def observation_tensors(observation: dict[str, Any], spec: PolicySpec, device: torch.device) -> dict[str, Tensor]:

@@ -24,13 +24,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from learner.algorithms.adam import Adam
 from learner.algorithms.device import choose_device
 from learner.algorithms.device_batch import device_batch, observation_tensors, tensor
 from learner.algorithms.drqv2_config import DrQv2Config
 from learner.algorithms.drqv2_critic import TrunkCritics
 from learner.algorithms.noise import Noise
 from learner.algorithms.shared_encoder import SharedEncoder
-from learner.algorithms.state import adam, adam_step, adam_tensors, load_state, save_state
+from learner.algorithms.state import load_state, save_state
 from policies.deterministic import DeterministicPolicy
 from policies.snapshot import Snapshot, SnapshotError, load_tensors
 from policies.spec import PolicySpec, build_policy, spec_differences
@@ -102,8 +103,8 @@ class DrQv2:
         self._target_parameters: list[Tensor] = list(self.target.parameters())
         self._policy_parameters: list[Tensor] = list(self.policy.parameters())
         self._ema_parameters: list[Tensor] = list(self.ema_policy.parameters())
-        self._actor_adam = adam(self._actor_parameters, config.actor_lr)
-        self._critic_adam = adam(self._critic_parameters, config.critic_lr)
+        self._actor_adam = Adam(self._actor_parameters, config.actor_lr)
+        self._critic_adam = Adam(self._critic_parameters, config.critic_lr)
         self._set_std()
 
     @property
@@ -136,7 +137,7 @@ class DrQv2:
         features = _join(vectors, self.encoder.encode(observation, trained=True))
         loss = self._clone_loss(features, tensor(batch.action, self.device)).mean()
         gradients = torch.autograd.grad(loss, [*self._actor_parameters, *self.encoder.parameters.values()])
-        adam_step(self._actor_adam, self._actor_parameters, gradients)
+        self._actor_adam.step(gradients)
         self.encoder.step(gradients[len(self._actor_parameters) :])
         torch._foreach_copy_(self._ema_parameters, self._policy_parameters)
         self.clones += 1
@@ -198,7 +199,7 @@ class DrQv2:
         values = self.critic(features, action)
         loss = (values - target).square().mean(1).sum()
         gradients = torch.autograd.grad(loss, [*self._critic_parameters, *([features] if trained else [])])
-        adam_step(self._critic_adam, self._critic_parameters, gradients)
+        self._critic_adam.step(gradients)
         torch._foreach_lerp_(self._target_parameters, self._critic_parameters, self.config.tau)
         metrics = {
             "critic_loss": loss.detach() / self.critic.critics,
@@ -222,7 +223,7 @@ class DrQv2:
             loss = loss + weight * clone_loss
             metrics["clone_loss"] = clone_loss.detach()
         gradients = torch.autograd.grad(loss, wanted)
-        adam_step(self._actor_adam, self._actor_parameters, gradients)
+        self._actor_adam.step(gradients)
         return metrics, [g[:, self.spec.vector_size :] for g in gradients[len(self._actor_parameters) :]]
 
     def _noisy_action(self, features: Tensor, name: str) -> Tensor:
@@ -282,8 +283,8 @@ class DrQv2:
         tensors = {f"{name}.{key}": value for name, m in modules.items() for key, value in m.state_dict().items()}
         return {
             **tensors,
-            **adam_tensors("actor_adam", self._actor_adam, self._actor),
-            **adam_tensors("critic_adam", self._critic_adam, dict(self.critic.named_parameters())),
+            **self._actor_adam.tensors("actor_adam", self._actor),
+            **self._critic_adam.tensors("critic_adam", dict(self.critic.named_parameters())),
             **self.encoder.tensors(),
         }
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from learner.algorithms import checks
+
 
 @dataclass(frozen=True)
 class DrQv2Config:
@@ -21,6 +23,8 @@ class DrQv2Config:
         actor_every: Critic updates per actor update.
         n_step: Most environment steps a target looks ahead.
         gamma: Discount per environment step.
+        takeover_discount: Factor on the value of what follows a step after which a person takes over, from 0 to 1: less
+            than 1 does not credit the policy with what the person then reaches.
         tau: Share of the critics that their targets take over in each update.
         encoder: Registered name of the image encoder (``policies.encoders``); ``drqv2`` is the published one.
         encoder_size: Features of the encoder, where it ends in a linear layer; 0 for its own; ``drqv2`` has none.
@@ -56,6 +60,7 @@ class DrQv2Config:
     actor_every: int = 1
     n_step: int = 3
     gamma: float = 0.99
+    takeover_discount: float = 1.0
     tau: float = 0.01
     encoder: str = "drqv2"
     encoder_size: int = 0
@@ -83,34 +88,14 @@ class DrQv2Config:
     ema: float = 1.0
 
     def __post_init__(self) -> None:
-        for key in ("batch_size", "n_step", "actor_every", "trunk_size", "std_decay_steps"):
-            if getattr(self, key) < 1:
-                raise ValueError(f"algorithm.{key} must be at least 1. Got: {getattr(self, key)}")
-        for key in ("utd_ratio", "critic_lr", "actor_lr", "encoder_lr", "std_floor"):
-            if getattr(self, key) <= 0:
-                raise ValueError(f"algorithm.{key} must be greater than 0. Got: {getattr(self, key)}")
-        for key in ("tau", "ema"):
-            if not 0 < getattr(self, key) <= 1:
-                raise ValueError(f"algorithm.{key} must be above 0 and at most 1. Got: {getattr(self, key)}")
-        for key in (
-            "encoder_size",
-            "shift_px",
-            "std_start",
-            "std_start_pretrained",
-            "std_end",
-            "noise_clip",
-            "input_noise",
-            "clone_updates",
-            "clone_weight",
-            "clone_decay_updates",
-            "critic_warmup_updates",
-        ):
-            if getattr(self, key) < 0:
-                raise ValueError(f"algorithm.{key} must be 0 or more. Got: {getattr(self, key)}")
-        if not 0 < self.gamma < 1:
-            raise ValueError(f"algorithm.gamma must be between 0 and 1. Got: {self.gamma}")
-        if not 0 <= self.demo_share <= 1:
-            raise ValueError(f"algorithm.demo_share must be from 0 to 1. Got: {self.demo_share}")
+        checks.at_least_one(self, "batch_size", "n_step", "actor_every", "trunk_size", "std_decay_steps")
+        checks.positive(self, "utd_ratio", "critic_lr", "actor_lr", "encoder_lr", "std_floor")
+        checks.above_0_to_1(self, "tau", "ema")
+        checks.not_negative(self, "encoder_size", "shift_px", "noise_clip", "input_noise", "critic_warmup_updates")
+        checks.not_negative(self, "std_start", "std_start_pretrained", "std_end")
+        checks.not_negative(self, "clone_updates", "clone_weight", "clone_decay_updates")
+        checks.between_0_and_1(self, "gamma")
+        checks.from_0_to_1(self, "demo_share", "takeover_discount")
 
     def exploration_std(self, updates: int, *, pretrained: bool) -> float:
         """Standard deviation of exploration after ``updates`` updates."""

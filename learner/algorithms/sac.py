@@ -7,10 +7,11 @@ pi(a|s) = tanh(N(mean, std)), critics Q_1..Q_E, their targets Q', temperature al
     y       = R + d * (reduce_e Q'_e(s', a') - alpha log pi(a'|s')),  a' ~ pi(.|s')     the last term if entropy_backup
     J_Q     = sum_e mean (Q_e(s, a) - y)^2
     J_f     = J_Q - w mean_human log pi(a|s)                                            the last term if clone_encoder
-    J_pi    = mean (alpha log pi(a~|s) - reduce_e Q_e(s, a~)) - w mean_human log pi(a|s),  a~ ~ pi(.|s)
+    J_pi    = q_weight mean (alpha log pi(a~|s) - reduce_e Q_e(s, a~)) - w mean_human log pi(a|s),  a~ ~ pi(.|s)
     J_alpha = mean -alpha (log pi(a~|s) + target_entropy)
     w       = clone_weight * exp(-updates / clone_decay_updates)
 
+With clone_filter only actions with mean_e Q_e(s, a) > mean_e Q_e(s, a~) count in mean_human (1709.10089, section IV-C).
 J_f trains the encoder and J_pi does not: the actor sees detached features, those that f gave before this update. Q'
 sees s' through f, or through its moving average with ``target_encoder``.
 """
@@ -25,13 +26,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from learner.algorithms.adam import Adam
 from learner.algorithms.critics import CriticEnsemble
 from learner.algorithms.device import choose_device
 from learner.algorithms.device_batch import device_batch, observation_tensors, tensor
 from learner.algorithms.noise import Noise
 from learner.algorithms.sac_config import SACConfig
 from learner.algorithms.shared_encoder import SharedEncoder
-from learner.algorithms.state import adam, adam_step, adam_tensors, load_state, save_state
+from learner.algorithms.state import load_state, save_state
 from policies.gaussian import recorded_log_prob, squash
 from policies.snapshot import Snapshot, SnapshotError, load_tensors
 from policies.spec import PolicySpec, build_policy, spec_differences
@@ -55,6 +57,7 @@ class SAC:
         ema_policy: Its exponential moving average.
         critic: Ensemble of critics over features.
         target: Their target networks.
+        fixed_critic: ``critic`` for the actor's loss, which trains none of it.
         encoder: The image encoder that all share.
         log_temperature: Shape (1,).
         noise: Every random number of an update.
@@ -76,15 +79,15 @@ class SAC:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(initial)
             self.policy = build_policy(spec).to(self.device)
-            self.critic = CriticEnsemble(spec.feature_size, spec.action_size, tuple(config.hidden), config.critics).to(
-                self.device
-            )
+            critic = CriticEnsemble(spec.feature_size, spec.action_size, tuple(config.hidden), config.critics)
+            self.critic = critic.to(self.device)
         copies = config.encoder_cache_copies if config.encoder_frozen == "cloned" else 0
         self.encoder = SharedEncoder(
             self.policy.encoder, lr=config.encoder_lr, averaged=config.target_encoder, cached_copies=copies
         )
         self.ema_policy = copy.deepcopy(self.policy).requires_grad_(False)
         self.target = copy.deepcopy(self.critic).requires_grad_(False)
+        self.fixed_critic = self.critic.fixed()
         self.log_temperature = torch.full((1,), math.log(config.temperature_init), device=self.device)
         self.log_temperature.requires_grad_(True)
         self.noise = Noise(self.device, updating)
@@ -101,9 +104,9 @@ class SAC:
         self._averages: list[Tensor] = list(self.ema_policy.parameters())
         self._averaged: list[Tensor] = list(self.policy.parameters())
         self._target_parameters: list[Tensor] = list(self.target.parameters())
-        self._policy_adam = adam(self._actor_parameters, config.actor_lr)
-        self._critic_adam = adam(self._critic_parameters, config.critic_lr)
-        self._temperature_adam = adam([self.log_temperature], config.temperature_lr)
+        self._policy_adam = Adam(self._actor_parameters, config.actor_lr)
+        self._critic_adam = Adam(self._critic_parameters, config.critic_lr)
+        self._temperature_adam = Adam([self.log_temperature], config.temperature_lr)
 
     @property
     def statistics_frozen(self) -> bool:
@@ -137,7 +140,7 @@ class SAC:
         mean, log_std = self.policy(_join(vectors, self.encoder.encode(observation, trained=True)))
         loss = self._clone_loss(mean, log_std, tensor(batch.action, self.device)).mean()
         gradients = torch.autograd.grad(loss, [*self._actor_parameters, *self.encoder.parameters.values()])
-        adam_step(self._policy_adam, self._actor_parameters, gradients)
+        self._policy_adam.step(gradients)
         self.encoder.step(gradients[len(self._actor_parameters) :])
         torch._foreach_copy_(self._averages, self._averaged)
         self.encoder.average(1.0)
@@ -172,9 +175,9 @@ class SAC:
         following, target_following = _join(next_vectors, next_encoded), _join(next_vectors, target_encoded)
         target = self._target(following, target_following, b.reward, b.discount)
         features = _join(vectors, [e.detach() for e in encoded])
-        metrics, pulls = self._update_critic(features, b.action, target, b.share, trained)
+        metrics, value, pulls = self._update_critic(features, b.action, target, b.share, trained)
         if actor:
-            more, pull = self._update_actor(features, b.action, b.human_share, trained)
+            more, pull = self._update_actor(features, b.action, value, b.human_share, trained)
             metrics |= more
             pulls += pull
         if trained:
@@ -202,39 +205,37 @@ class SAC:
 
     def _update_critic(
         self, features: Tensor, action: Tensor, target: Tensor, share: Tensor, trained: bool
-    ) -> tuple[dict[str, Tensor], list[Tensor]]:
-        """Metrics, and the gradient (B, E) of J_Q to image features where the encoder is ``trained``.
+    ) -> tuple[dict[str, Tensor], Tensor, list[Tensor]]:
+        """Metrics, mean_e Q_e(s, a) (B,), and the gradient (B, E) of J_Q to image features where they are ``trained``.
 
         ``share`` (B,) is that of each transition in q_mean.
         """
         features = features.detach().requires_grad_(trained)
         values = self.critic(features, action)
-        loss = (values - target).square().mean(1).sum()
-        wanted = [*self._critic_parameters, *([features] if trained else [])]
-        gradients = torch.autograd.grad(loss, wanted)
-        adam_step(self._critic_adam, self._critic_parameters, gradients)
+        error, wanted = values.detach() - target, [*self._critic_parameters, *([features] if trained else [])]
+        gradients = torch.autograd.grad(values, wanted, error * (2 / len(target)))  # that of J_Q to Q
+        self._critic_adam.step(gradients)
         torch._foreach_lerp_(self._target_parameters, self._critic_parameters, self.config.tau)
-        metrics = {
-            "critic_loss": loss.detach() / self.config.critics,
-            "q_mean": values.detach().mean(0) @ share,
-            "target_mean": target.mean(),
-        }
-        return metrics, [g[:, self.spec.vector_size :] for g in gradients[len(self._critic_parameters) :]]
+        value = values.detach().mean(0)
+        metrics = {"critic_loss": error.square().mean(), "q_mean": value @ share, "target_mean": target.mean()}
+        return metrics, value, [g[:, self.spec.vector_size :] for g in gradients[len(self._critic_parameters) :]]
 
     def _update_actor(
-        self, features: Tensor, action: Tensor, human_share: Tensor, trained: bool
+        self, features: Tensor, action: Tensor, action_value: Tensor, human_share: Tensor, trained: bool
     ) -> tuple[dict[str, Tensor], list[Tensor]]:
         """Metrics, and the gradient (B, E) of the cloning term to image features where the encoder is ``trained``."""
         config = self.config
         mean, log_std = self.policy(features)
         new_action, log_prob = squash(mean, log_std, self.noise.normal("action", tuple(mean.shape)))
-        values = self.critic(features, new_action)
-        value = values.amin(0) if config.actor_reduce == "min" else values.mean(0)
-        temperature = self.log_temperature.detach().exp()
-        loss = (temperature * log_prob - value).mean()
-        metrics = {"actor_loss": loss.detach(), "entropy": -log_prob.detach().mean()}
+        values = self.fixed_critic(features, new_action)
+        value = values.amin(0) if config.actor_reduce == "min" else values
+        temperature, mean_log_prob = self.log_temperature.detach().exp().squeeze(0), log_prob.mean()
+        loss = config.q_weight * (temperature * mean_log_prob - value.mean())
+        metrics = {"actor_loss": loss.detach(), "entropy": -mean_log_prob.detach(), "temperature": temperature}
         wanted = list(self._actor_parameters)
         weight = config.clone_weight_at(self.updates)
+        if config.clone_filter:
+            human_share = human_share * (action_value > values.detach().mean(0))
         if weight > 0:
             if trained and config.clone_encoder:
                 # Features of its own: the rest of J_pi must not reach the encoder.
@@ -244,12 +245,11 @@ class SAC:
             loss = loss + weight * clone_loss
             metrics["clone_loss"] = clone_loss.detach()
         gradients = torch.autograd.grad(loss, wanted)
-        adam_step(self._policy_adam, self._actor_parameters, gradients)
-        log_prob = log_prob.detach()
-        loss = -(self.log_temperature.exp() * (log_prob + self.target_entropy)).mean()
-        adam_step(self._temperature_adam, [self.log_temperature], torch.autograd.grad(loss, [self.log_temperature]))
+        self._policy_adam.step(gradients)
+        j_alpha = temperature * (metrics["entropy"] - self.target_entropy)  # is also its gradient to log alpha
+        self._temperature_adam.step([j_alpha.unsqueeze(0)])
         pulls = [g[:, self.spec.vector_size :] for g in gradients[len(self._actor_parameters) :]]
-        return metrics | {"temperature": temperature.squeeze(0)}, pulls
+        return metrics, pulls
 
     def _clone_loss(self, mean: Tensor, log_std: Tensor, action: Tensor) -> Tensor:
         """-log pi(a|s), shape (B,)."""
@@ -286,9 +286,9 @@ class SAC:
         networks = {f"{name}.{key}": value for name, m in modules.items() for key, value in m.state_dict().items()}
         return {
             **networks,
-            **adam_tensors("policy_adam", self._policy_adam, self._actor),
-            **adam_tensors("critic_adam", self._critic_adam, dict(self.critic.named_parameters())),
-            **adam_tensors("temperature_adam", self._temperature_adam, {"log_temperature": self.log_temperature}),
+            **self._policy_adam.tensors("policy_adam", self._actor),
+            **self._critic_adam.tensors("critic_adam", dict(self.critic.named_parameters())),
+            **self._temperature_adam.tensors("temperature_adam", {"log_temperature": self.log_temperature}),
             **self.encoder.tensors(),
             "log_temperature": self.log_temperature,
         }

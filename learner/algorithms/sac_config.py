@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from learner.algorithms import checks
+
 
 @dataclass(frozen=True)
 class SACConfig:
@@ -20,6 +22,8 @@ class SACConfig:
         actor_every: Critic updates per actor update.
         n_step: Most environment steps a target looks ahead.
         gamma: Discount per environment step.
+        takeover_discount: Factor on the value of what follows a step after which a person takes over, from 0 to 1: less
+            than 1 does not credit the policy with what the person then reaches.
         tau: Share of the critic that its target takes over in each critic update.
         critics: Size of the critic ensemble.
         critic_subset: Critics, chosen at random in each update, that form a target; 0 for all (RLPD: 2 of 10).
@@ -40,8 +44,11 @@ class SACConfig:
         input_clip: Normalised inputs are clipped to this many standard deviations.
         std_floor: Least standard deviation of an input, in its own unit.
         clone_updates: Cloning updates on demonstrations before learning starts; none where there are none.
+        q_weight: Weight of value and entropy in the actor's loss; 0, for comparisons, leaves the cloning term alone:
+            DAgger (arXiv 1011.0686) where a person intervenes.
         clone_weight: Weight of the cloning term on human actions in the actor's loss, at the start; 0 for none.
         clone_decay_updates: Critic updates in which that weight falls to 1/e; 0 keeps it.
+        clone_filter: Whether that term counts only actions that the critics value above the policy's own.
         clone_std: Whether cloning also fits the standard deviation.
         action_edge: Recorded actions are moved this far from -1 and 1 before their log-probability is taken.
         critic_warmup_updates: Critic updates with the actor frozen, where it starts from a cloned or given policy.
@@ -70,6 +77,7 @@ class SACConfig:
     actor_every: int = 1
     n_step: int = 3
     gamma: float = 0.97
+    takeover_discount: float = 1.0
     tau: float = 0.005
     critics: int = 2
     critic_subset: int = 0
@@ -90,8 +98,10 @@ class SACConfig:
     input_clip: float = 5.0
     std_floor: float = 1e-2
     clone_updates: int = 500
+    q_weight: float = 1.0
     clone_weight: float = 0.01
     clone_decay_updates: float = 4000.0
+    clone_filter: bool = False
     clone_std: bool = False
     action_edge: float = 1e-2
     critic_warmup_updates: int = 200
@@ -110,39 +120,19 @@ class SACConfig:
     shift_px: int = 2
 
     def __post_init__(self) -> None:
-        choices = {
-            "target_reduce": ("min", "mean"),
-            "actor_reduce": ("min", "mean"),
-            "encoder_frozen": ("never", "cloned"),
-        }
-        for key, allowed in choices.items():
-            if getattr(self, key) not in allowed:
-                raise ValueError(f"algorithm.{key} must be one of {allowed}. Got: {getattr(self, key)!r}")
-        for key in ("batch_size", "n_step", "critics", "actor_every"):
-            if getattr(self, key) < 1:
-                raise ValueError(f"algorithm.{key} must be at least 1. Got: {getattr(self, key)}")
-        for key in ("utd_ratio", "critic_lr", "actor_lr", "encoder_lr", "temperature_init", "tau", "ema", "std_floor"):
-            if getattr(self, key) <= 0:
-                raise ValueError(f"algorithm.{key} must be greater than 0. Got: {getattr(self, key)}")
-        for key in (
-            "encoder_size",
-            "encoder_cache_copies",
-            "encoder_refresh_every",
-            "encoder_refresh_updates",
-            "shift_px",
-        ):
-            if getattr(self, key) < 0:
-                raise ValueError(f"algorithm.{key} must be 0 or more. Got: {getattr(self, key)}")
+        checks.one_of(self, ("min", "mean"), "target_reduce", "actor_reduce")
+        checks.one_of(self, ("never", "cloned"), "encoder_frozen")
+        checks.at_least_one(self, "batch_size", "n_step", "critics", "actor_every")
+        checks.positive(self, "utd_ratio", "critic_lr", "actor_lr", "encoder_lr", "temperature_init", "tau", "ema")
+        checks.positive(self, "std_floor")
+        checks.not_negative(self, "encoder_size", "encoder_cache_copies", "shift_px")
+        checks.not_negative(self, "encoder_refresh_every", "encoder_refresh_updates")
+        checks.between_0_and_1(self, "gamma", "action_edge")
+        checks.from_0_to_1(self, "demo_share", "takeover_discount")
         if not 0 <= self.critic_subset <= self.critics:
             raise ValueError(
                 f"algorithm.critic_subset must be from 0 to critics={self.critics}. Got: {self.critic_subset}"
             )
-        if not 0 < self.gamma < 1:
-            raise ValueError(f"algorithm.gamma must be between 0 and 1. Got: {self.gamma}")
-        if not 0 <= self.demo_share <= 1:
-            raise ValueError(f"algorithm.demo_share must be from 0 to 1. Got: {self.demo_share}")
-        if not 0 < self.action_edge < 1:
-            raise ValueError(f"algorithm.action_edge must be between 0 and 1. Got: {self.action_edge}")
 
     def clone_weight_at(self, updates: int) -> float:
         """Weight of the cloning term on human actions after so many updates."""

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from learner.algorithms.adam import Adam
 from learner.algorithms.feature_cache import FeatureCache, Rows
-from learner.algorithms.state import adam, adam_step, adam_tensors
 
 
 class SharedEncoder:
@@ -32,7 +32,7 @@ class SharedEncoder:
         self.encoder = self.target = encoder
         self.parameters: dict[str, Any] = {} if encoder is None else dict(encoder.named_parameters())
         self._target_parameters: list[Tensor] = []
-        self._adam = adam(list(self.parameters.values()), lr) if self.parameters else None
+        self._adam = Adam(list(self.parameters.values()), lr) if self.parameters else None
         if encoder is not None and averaged:
             self.target = copy.deepcopy(encoder).requires_grad_(False)
             self._target_parameters = list(self.target.parameters())
@@ -69,7 +69,7 @@ class SharedEncoder:
     def step(self, gradients: Sequence[Tensor]) -> None:
         """One step of the optimiser; nothing where nothing is trained."""
         if self._adam is not None:
-            adam_step(self._adam, list(self.parameters.values()), gradients)
+            self._adam.step(gradients)
             self.forget()
 
     def forget(self) -> None:
@@ -86,7 +86,7 @@ class SharedEncoder:
         """State of the optimiser and of the moving average, by name. The encoder itself is the policy's."""
         tensors: dict[str, Tensor] = {}
         if self._adam is not None:
-            tensors |= adam_tensors("encoder_adam", self._adam, self.parameters)
+            tensors |= self._adam.tensors("encoder_adam", self.parameters)
         if self._target_parameters and self.target is not None:
             tensors |= {f"target_encoder.{name}": value for name, value in self.target.state_dict().items()}
         return tensors

@@ -5,46 +5,24 @@ import os
 
 import numpy as np
 import pytest
-import torch
-from safetensors.torch import save
 
 from actor.downlink import Downlink, PolicyError, PolicyTooLargeError, assemble
 from actor.pilot import PolicyPilot
 from actor.shared import Mailbox, create_block
 from envs.generic import GymConfig
 from learner.publisher import PolicyPublisher
-from policies.pretrained import frozen_bytes, load_frozen
-from policies.resnet import FrozenResNet, file_name
+from policies.pretrained import frozen_bytes
 from policies.snapshot import save_snapshot
-from policies.spec import PolicySpec, build_policy
+from tests.frozen_policy import FRONT, frozen_policy
 from transport import service_pb2_grpc as rpc
 from transport.channel import open_channel
 
 CAPACITY = 64 << 20
-FRONT = "observation.images.front"
 
 
 @pytest.fixture(scope="module")
 def policy():
-    """A policy over a frozen ResNet-10 with random weights."""
-    torch.manual_seed(0)
-    buffers = FrozenResNet("resnet10", "").named_buffers()
-    file = save({file_name("resnet10", name): torch.rand(value.shape) for name, value in buffers})
-    made = build_policy(
-        PolicySpec(
-            action_size=2,
-            hidden=(16,),
-            images=(FRONT,),
-            image_stacks=(1,),
-            image_heights=(64,),
-            image_widths=(64,),
-            encoder="resnet10",
-            encoder_size=32,
-            encoder_sha256=hashlib.sha256(file).hexdigest(),
-        )
-    )
-    load_frozen(made, file)
-    return made
+    return frozen_policy()[0]
 
 
 @pytest.fixture

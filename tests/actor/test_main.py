@@ -3,12 +3,14 @@
 What was executed is known from a record the environment itself keeps; the log must hold exactly that.
 """
 
+import contextlib
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -18,14 +20,12 @@ import pytest
 
 from envs.generic import GymConfig
 from envs.registry import derive_contract
-from envs.so101_sim import SO101SimConfig
-from episodes.acting import ActingSettings
-from episodes.layout import ObservationLayout
 from episodes.outcome import Outcome, Purpose
 from episodes.seeds import SeedStream, start_seed
 from episodes.spool_position import SpoolPosition
-from policies.snapshot import load_snapshot
-from policies.stacking import FrameStack
+from transport import service_pb2 as sp
+from transport import service_pb2_grpc as rpc
+from transport.channel import PROTOCOL, open_channel
 
 WITNESS = GymConfig(id="Witness-v0")
 SLOW = GymConfig(id="Witness-v0", settings="step_s=0.02")
@@ -223,65 +223,43 @@ def test_a_policy_there_is_no_room_for_ends_the_actor(bench, actor):
     assert "Start again with actor.policy_mb=3" in arm.text
 
 
-def test_a_name_that_serves_the_learner_from_elsewhere_is_refused_until_that_one_is_gone(
-    bench, actor, wait_for, tmp_path
-):
+@contextlib.contextmanager
+def served_from_elsewhere(run, name):
+    """Another actor's stream to the learner."""
+    request = sp.JoinRequest(
+        protocol=PROTOCOL, run_id=run.run_id, actor=name, spool_id="elsewhere", contract=run.contract.to_message()
+    )
+    with open_channel(f"localhost:{run.port}", run.token) as channel:
+        stub = rpc.LearnerStub(channel)
+        stub.Join(request, timeout=10)
+        left = threading.Event()
+
+        def batches():
+            yield sp.RecordBatch(run_id=run.run_id, spool_id="elsewhere")
+            left.wait()
+
+        stream = stub.Push(batches())
+        next(stream)
+        try:
+            yield
+        finally:
+            left.set()
+            stream.cancel()
+
+
+def test_a_name_that_serves_the_learner_from_elsewhere_is_refused_until_that_one_is_gone(bench, actor, wait_for):
     run = bench("gym", SLOW)
     run.publish(0)
-    elsewhere = actor(run.port, spool=str(tmp_path / "elsewhere"))
-    wait_for(lambda: run.steps)
-    arm = actor(run.port)
-    assert arm.end() == 1
-    assert "another actor named 'arm' serves this learner" in arm.text
-    assert "actor.name=NAME" in arm.text
-    assert len(run.ingest.spools()) == 1
-
-    waiting = actor(run.port)
-    wait_for(lambda: "an actor named 'arm' serves this learner; waiting for it to be gone" in waiting.text)
-    elsewhere.process.kill()
-    elsewhere.process.wait()
+    with served_from_elsewhere(run, "arm"):
+        arm = actor(run.port)
+        assert arm.end() == 1
+        assert "another actor named 'arm' serves this learner" in arm.text
+        assert "actor.name=NAME" in arm.text
+        assert len(run.ingest.spools()) == 1
+        waiting = actor(run.port)
+        wait_for(lambda: "an actor named 'arm' serves this learner; waiting for it to be gone" in waiting.text)
     wait_for(lambda: len(run.ingest.spools()) == 2)
     finish(run, waiting)
-
-
-def test_an_evaluation_is_the_policys_mean_and_no_persons(bench, actor, wait_for):
-    config = SO101SimConfig(task="reach", max_episode_steps=15)
-    run = bench("so101_sim", config)
-    run.publish(0)
-    arm = actor(run.port, operator="scripted")
-    wait_for(lambda: any(s.human for s in run.steps))
-    payload = run.snapshot(3, seed=3)
-    run.publisher.request_evaluation(1, 3, payload, 2, 1000, run.spool_id)
-    wait_for(lambda: len(evaluated(run)) == 2)
-    finish(run, arm)
-    _, version, policy = load_snapshot(payload)
-    layout = ObservationLayout(run.contract.stored)
-    for start, steps in evaluated(run):
-        stack = FrameStack(dict(zip(run.spec.inputs, run.spec.stacks, strict=True)))
-        seen = stack.reset(_copied(layout, start.observation))
-        assert steps
-        for step in steps:
-            assert (step.human, step.policy_version) == (False, version)
-            mean = policy.act(seen, deterministic=True)
-            np.testing.assert_allclose(step.proposed, mean, atol=1e-6)
-            assert list(step.chosen) == list(step.proposed)
-            seen = stack.push(_copied(layout, step.observation))
-
-
-def _copied(layout, observation):
-    return {name: np.array(value) for name, value in layout.unpack(observation).items()}
-
-
-def evaluated(run):
-    """Start and steps of every evaluation episode that ended."""
-    records = run.records
-    starts = {r.start.episode_id: r.start for r in records if r.HasField("start")}
-    ended = [starts[r.end.episode_id] for r in records if r.HasField("end")]
-    return [
-        (start, [r.step for r in records if r.HasField("step") and r.step.episode_id == start.episode_id])
-        for start in ended
-        if start.purpose == Purpose.EVALUATION
-    ]
 
 
 def test_an_environment_that_raises_ends_the_actor_with_its_words(bench, actor):
@@ -298,24 +276,6 @@ def test_an_operator_that_cannot_drive_is_refused(bench, actor):
     arm = actor(run.port, operator="scripted")
     assert arm.end() == 1
     assert "operator must be one of ['none', 'keyboard'] for env=gym. Got: 'scripted'" in arm.text
-
-
-def test_the_simulated_arm_with_a_scripted_person(bench, actor, wait_for):
-    acting = ActingSettings(pacing="realtime", warmup="uniform")
-    run = bench("so101_sim", SO101SimConfig(task="reach", control_hz=50.0), acting=acting)
-    run.publish(0)
-    arm = actor(run.port, operator="scripted")
-    wait_for(lambda: any(s.human for s in run.steps) and any(not s.human for s in run.steps))
-    maps = Path(f"/proc/{arm.control_pid}/maps").read_text()
-    assert "mujoco" in maps
-    assert "grpc" not in maps
-    run.publish(5)
-    wait_for(lambda: run.steps[-1].policy_version == 5)
-    finish(run, arm)
-    human = [s for s in run.steps if s.human]
-    assert all(list(s.proposed) != list(s.chosen) for s in human)
-    uniform = np.array([list(s.proposed) for s in run.steps if s.policy_version == 0])
-    assert uniform.std() > 0.4
 
 
 def test_the_control_process_imports_nothing_that_speaks():

@@ -49,15 +49,15 @@ def test_marks_say_whether_a_row_meets_them():
 
 
 def test_the_mark_of_scaling_is_at_four_actors_from_state_only():
-    rows = [scaling.row(n, 0, 0, [100.0, 100.0], [95.0, 80.0], 10.0) for n in scaling.ACTORS]
-    rows += [scaling.row(4, px, cameras, [10.0], [5.0], 10.0) for px, cameras in scaling.IMAGES]
+    rows = [scaling.row(n, 0, 0, [100.0, 100.0], [95.0, 80.0], "note") for n in scaling.ACTORS]
+    rows += [scaling.row(4, px, cameras, [10.0], [5.0], "note") for px, cameras in scaling.IMAGES]
     judged = [bench.judged(r) for r in rows]
-    assert [r["name"] for r in judged if r["mark"]] == [scaling.row(4, 0, 0, [1.0], [1.0], 10.0)["name"]]
+    assert [r["name"] for r in judged if r["mark"]] == [scaling.row(4, 0, 0, [1.0], [1.0], "note")["name"]]
     assert all(r["better"] == "higher" for r in judged)
 
 
 def test_scaling_compares_neighbours_in_time():
-    found = scaling.row(2, 64, 2, [100.0, 50.0, 10.0], [90.0, 50.0, 8.0], 10.0)
+    found = scaling.row(2, 64, 2, [100.0, 50.0, 10.0], [90.0, 50.0, 8.0], "note")
     assert found["ratio"] == 0.9
     assert found["ratio_range"] == [0.8, 1.0]
     assert (found["ours"], found["peer"]) == (50.0, 50.0)

@@ -8,15 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from cli import demo
+from cli.composition import compose_verb
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks import results
+from benchmarks import cells, results
 
 
 @pytest.fixture
 def cell(tmp_path, monkeypatch):
     """A cell in a folder of its own, with a function that gives any cell a summary."""
-    monkeypatch.setattr(results, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(cells, "RUNS", tmp_path / "runs")
 
     def finish(group, seed, successes, **more):
         summary = {"seed": seed, "successes": successes, "episodes": 50, "success_rate": successes / 50}
@@ -30,11 +33,21 @@ def cell(tmp_path, monkeypatch):
     return finish
 
 
-def test_seeds_come_first_then_the_ablations_seed_by_seed():
+def test_the_figures_of_the_readme_come_first_and_every_group_has_its_seeds():
     names = [(cell.group, cell.seed) for cell in results.cells()]
-    assert names[:5] == [("lift-state", seed) for seed in range(5)]
-    assert [seed for _, seed in names[5:]] == [0] * 4 + [1] * 4 + [2] * 4
-    assert {group for group, _ in names} == set(results.GROUPS)
+    assert names[:10] == [(group, seed) for group in ("lift-pixels", "lift-state") for seed in range(5)]
+    assert len(set(names)) == len(names)
+    assert {group for group, _ in names} == set(cells.GROUPS)
+
+
+@pytest.mark.parametrize("cell", [c for c in cells.cells() if c.seed == 0], ids=lambda cell: cell.group)
+def test_the_settings_of_a_group_are_those_of_a_demo(cell):
+    verb, *settings = cell.arguments
+    composed = compose_verb(verb, demo.list_keys(), demo.list_groups(), settings)
+    assert composed["seed"] == 0
+    insert = "insert" in cell.group
+    assert (composed.configs["env"].task == "insert") == insert
+    assert composed["demonstrations"] >= 20 or not insert
 
 
 def test_documents_pool_the_seeds_and_say_what_was_reached(cell, tmp_path):
@@ -47,13 +60,15 @@ def test_documents_pool_the_seeds_and_say_what_was_reached(cell, tmp_path):
     assert (pooled["seeds"], pooled["reached"], pooled["successes"], pooled["worst_seed"]) == (2, 1, 94, 0.88)
     assert pooled["ci_low"] == pytest.approx(0.8752, abs=1e-3)
     assert [run["reached"] for run in found["runs"]] == [True, False, False]
-    assert len(found["not_run"]) == 14
+    assert len(found["not_run"]) == len(results.cells()) - 3
     assert "CPU cores" in found["machine"]
     text = (tmp_path / "results.md").read_text()
     assert "| lift-state | 0 | yes | 50/50 | - | 0.010 | 12.5 | 15.5 | 2000 | 4000 | 61 | 9.0 |" in text
     assert "| learning-off | 0 | no | 10/50 |" in text
     assert found["machine"] in text
-    assert "Not run yet: lift-state seed 2" in text
+    assert "lift-state seed 2" in text.partition("Not run yet: ")[2]
+    assert text.count("## ") == 1
+    assert (tmp_path / "results.png").stat().st_size > 0
 
 
 def test_nothing_has_run_yet(cell, tmp_path):
@@ -63,7 +78,7 @@ def test_nothing_has_run_yet(cell, tmp_path):
 
 @pytest.mark.parametrize(("left_s", "limit_s"), [(3600.0, 900.0), (300.0, 420.0), (1.0, 121.0)])
 def test_a_cell_ends_soon_after_the_budget(left_s, limit_s):
-    assert results.cell_limit_s(left_s) == limit_s
+    assert results.cell_limit_s(results.Cell("lift-state", 0), left_s) == limit_s
 
 
 def test_a_cell_that_takes_too_long_is_stopped_with_all_it_started(cell):

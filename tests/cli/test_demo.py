@@ -1,4 +1,4 @@
-"""`tandem demo` with its real programs: killed and resumed."""
+"""`tandem demo` with its real programs: killed, resumed, and from pixels to a summary."""
 
 import json
 import subprocess
@@ -9,81 +9,126 @@ import pytest
 
 SMALL = ("env.task=reach", "seed=5", "demonstrations=2", "final_episodes=4", "film=false", "tracker=none")
 SMALL += ("algorithm.hidden=[32,32]", "algorithm.clone_updates=50", "evaluation.episodes=2", "learner.device=cpu")
+PIXELS = ("obs=pixels", "env.image_width=32", "env.image_height=32", "algorithm.batch_size=16")
+PIXELS += ("algorithm.encoder=small", "warmup_steps=20", "evaluation.every_env_steps=50")
+
+
+class Demo:
+    """Demos in one folder, one after the other.
+
+    Attributes:
+        folder: Of the run.
+        output: File of what all of them printed.
+    """
+
+    def __init__(self, place):
+        self.folder, self.output = place / "run", place / "output.txt"
+        self._started = []
+
+    def start(self, *arguments):
+        command = [sys.executable, "-P", "-m", "cli.main", "demo", f"run={self.folder}", *arguments]
+        with self.output.open("a") as output:
+            self._started.append(subprocess.Popen(command, stdout=output, stderr=output))
+        return self._started[-1]
+
+    @property
+    def text(self):
+        return self.output.read_text()
+
+    @property
+    def env_steps(self):
+        try:
+            return json.loads((self.folder / "metrics.jsonl").read_text().splitlines()[-1])["env_steps"]
+        except (FileNotFoundError, IndexError, ValueError):
+            return 0
+
+    @property
+    def summary(self):
+        return self.load("summary.json")
+
+    def load(self, name):
+        return json.loads((self.folder / name).read_text())
+
+    def programs(self):
+        """Command lines that name the folder: the demo's learner, actor and recorder."""
+        said = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+        return [line for line in said.splitlines() if str(self.folder) in line]
+
+    def wait_until(self, happens, timeout_s):
+        deadline = time.monotonic() + timeout_s
+        while not happens():
+            assert time.monotonic() < deadline, self.text[-2000:]
+            time.sleep(0.1)
+
+    def close(self):
+        for process in self._started:
+            process.kill()
+            process.wait()
 
 
 @pytest.fixture
 def demo(tmp_path):
-    """Starts a demo in one folder, again and again."""
-    started = []
-
-    def start(*arguments):
-        command = [sys.executable, "-P", "-m", "cli.main", "demo", f"run={tmp_path / 'run'}", *arguments]
-        with (tmp_path / "output.txt").open("a") as output:
-            started.append(subprocess.Popen(command, stdout=output, stderr=output))
-        return started[-1]
-
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
+    made = Demo(tmp_path)
+    yield made
+    made.close()
 
 
-def programs(folder):
-    """Command lines that name the folder: the demo's learner, actor and recorder."""
-    said = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-    return [line for line in said.splitlines() if str(folder) in line]
-
-
-def wait_until(happens, timeout_s, output):
-    deadline = time.monotonic() + timeout_s
-    while not happens():
-        assert time.monotonic() < deadline, output.read_text()[-2000:]
-        time.sleep(0.1)
-
-
-def env_steps(folder):
+@pytest.fixture(scope="module")
+def resumed_pixels(tmp_path_factory):
+    """A demo from pixels that was killed and resumed, and its environment steps when it was killed."""
+    made = Demo(tmp_path_factory.mktemp("demo"))
     try:
-        return json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])["env_steps"]
-    except (FileNotFoundError, IndexError, ValueError):
-        return 0
+        yield made, kill_and_resume(made, *PIXELS)
+    finally:
+        made.close()
 
 
-@pytest.mark.timeout(240)
-def test_killed_and_resumed(demo, tmp_path):
-    folder, output = tmp_path / "run", tmp_path / "output.txt"
-    first = demo(*SMALL, "stop.max_env_steps=100000", "stop.when_autonomous=false")
-    wait_until(lambda: env_steps(folder) > 100, 90, output)
-    assert f"from another terminal: tandem status run={folder}\n" in output.read_text()
-    asked = [sys.executable, "-P", "-m", "cli.main", "status", f"run={folder}", "json=true"]
+def kill_and_resume(demo, *settings):
+    """Environment steps at the kill; the resumed demo ends 50 steps later."""
+    first = demo.start(*SMALL, *settings, "stop.max_env_steps=100000", "stop.when_autonomous=false")
+    demo.wait_until(lambda: demo.env_steps > 100 or first.poll() is not None, 180)
+    assert first.poll() is None, demo.text[-2000:]
+    assert f"from another terminal: tandem status run={demo.folder}\n" in demo.text
+    asked = [sys.executable, "-P", "-m", "cli.main", "status", f"run={demo.folder}", "json=true"]
     status = json.loads(subprocess.run(asked, capture_output=True, text=True, check=True).stdout)
     assert (status["env_steps"] > 100, status["fault"]) == (True, "")
     first.kill()
     first.wait()
-    wait_until(lambda: not programs(folder), 15, output)
+    demo.wait_until(lambda: not demo.programs(), 30)
+    before = demo.env_steps
+    second = demo.start(f"stop.max_env_steps={before + 50}")
+    assert second.wait(180) == 3, demo.text[-2000:]
+    return before
 
-    before = env_steps(folder)
-    second = demo(f"stop.max_env_steps={before + 50}")
-    assert second.wait(90) == 3, output.read_text()[-2000:]
-    summary = json.loads((folder / "summary.json").read_text())
-    assert (summary["seed"], summary["task"], summary["episodes"], summary["reached"]) == (5, "reach", 4, False)
+
+@pytest.mark.timeout(480)
+@pytest.mark.parametrize("obs", ["pixels", pytest.param("state", marks=pytest.mark.long)])
+def test_killed_and_resumed(request, obs):
+    if obs == "pixels":
+        demo, before = request.getfixturevalue("resumed_pixels")
+    else:
+        demo = request.getfixturevalue("demo")
+        before = kill_and_resume(demo, "obs=state")
+    summary = demo.summary
+    assert (summary["seed"], summary["task"], summary["obs"]) == (5, "reach", obs)
+    assert (summary["episodes"], summary["reached"]) == (4, False)
     assert summary["env_steps"] >= before + 50
-    assert (folder / "report.html").is_file()
-    assert (
-        json.loads((folder / "evaluation-operator.json").read_text())["start_seeds"]
-        == (json.loads((folder / "evaluation-final.json").read_text())["start_seeds"])
-    )
+    assert (demo.folder / "report.html").is_file()
+    assert demo.load("evaluation-operator.json")["start_seeds"] == demo.load("evaluation-final.json")["start_seeds"]
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(480)
 @pytest.mark.parametrize("algorithm", ["sac", pytest.param("drqv2", marks=pytest.mark.long)])
-def test_from_pixels_to_a_summary(demo, tmp_path, algorithm):
-    small = ("env.image_width=32", "env.image_height=32", "algorithm.batch_size=16", "algorithm.encoder=small")
-    caps = ("stop.max_env_steps=120", "warmup_steps=20", "evaluation.every_env_steps=50")
-    process = demo("obs=pixels", f"algorithm={algorithm}", *SMALL, *small, *caps)
-    output = tmp_path / "output.txt"
-    assert process.wait(200) == 3, output.read_text()[-2000:]
-    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+def test_from_pixels_to_a_summary(request, algorithm):
+    if algorithm == "sac":
+        demo, before = request.getfixturevalue("resumed_pixels")
+        steps = before + 50
+    else:
+        demo, steps = request.getfixturevalue("demo"), 120
+        process = demo.start(f"algorithm={algorithm}", *SMALL, *PIXELS, f"stop.max_env_steps={steps}")
+        assert process.wait(200) == 3, demo.text[-2000:]
+    summary = demo.summary
     assert (summary["obs"], summary["episodes"], summary["reached"]) == ("pixels", 4, False)
-    assert summary["env_steps"] >= 120
+    assert summary["env_steps"] >= steps
     assert summary["updates"] >= 60
-    assert "stop.max_env_steps=120 reached" in output.read_text()
+    assert f"stop.max_env_steps={steps} reached" in demo.text

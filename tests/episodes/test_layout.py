@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -20,6 +20,7 @@ def observation(**changes):
 
 
 @given(st.data(), st.integers(1, 6), st.integers(1, 6), st.integers(1, 6))
+@settings(deadline=None)
 def test_unpack_is_the_inverse_of_pack(data, size, height, width):
     there = layout(size, height, width)
     state = data.draw(hnp.arrays(np.float32, (size,)))

@@ -1,4 +1,4 @@
-"""A small contract, records of episodes, and a real learner server on loopback."""
+"""Learners to talk to: a served run in this process, whole learner processes, and actors that join them."""
 
 from __future__ import annotations
 
@@ -7,105 +7,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from episodes.contract import Contract, Feature, FeatureView, Interface, View
-from episodes.log import EpisodeLog
-from learner.ingest import Ingest
-from learner.publisher import PolicyPublisher
-from learner.service import LearnerServer
+from episodes.contract import Contract
+from tests.learner.learner_process import TOKEN, Learner
+from tests.learner.scripted_actor import ScriptedActor
+from tests.learner.wire import Stream, Wire, episode_records, wire_contract
 from transport import records_pb2 as pb
-from transport import service_pb2 as sp
-from transport import service_pb2_grpc
-from transport.channel import PROTOCOL, open_channel
-
-TOKEN = "token-of-the-tests-0123456789"
-RUN = "run-of-the-tests"
-SPOOL = "spool-0"
-
-
-def wire_contract(state_size: int = 2) -> Contract:
-    return Contract(
-        Interface(
-            task="tests/wire",
-            observations=(Feature("observation.state", "float32", (state_size,)),),
-            action=Feature("action", "float32", (1,), low=(-1.0,), high=(1.0,)),
-        ),
-        View((FeatureView("observation.state", stack=1),)),
-    )
-
-
-def episode_records(episode: int, steps: int, first_sequence: int = 1, purpose: int = pb.PURPOSE_TRAINING):
-    """Start, ``steps`` steps and end of one valid episode."""
-    episode_id = f"{episode:032x}"
-    observation = [bytes(8)]
-    records = [
-        pb.Record(start=pb.EpisodeStart(episode_id=episode_id, purpose=purpose, observation=observation)),
-        *(
-            pb.Record(
-                step=pb.Step(
-                    episode_id=episode_id,
-                    index=index,
-                    proposed=[0.1],
-                    chosen=[0.2],
-                    sent=[0.3],
-                    observation=observation,
-                    rewards=[pb.Reward(source="env", value=0.0)],
-                )
-            )
-            for index in range(steps)
-        ),
-        pb.Record(end=pb.EpisodeEnd(episode_id=episode_id, outcome=pb.OUTCOME_SUCCESS, author="env", steps=steps)),
-    ]
-    for sequence, record in enumerate(records, start=first_sequence):
-        record.sequence = sequence
-    return records
-
-
-class Wire:
-    """One served run and the calls of an actor on it."""
-
-    def __init__(self, folder, *, sync: str = "os", queue_bytes: int = 1 << 24, max_message_bytes: int = 1 << 20):
-        self.contract = wire_contract()
-        self.log = EpisodeLog(folder, run_id=RUN, interface_fingerprint=self.contract.interface_fingerprint, sync=sync)
-        self.ingest = Ingest(self.log, self.contract, queue_bytes=queue_bytes)
-        self.publisher = PolicyPublisher()
-        self.description = sp.RunDescription(
-            protocol=PROTOCOL, run_id=RUN, env="tests", contract=self.contract.to_message()
-        )
-        self.server = LearnerServer(
-            "localhost:0",
-            TOKEN,
-            self.description,
-            self.ingest,
-            self.publisher,
-            lambda: sp.Status(run_id=RUN, phase="waiting"),
-            max_message_bytes,
-        )
-        self.address = f"localhost:{self.server.start()}"
-        self.channel = open_channel(self.address, TOKEN)
-        self.stub = service_pb2_grpc.LearnerStub(self.channel)
-
-    def join(self, spool_id: str = SPOOL, actor: str = "") -> sp.JoinReply:
-        """As ``actor``; without one, as that of the spool."""
-        return self.stub.Join(self.join_request(spool_id, actor), timeout=10)
-
-    def join_request(self, spool_id: str = SPOOL, actor: str = "") -> sp.JoinRequest:
-        actor = actor or ("arm" if spool_id == SPOOL else f"arm-{spool_id}")
-        return sp.JoinRequest(
-            protocol=PROTOCOL, run_id=RUN, actor=actor, spool_id=spool_id, contract=self.contract.to_message()
-        )
-
-    def batch(self, records, spool_id: str = SPOOL) -> sp.RecordBatch:
-        return sp.RecordBatch(run_id=RUN, spool_id=spool_id, records=records)
-
-    def push(self, *batches: sp.RecordBatch) -> list[int]:
-        """Sends the batches, closes this side, and returns the sequences acknowledged."""
-        return [reply.sequence for reply in self.stub.Push(iter(batches), timeout=10)]
-
-    def close(self) -> None:
-        self.channel.close()
-        self.server.stop(0.2)
-        self.ingest.close()
-        self.log.close()
 
 
 @pytest.fixture
@@ -127,6 +33,16 @@ def wire(serve) -> Wire:
 
 
 @pytest.fixture
+def stream(wire) -> Iterator[Stream]:
+    """An open Push of the served run."""
+    wire.join()
+    opened = Stream(wire)
+    yield opened
+    opened.close()
+    opened.call.cancel()
+
+
+@pytest.fixture
 def episode() -> Callable[..., list[pb.Record]]:
     return episode_records
 
@@ -134,3 +50,32 @@ def episode() -> Callable[..., list[pb.Record]]:
 @pytest.fixture
 def contract() -> Contract:
     return wire_contract()
+
+
+@pytest.fixture
+def start(tmp_path) -> Iterator[Callable[..., Learner]]:
+    """Starts learner processes on one run folder; kills what is left of them at the end."""
+    learners: list[Learner] = []
+
+    def begin(**stop) -> Learner:
+        learners.append(Learner(tmp_path / "run", **stop))
+        return learners[-1]
+
+    yield begin
+    for learner in learners:
+        learner.close()
+
+
+@pytest.fixture
+def join() -> Iterator[Callable[..., ScriptedActor]]:
+    """Joins scripted actors to a learner process, each with its first policy."""
+    actors: list[ScriptedActor] = []
+
+    def begin(learner: Learner, **settings) -> ScriptedActor:
+        actors.append(ScriptedActor(learner.address, TOKEN, **settings))
+        actors[-1].wait(lambda: bool(actors[-1].versions))
+        return actors[-1]
+
+    yield begin
+    for actor in actors:
+        actor.close()

@@ -12,7 +12,13 @@ from learner.algorithms import SACConfig, build_algorithm
 from learner.algorithms.compiled import compile_networks
 
 BATCH, STATE, ACTION, NAME = 32, 5, 3, "observation.state"
-BACKEND = "inductor" if shutil.which("g++") or shutil.which("clang++") else "aot_eager"
+INDUCTOR = pytest.param(
+    "inductor",
+    marks=[
+        pytest.mark.long,
+        pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="needs a C++ compiler"),
+    ],
+)
 CONTRACT = Contract(
     Interface(
         "t",
@@ -52,10 +58,11 @@ def fresh_compiler():
 
 
 @pytest.mark.timeout(600)
-def test_compiled_and_uncompiled_updates_agree_on_identical_inputs():
+@pytest.mark.parametrize("backend", ["aot_eager", INDUCTOR])
+def test_compiled_and_uncompiled_updates_agree_on_identical_inputs(backend):
     said, eager, compiled = [], sac(), sac()
     names = list(compiled.state()[0])
-    assert compile_networks(compiled, "on", BATCH, said.append, backend=BACKEND), said
+    assert compile_networks(compiled, "on", BATCH, said.append, backend=backend), said
     assert compiled.critic._compiled_call_impl is not None
     for seed in range(3):
         expected, metrics = eager.update(batch(seed)), compiled.update(batch(seed))

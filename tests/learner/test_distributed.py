@@ -1,16 +1,12 @@
-"""Ranks as processes that meet over gloo on loopback, against one process; and learners that torchrun starts."""
+"""Ranks as processes that meet over gloo on loopback, against one process."""
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,13 +17,12 @@ import torch
 
 from envs.generic import GymConfig
 from episodes.contract import Contract, Feature, FeatureView, Interface, RewardBounds, View
-from episodes.log import read_log
 from learner.algorithms import build_algorithm
 from learner.algorithms.drqv2_config import DrQv2Config
 from learner.algorithms.sac_config import SACConfig
-from learner.checkpoint import load_checkpoint, newest_checkpoint
 from learner.config import ConfigError, LearnerConfig
 from learner.distributed import Ranks, check_ranks, follow, lead, release, started_ranks
+from learner.rank_wire import leave
 
 STATE, IMAGE = "observation.state", "observation.images.front"
 ROWS, SIZE = 12, 20
@@ -39,17 +34,6 @@ CASES = {
     "sac-images": (replace(SAC, target_encoder=True), 1),
     "drqv2": (replace(DRQ, input_noise=0.1), 3),
 }
-SETTINGS = [
-    "learner.device=cpu",
-    "learner.checkpoint_every_s=1",
-    "warmup_steps=20",
-    "algorithm.batch_size=16",
-    "algorithm.hidden=[16,16]",
-    "algorithm.utd_ratio=1",
-    "evaluation.every_env_steps=0",
-    "replay.capacity_gb=0.01",
-    "tracker=none",
-]
 
 
 def contract_of(stack: int) -> Contract:
@@ -86,9 +70,19 @@ def trained(algorithm, stack: int) -> list[dict[str, float]]:
     return [{name: float(value) for name, value in found.items()} for found in metrics]
 
 
-def be_rank(case: str, run: str, wrong: str) -> int:
-    """One rank: follows, or leads and keeps what came of it in ``run``."""
+def be_rank(case: str, run: str, *wrongs: str) -> int:
+    """One rank, which meets the others once for each of ``wrongs``; each but the last must end well."""
     torch.set_num_threads(1)
+    for wrong, port in zip(wrongs, os.environ["MASTER_PORTS"].split(), strict=True):
+        os.environ["MASTER_PORT"] = port
+        if code := train_as_rank(case, run, wrong):
+            return code
+        leave()
+    return 0
+
+
+def train_as_rank(case: str, run: str, wrong: str) -> int:
+    """Follows, or leads and keeps what came of it in ``run``."""
     algorithm, stack = CASES[case]
     config = LearnerConfig(env="none", env_config=None, algorithm=algorithm, device="cpu")
     ranks = started_ranks()
@@ -131,13 +125,13 @@ def free_port() -> int:
         return server.getsockname()[1]
 
 
-def ranks_of(case: str, run: Path, wrong: str = "", count: int = 2) -> list[tuple[int, str]]:
-    """Exit code and output of each rank."""
-    environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1"}
-    environment |= {"WORLD_SIZE": str(count)}
+def ranks_of(case: str, run: Path, *wrongs: str, count: int = 2) -> list[tuple[int, str]]:
+    """Exit code and output of each rank; what goes wrong is "" for nothing."""
+    environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", "WORLD_SIZE": str(count), "OMP_NUM_THREADS": "1"}
+    environment |= {"MASTER_PORTS": " ".join(str(free_port()) for _ in wrongs)}
     processes = [
         subprocess.Popen(
-            [sys.executable, __file__, case, str(run), wrong],
+            [sys.executable, __file__, case, str(run), *wrongs],
             env={**environment, "RANK": str(rank)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -154,13 +148,27 @@ def ranks_of(case: str, run: Path, wrong: str = "", count: int = 2) -> list[tupl
     return [(process.returncode, text) for process, text in zip(processes, texts, strict=True)]
 
 
-@pytest.mark.parametrize(
-    "case", ["sac-vectors", *(pytest.param(c, marks=pytest.mark.long) for c in CASES if c != "sac-vectors")]
-)
-def test_two_ranks_make_the_update_of_one_process_on_the_whole_batch(case, tmp_path):
-    found = ranks_of(case, tmp_path)
+@pytest.fixture(scope="module")
+def trained_and_killed(tmp_path_factory) -> tuple[Path, list[tuple[int, str]]]:
+    """Folder, exit codes and outputs of two ranks that train to the end, and then meet again and lose rank 1."""
+    folder = tmp_path_factory.mktemp("ranks")
+    return folder, ranks_of("sac-vectors", folder, "", "killed")
+
+
+def test_two_ranks_make_the_update_of_one_process_on_the_whole_batch(trained_and_killed):
+    agrees_with_one_process("sac-vectors", trained_and_killed[0])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("case", [case for case in CASES if case != "sac-vectors"])
+def test_two_ranks_agree_with_one_process_from_images(case, tmp_path):
+    found = ranks_of(case, tmp_path, "")
     assert [code for code, _ in found] == [0, 0], found
-    result = torch.load(tmp_path / "result.pt")
+    agrees_with_one_process(case, tmp_path)
+
+
+def agrees_with_one_process(case: str, folder: Path) -> None:
+    result = torch.load(folder / "result.pt")
     config, stack = CASES[case]
     alone = build_algorithm(contract_of(stack), config, device="cpu", seed=0)
     metrics = trained(alone, stack)
@@ -184,20 +192,23 @@ def test_a_rank_with_other_weights_is_named_and_nothing_of_it_is_saved(tmp_path)
     assert "RankError: rank 1 has other weights than rank 0 after 4 updates" in text
 
 
-@pytest.mark.parametrize(
-    ("wrong", "said"),
-    [
-        ("killed", "killed or crashed"),
-        pytest.param("memory", "OutOfMemoryError: CUDA out of memory", marks=pytest.mark.long),
-    ],
-)
-def test_a_rank_that_ends_ends_the_others_and_is_named(tmp_path, wrong, said):
-    (code, text), (other, _) = ranks_of("sac-vectors", tmp_path, wrong)
+def test_a_rank_that_ends_ends_the_others_and_is_named(trained_and_killed):
+    names_the_rank_that_ended(*trained_and_killed, "killed or crashed")
+
+
+@pytest.mark.long
+def test_a_rank_out_of_memory_says_so_through_the_others(tmp_path):
+    found = ranks_of("sac-vectors", tmp_path, "memory")
+    names_the_rank_that_ended(tmp_path, found, "the GPU ran out of memory (Tried to allocate 2.00 GiB): lower")
+
+
+def names_the_rank_that_ended(folder: Path, found: list[tuple[int, str]], said: str) -> None:
+    (code, text), (other, _) = found
     assert code == 7
     assert other
     assert "RankError: rank 1 of this learner ended" in text
     assert said in text
-    assert f"run={tmp_path} goes on from there" in text
+    assert f"run={folder} goes on from there" in text
     assert len(text.splitlines()) == 1
 
 
@@ -213,127 +224,6 @@ def test_more_ranks_than_gpus_are_refused(monkeypatch):
     with pytest.raises(ConfigError, match=r"started 2 ranks, and torch finds 1 CUDA devices.*--nproc-per-node 1"):
         check_ranks(config, Ranks(0, 2))
     check_ranks(replace(config, device="cpu"), Ranks(0, 2))
-
-
-class Torchrun:
-    """`tandem learner` of two ranks, as torchrun starts them."""
-
-    def __init__(self, run: Path, *arguments: str):
-        self.run = run
-        self.file = run.parent / "learner.txt"
-        self.port = free_port()
-        environment = {**os.environ, "TANDEM_TOKEN": "token-of-the-tests-0123456789", "OMP_NUM_THREADS": "1"}
-        scripts = Path(sys.executable).parent
-        command = [scripts / "torchrun", "--nproc-per-node", "2", "--master-port", str(free_port()), "--no-python"]
-        command += [scripts / "tandem", "learner", "env=gym"]
-        with self.file.open("w") as file:
-            self.process = subprocess.Popen(
-                [*command, *SETTINGS, f"run={run}", f"learner.address=127.0.0.1:{self.port}", *arguments],
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                cwd=run.parent,
-            )
-        self.environment = environment
-
-    @property
-    def text(self) -> str:
-        return self.file.read_text()
-
-    def ranks(self) -> dict[int, int]:
-        """Process ids of the ranks."""
-        found = {}
-        for child in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split():
-            rank = re.search(rb"\0RANK=(\d+)\0", Path(f"/proc/{child}/environ").read_bytes())
-            if rank:
-                found[int(rank[1])] = int(child)
-        return found
-
-    def wait(self, condition: Callable[[], bool], timeout_s: float = 200.0) -> None:
-        until_s = time.monotonic() + timeout_s
-        while not condition():
-            assert self.process.poll() is None, self.text
-            assert time.monotonic() < until_s, self.text
-            time.sleep(0.1)
-
-    def updates(self) -> int:
-        path = newest_checkpoint(self.run / "checkpoints")
-        return 0 if path is None else load_checkpoint(path).state["updates"]
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            for process in self.ranks().values():
-                os.kill(process, signal.SIGKILL)
-            self.process.kill()
-        self.process.wait()
-
-
-@pytest.fixture
-def torchrun(tmp_path) -> Iterator[Callable[..., Torchrun]]:
-    started: list[Torchrun] = []
-    actors: list[subprocess.Popen] = []
-
-    def begin(*arguments: str) -> Torchrun:
-        started.append(Torchrun(tmp_path / "run", *arguments))
-        learner = started[-1]
-        learner.wait(lambda: "listens on" in learner.text)
-        actor = [Path(sys.executable).parent / "tandem", "actor", f"learner.address=127.0.0.1:{learner.port}"]
-        actors.append(
-            subprocess.Popen(
-                [*actor, f"actor.spool={tmp_path / 'spool'}"],
-                env=learner.environment,
-                cwd=tmp_path,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-        )
-        return learner
-
-    yield begin
-    for actor in actors:
-        actor.send_signal(signal.SIGINT)
-        try:
-            actor.wait(20)
-        except subprocess.TimeoutExpired:
-            actor.kill()
-            actor.wait()
-    for learner in started:
-        learner.close()
-
-
-@pytest.mark.long
-@pytest.mark.timeout(600)
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the ranks in /proc")
-def test_a_learner_of_two_ranks_trains_with_a_real_actor_and_ends_by_itself(torchrun):
-    learner = torchrun("stop.max_env_steps=150")
-    learner.process.wait(300)
-    assert learner.process.returncode == 0, learner.text
-    summary = json.loads((learner.run / "training.json").read_text())
-    assert summary["env_steps"] >= 150
-    assert summary["updates"] >= 80
-    assert learner.text.count("listens on") == 1
-    assert learner.updates() == summary["updates"]
-    steps = [e.record.step for _, e in read_log(learner.run / "log") if e.record.WhichOneof("body") == "step"]
-    assert len(steps) == summary["env_steps"]
-
-
-@pytest.mark.long
-@pytest.mark.timeout(600)
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the ranks in /proc")
-def test_a_killed_rank_ends_the_learner_with_one_message_and_the_run_resumes(torchrun):
-    learner = torchrun()
-    learner.wait(lambda: learner.updates() > 0)
-    os.kill(learner.ranks()[1], signal.SIGKILL)
-    learner.process.wait(60)
-    assert learner.process.returncode
-    assert learner.text.count("tandem: ") == 1, learner.text
-    assert "tandem: rank 1 of this learner ended, killed or crashed." in learner.text
-    before = learner.updates()
-    resumed = torchrun()
-    resumed.wait(lambda: resumed.updates() > before)
-    resumed.process.send_signal(signal.SIGINT)
-    resumed.process.wait(60)
-    assert "Everything is saved. Go on with" in resumed.text
 
 
 if __name__ == "__main__":

@@ -46,6 +46,25 @@ def test_wait_returns_when_something_arrives(ingest, episode):
     assert not ingest.wait(0.01)
 
 
+def test_what_comes_gathers_for_one_commit_until_the_update_loop_waits(ingest, log, episode, monkeypatch):
+    monkeypatch.setattr("learner.log_writer._BUSY_GATHER_S", 60.0)
+    append, commits = log.append, []
+    monkeypatch.setattr(log, "append", lambda data, positions: commits.append(len(data)) or append(data, positions))
+    ingest.accept("a", serialized(episode(1, 1)))
+    assert not until(lambda: bool(commits), timeout_s=0.2)
+    ingest.accept("a", serialized(episode(2, 1, first_sequence=4)))
+    assert ingest.wait(5)
+    assert commits == [6]
+    assert len(ingest.drain()) == 6
+
+
+def test_what_gathers_is_in_the_log_after_closing(ingest, log, episode, monkeypatch):
+    monkeypatch.setattr("learner.log_writer._BUSY_GATHER_S", 60.0)
+    ingest.accept("a", serialized(episode(1, 1)))
+    ingest.close()
+    assert len(list(log.read())) == 3
+
+
 def test_drain_takes_at_most_what_is_asked_and_counts_offsets(ingest, log, episode):
     ingest.accept("a", serialized(episode(1, 5)))
     until(lambda: ingest.progress("a").sequence == 7)

@@ -49,6 +49,12 @@ def test_a_folder_of_another_contract_is_refused_by_key_expected_and_actual(tmp_
     assert "run=FOLDER" in text
 
 
+def test_what_takes_less_memory_may_change_when_a_run_is_resumed(tmp_path):
+    opened(tmp_path / "run")
+    lower = {"algorithm": SACConfig(batch_size=16), "replay": ReplayConfig(capacity_gb=2.0, device="host")}
+    assert opened(tmp_path / "run", settings=SETTINGS | lower).resumed
+
+
 def test_other_settings_than_the_run_was_made_with_are_refused_by_key_expected_and_actual(tmp_path):
     opened(tmp_path / "run")
     other = {"seed": 4, "algorithm": SACConfig(gamma=0.9, hidden=(8,)), "replay": ReplayConfig()}

@@ -52,6 +52,22 @@ def same(left, right):
     return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
 
 
+@pytest.mark.parametrize(("q_weight", "same_policy"), [(0.0, True), (1.0, False)])
+def test_without_the_critics_weight_only_human_actions_shape_the_policy(q_weight, same_policy):
+    policies = []
+    for reward in (0.0, 1.0):
+        algorithm = build(q_weight=q_weight, clone_weight=1.0)
+        algorithm.freeze_statistics({NAME: (np.zeros(4), np.ones(4))})
+        start = {key: value.clone() for key, value in algorithm.policy.state_dict().items()}
+        for i in range(5):
+            sampled = batch(i)
+            sampled.reward[:] = reward
+            algorithm.update(sampled)
+        assert not same(start, algorithm.policy.state_dict())
+        policies.append(algorithm.policy.state_dict())
+    assert same(*policies) == same_policy
+
+
 def test_a_resumed_algorithm_goes_on_exactly():
     first = build(input_noise=0.1, critics=4, critic_subset=2)
     first.freeze_statistics({NAME: (np.ones(4), np.full(4, 2.0))})

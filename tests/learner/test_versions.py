@@ -1,37 +1,15 @@
 """What a published version consists of: the frozen part of a pretrained encoder is handed over before the first."""
 
-import hashlib
 from types import SimpleNamespace
-
-import torch
-from safetensors.torch import save
 
 from learner.publisher import PolicyPublisher
 from learner.versions import PolicyVersions
-from policies.pretrained import load_frozen
-from policies.resnet import FrozenResNet, file_name
 from policies.snapshot import load_snapshot
-from policies.spec import PolicySpec, build_policy
+from tests.frozen_policy import frozen_policy
 
 
 def test_the_frozen_part_is_there_with_the_first_version_and_in_none(tmp_path):
-    torch.manual_seed(0)
-    buffers = FrozenResNet("resnet10", "").named_buffers()
-    file = save({file_name("resnet10", name): torch.rand(value.shape) for name, value in buffers})
-    policy = build_policy(
-        PolicySpec(
-            action_size=2,
-            hidden=(16,),
-            images=("observation.images.front",),
-            image_stacks=(1,),
-            image_heights=(64,),
-            image_widths=(64,),
-            encoder="resnet10",
-            encoder_size=32,
-            encoder_sha256=hashlib.sha256(file).hexdigest(),
-        )
-    )
-    load_frozen(policy, file)
+    policy, file = frozen_policy()
     publisher = PolicyPublisher()
     folder = SimpleNamespace(run_id="run", next_version=lambda: 0, reserve_versions=lambda version: version + 100)
     trainer = SimpleNamespace(

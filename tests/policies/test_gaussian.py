@@ -99,3 +99,19 @@ def test_acts_on_images_alone_and_on_views_of_other_arrays(image_spec, observe):
     flipped = {name: np.ascontiguousarray(value[::-1])[::-1] for name, value in seen.items()}
     expected = policy.act(seen, deterministic=True)
     np.testing.assert_array_equal(policy.act(flipped, deterministic=True), expected)
+
+
+def test_squash_has_the_gradient_of_its_equation():
+    torch.manual_seed(0)
+    mean, log_std, noise = (torch.randn(6, 3, dtype=torch.float64) for _ in range(3))
+    leaves = [mean.requires_grad_(), log_std.requires_grad_()]
+
+    def equation(mean, log_std):
+        u = mean + log_std.exp() * noise
+        return u.tanh(), Normal(mean, log_std.exp()).log_prob(u).sub((1 - u.tanh().square()).log()).sum(-1)
+
+    weights = torch.randn(6, 3, dtype=torch.float64), torch.randn(6, dtype=torch.float64)
+    expected, actual = equation(*leaves), squash(*leaves, noise)
+    wanted = torch.autograd.grad(expected, leaves, weights)
+    for got, value in zip((*actual, *torch.autograd.grad(actual, leaves, weights)), (*expected, *wanted), strict=True):
+        torch.testing.assert_close(got, value)

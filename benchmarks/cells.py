@@ -1,0 +1,150 @@
+"""The training runs of docs/results.md, most important first: what each is, and what its group is compared with."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+RUNS = ROOT / "runs" / "results"
+CLONING_ALONE = ("learning=false", "operator=none", "stop.max_env_steps=200", "stop.when_autonomous=false")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that are pooled.
+
+    Attributes:
+        section: Title of the part of the document it is in.
+        what: In words.
+        settings: Of `tandem demo`, besides the seed.
+        seeds: How many.
+        limit_s: Time of one run [s], evaluations included.
+    """
+
+    section: str
+    what: str
+    settings: tuple[str, ...]
+    seeds: int = 3
+    limit_s: float = 900.0
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training run: the group it is pooled in, and its seed."""
+
+    group: str
+    seed: int
+
+    @property
+    def folder(self) -> Path:
+        return RUNS / f"{self.group}-seed{self.seed}"
+
+    @property
+    def arguments(self) -> list[str]:
+        """Of `tandem`."""
+        own = ["demo", f"seed={self.seed}", f"run={self.folder}", "tracker=none", "film=false"]
+        return own + list(GROUPS[self.group].settings)
+
+    def summary(self) -> dict | None:
+        path = self.folder / "summary.json"
+        return json.loads(path.read_text()) if path.exists() else None
+
+
+def _lift(obs: str, *settings: str) -> tuple[str, ...]:
+    return (f"obs={obs}", *settings)
+
+
+def _insert(obs: str, steps: int, *settings: str) -> tuple[str, ...]:
+    """At a fixed budget of steps: single evaluations of this task move too much to stop by."""
+    return ("env.task=insert", f"obs={obs}", "stop.when_autonomous=false", f"stop.max_env_steps={steps}", *settings)
+
+
+LIFT_PIXELS, LIFT_STATE = "Lift from pixels", "Lift from state"
+INSERT_STATE, INSERT_PIXELS = "Insert from state", "Insert from pixels"
+DAGGER = ("algorithm.q_weight=0", "algorithm.clone_decay_updates=0")
+PRECISE = "env.operator_noise=0"
+LIFT_CAP = "stop.max_env_steps=3000"
+STATE_STEPS, PIXEL_STEPS = 8000, 10000
+LONG_S, PIXEL_LONG_S = 900.0, 4200.0
+
+GROUPS = {
+    "lift-pixels": Group(LIFT_PIXELS, "SAC, 20 demonstrations, interventions, encoder frozen", _lift("pixels"), 5),
+    "lift-state": Group(LIFT_STATE, "SAC, 5 demonstrations, interventions", _lift("state"), 5),
+    "insert-state": Group(
+        INSERT_STATE, "SAC, 20 demonstrations, interventions", _insert("state", STATE_STEPS), limit_s=LONG_S
+    ),
+    "insert-state-cloning-20": Group(
+        INSERT_STATE, "cloning alone, 20 demonstrations", _insert("state", 200, *CLONING_ALONE[:2])
+    ),
+    "insert-state-cloning-100": Group(
+        INSERT_STATE,
+        "cloning alone, 100 demonstrations, 3,000 updates",
+        _insert("state", 200, *CLONING_ALONE[:2], "demonstrations=100", "algorithm.clone_updates=3000"),
+    ),
+    "insert-state-dagger": Group(
+        INSERT_STATE,
+        "DAgger: cloning and the same interventions",
+        _insert("state", STATE_STEPS, *DAGGER),
+        limit_s=LONG_S,
+    ),
+    "insert-pixels": Group(
+        INSERT_PIXELS, "SAC, 20 demonstrations, interventions", _insert("pixels", PIXEL_STEPS), limit_s=PIXEL_LONG_S
+    ),
+    "lift-pixels-cloning": Group(LIFT_PIXELS, "the cloned policy, never updated", _lift("pixels", *CLONING_ALONE)),
+    "lift-pixels-no-interventions": Group(
+        LIFT_PIXELS, "as the first without a person in the loop", _lift("pixels", "operator=none", LIFT_CAP)
+    ),
+    "lift-pixels-no-demonstrations": Group(
+        LIFT_PIXELS,
+        "with a person, without demonstrations and cloning, encoder trained throughout",
+        _lift("pixels", "demonstrations=0", LIFT_CAP),
+    ),
+    "lift-pixels-end-to-end": Group(
+        LIFT_PIXELS, "SAC, encoder trained throughout", _lift("pixels", "algorithm.encoder_frozen=never", LIFT_CAP)
+    ),
+    "lift-pixels-drqv2": Group(LIFT_PIXELS, "DrQ-v2", _lift("pixels", "algorithm=drqv2", LIFT_CAP)),
+    "insert-state-precise": Group(
+        INSERT_STATE, "SAC, with a precise operator", _insert("state", STATE_STEPS, PRECISE), limit_s=LONG_S
+    ),
+    "insert-state-precise-dagger": Group(
+        INSERT_STATE, "DAgger, with a precise operator", _insert("state", STATE_STEPS, PRECISE, *DAGGER), limit_s=LONG_S
+    ),
+    "insert-state-precise-cloning-20": Group(
+        INSERT_STATE,
+        "cloning alone, 20 demonstrations of a precise operator",
+        _insert("state", 200, *CLONING_ALONE[:2], PRECISE),
+    ),
+    "insert-pixels-cloning-20": Group(
+        INSERT_PIXELS, "cloning alone, 20 demonstrations", _insert("pixels", 200, *CLONING_ALONE[:2])
+    ),
+    "insert-pixels-cloning-100": Group(
+        INSERT_PIXELS,
+        "cloning alone, 100 demonstrations, 3,000 updates",
+        _insert("pixels", 200, *CLONING_ALONE[:2], "demonstrations=100", "algorithm.clone_updates=3000"),
+    ),
+    "insert-pixels-dagger": Group(
+        INSERT_PIXELS,
+        "DAgger: cloning and the same interventions",
+        _insert("pixels", PIXEL_STEPS, *DAGGER),
+        limit_s=PIXEL_LONG_S,
+    ),
+    "no-interventions": Group(
+        LIFT_STATE, "as the first without a person in the loop", _lift("state", "operator=none", LIFT_CAP)
+    ),
+    "no-demonstrations": Group(
+        LIFT_STATE, "with a person, without demonstrations and cloning", _lift("state", "demonstrations=0", LIFT_CAP)
+    ),
+    "learning-off": Group(
+        LIFT_STATE,
+        "the cloned policy with the person helping, never updated, 3,000 steps",
+        _lift("state", "learning=false", LIFT_CAP, "stop.when_autonomous=false"),
+    ),
+    "cloning-alone": Group(LIFT_STATE, "the cloned policy, never updated", _lift("state", *CLONING_ALONE)),
+}
+
+
+def cells() -> list[Cell]:
+    """Every run, group by group in the order above."""
+    return [Cell(name, seed) for name, group in GROUPS.items() for seed in range(group.seeds)]

@@ -1,0 +1,131 @@
+"""docs/results.md and its picture, from the summaries of the runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.cells import GROUPS, Cell
+from metrics import names
+from metrics.history import read_history
+from metrics.wilson import wilson_interval
+
+FULL_SPEED_CYCLE_STEPS = 11.3  # ScriptedOperatorConfig(speed=1.0, demonstrate=True), lift, 5 seeds of 50 unseen starts
+PICTURE = "results.png"
+PICTURED = ("lift-pixels", "lift-state", "insert-state", "insert-pixels")
+
+
+def pool(rows: Sequence[dict]) -> dict[str, dict]:
+    """What the seeds of each group reached together, by group."""
+    pooled = {}
+    for group in GROUPS:
+        members = [r for r in rows if r["group"] == group]
+        if members:
+            successes, episodes = sum(r["successes"] for r in members), sum(r["episodes"] for r in members)
+            low, high = wilson_interval(successes, episodes)
+            pooled[group] = {
+                "seeds": len(members),
+                "successes": successes,
+                "episodes": episodes,
+                "success_rate": successes / episodes,
+                "ci_low": low,
+                "ci_high": high,
+                "reached": sum(r["reached"] for r in members),
+                "worst_seed": min(r["success_rate"] for r in members),
+                "longest_train_wall_s": max(
+                    (r["train_wall_s"] for r in members if r["train_wall_s"] is not None), default=None
+                ),
+            }
+    return pooled
+
+
+def document(rows: Sequence[dict], pooled: dict[str, dict], missing: Sequence[str], machine: str) -> str:
+    """The text of docs/results.md."""
+    lines = [
+        "# Results",
+        "",
+        f"The simulated SO-101 on {machine}, with learner, actor and demo running. Made by `make results`; each",
+        "run is one `tandem demo` with the settings of its group in `benchmarks/cells.py`.",
+        "",
+        "Success is that of the policy alone, deterministic, over start states that no training and no selection of",
+        "checkpoints used, with a 95 % Wilson interval. Reached: training stopped by its own rule, not by a cap on",
+        "steps or time, and success on these starts was at least 0.9; runs of insert have a fixed budget of steps.",
+        "Settings were tuned on seeds 0 and 1. Two runs of one seed differ: steps and updates interleave as they come.",
+        "",
+        f"![Success and interventions while training]({PICTURE})",
+    ]
+    for section in dict.fromkeys(group.section for group in GROUPS.values()):
+        found = [name for name, group in GROUPS.items() if group.section == section and name in pooled]
+        if found:
+            lines += ["", f"## {section}", "", *_pooled_table({name: pooled[name] for name in found})]
+            lines += ["", *_runs_table([r for r in rows if r["group"] in found])]
+    lines += [
+        "",
+        "Interventions are shares of environment steps, over the first and the last 20 training episodes. The",
+        "operator's cycle is that of the scripted person on the same starts: it drives at 60 % of the arm's top speed,",
+        f"as people do; at full speed it lifts in {FULL_SPEED_CYCLE_STEPS} steps.",
+        "",
+        f"Not run yet: {', '.join(missing)}." if missing else "Every cell has run.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _pooled_table(pooled: dict[str, dict]) -> list[str]:
+    lines = [
+        "| group | what | seeds | reached | success (95 % Wilson) | worst seed | longest training |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for group, p in pooled.items():
+        interval = f"{p['success_rate']:.3f} ({p['ci_low']:.3f}-{p['ci_high']:.3f})"
+        lines.append(
+            f"| {group} | {GROUPS[group].what} | {p['seeds']} | {p['reached']} | {interval} of {p['episodes']} "
+            f"| {p['worst_seed']:.2f} | {_number(p['longest_train_wall_s'], '.0f')} s |"
+        )
+    return lines
+
+
+def _runs_table(rows: Sequence[dict]) -> list[str]:
+    lines = [
+        "| group | seed | reached | success | interventions first 20 | last 20 | cycle, steps | operator's | env steps "
+        "| updates | training s | first update s |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    return lines + [
+        f"| {r['group']} | {r['seed']} | {'yes' if r['reached'] else 'no'} | {r['successes']}/{r['episodes']} "
+        f"| {_number(r.get('intervention_rate_first'), '.3f')} | {_number(r['intervention_rate'], '.3f')} "
+        f"| {_number(r['cycle_steps'], '.1f')} | {_number(r['operator_cycle_steps'], '.1f')} | {r['env_steps']} "
+        f"| {r['updates']} | {_number(r['train_wall_s'], '.0f')} | {_number(r['first_update_s'], '.1f')} |"
+        for r in rows
+    ]
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def draw(cells: Sequence[Cell], path: Path) -> None:
+    """A picture of success and interventions over environment steps, a line a seed, for the main groups that ran."""
+    from matplotlib.figure import Figure
+
+    groups = [name for name in PICTURED if any(c.group == name for c in cells)]
+    if not groups:
+        return
+    figure = Figure(figsize=(3.2 * len(groups), 4.6), layout="constrained")
+    axes = figure.subplots(2, len(groups), squeeze=False, sharex="col", sharey="row")
+    for column, name in enumerate(groups):
+        for cell in (c for c in cells if c.group == name):
+            history = read_history(cell.folder / "metrics.jsonl")
+            for row, metric in enumerate((names.EVAL_SUCCESS_RATE, names.INTERVENTION_RATE)):
+                steps, values = history.series(metric)
+                axes[row][column].plot(steps, [100 * v for v in values], label=f"seed {cell.seed}", linewidth=1.2)
+        axes[0][column].set_title(GROUPS[name].section, fontsize=10)
+        axes[1][column].set_xlabel("environment steps")
+    axes[0][0].set_ylabel("success alone [%]")
+    axes[1][0].set_ylabel("interventions,\nlast 20 episodes [% of steps]")
+    axes[0][0].legend(fontsize=7, frameon=False)
+    for axis in axes.flat:
+        axis.set_ylim(-3, 103)
+        axis.grid(alpha=0.3)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=110)

@@ -1,0 +1,109 @@
+"""The policy that a run starts from: version 0, cloned, given or plain, and its statistics."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from episodes.outcome import Purpose
+from learner.checkpoint import CheckpointError, newest_checkpoint
+from learner.config import ConfigError, PolicyConfig
+from learner.startup import prepare
+from metrics import names
+from policies.snapshot import load_snapshot
+from tests.learner.training_run import CONFIG, Arm, assert_equal, opened, update
+
+
+def test_statistics_come_with_version_1_where_there_are_no_demonstrations_and_stay(tmp_path):
+    with opened(tmp_path) as run:
+        prepare(run.trainer, run.log)
+        assert not bool(run.policy()[2].normalizer.frozen)
+        arm = Arm(run)
+        arm.episode(20)
+        arm.flush()
+        _, version, policy = run.policy()
+        assert version == 1
+        assert bool(policy.normalizer.frozen)
+        mean = policy.normalizer.mean.clone()
+        arm.episode(20)
+        arm.flush()
+        update(run.trainer, 10)
+        _, version, policy = run.policy()
+        assert version == 2
+        assert torch.equal(policy.normalizer.mean, mean)
+
+
+def test_people_before_learning_are_cloned_into_version_0(tmp_path):
+    with opened(tmp_path) as run:
+        Arm(run).episode(30, human=range(30), purpose=Purpose.DEMONSTRATION)
+    with opened(tmp_path) as run:
+        prepare(run.trainer, run.log)
+        _, version, policy = run.policy()
+        assert version == 0
+        assert bool(policy.normalizer.frozen)
+        assert run.trainer.algorithm.clones == 5
+        assert run.trainer.limiter.env_steps == 0
+        assert run.trainer.limiter.due() == 0
+        line = json.loads(run.folder.metrics.read_text())
+        assert line[names.CLONING_LOSS] != 0
+    with opened(tmp_path) as run:
+        prepare(run.trainer, run.log)
+        assert run.trainer.algorithm.clones == 5, "a resumed run must not clone again"
+        assert run.policy()[1] == 0
+        assert run.folder.policy_file(0).is_file()
+
+
+def test_cloning_that_diverges_ends_the_start_and_names_the_tensors(tmp_path):
+    with opened(tmp_path) as run:
+        Arm(run).episode(30, human=range(30), purpose=Purpose.DEMONSTRATION)
+    algorithm = dataclasses.replace(CONFIG.algorithm, actor_lr=1e38)
+    with opened(tmp_path, dataclasses.replace(CONFIG, algorithm=algorithm)) as run:
+        with pytest.raises(ConfigError) as error:
+            prepare(run.trainer, run.log)
+        assert run.publisher.newer("", 0, 0) is None
+        assert newest_checkpoint(run.folder.checkpoints) is None
+    text = str(error.value)
+    assert text.startswith(
+        "cloning 30 transitions diverged within 5 updates: cloning_loss is not finite (NaN or infinity"
+    )
+    assert "infinity in policy." in text
+    assert "a lower algorithm.actor_lr" in text
+    with opened(tmp_path) as run:
+        prepare(run.trainer, run.log)
+        assert run.policy()[1] == 0, "nothing was lost"
+
+
+def test_a_given_policy_starts_a_run_and_is_not_cloned_over(tmp_path):
+    with opened(tmp_path / "first") as run:
+        prepare(run.trainer, run.log)
+        arm = Arm(run)
+        arm.episode(40)
+        arm.flush()
+        update(run.trainer, 30)
+        run.trainer.save()
+    given = newest_checkpoint(tmp_path / "first" / "checkpoints")
+    assert given is not None
+    config = dataclasses.replace(CONFIG, policy=PolicyConfig(pretrained=str(given)))
+    with opened(tmp_path / "second", config) as run:
+        prepare(run.trainer, run.log)
+        ours = run.policy()[2].state_dict()
+        theirs = load_snapshot((given / "policy.safetensors").read_bytes())[2].state_dict()
+        assert_equal(ours, theirs)
+        assert run.trainer.algorithm.warmup_until == 4
+    config = dataclasses.replace(CONFIG, policy=PolicyConfig(pretrained=str(tmp_path / "nothing")))
+    with (
+        opened(tmp_path / "third", config) as run,
+        pytest.raises(CheckpointError, match=r"policy\.pretrained=.*nothing is neither a policy file nor a checkpoint"),
+    ):
+        prepare(run.trainer, run.log)
+
+
+def test_the_learner_goes_on_without_the_file_of_version_0(tmp_path, capsys):
+    with opened(tmp_path) as run:
+        run.folder.policy_file(0).mkdir(parents=True)
+        prepare(run.trainer, run.log)
+        assert run.trainer.version == 0
+    assert "policy version 0 was not written" in capsys.readouterr().out
