@@ -57,10 +57,15 @@ def machine() -> str:
 def write(out: Path) -> None:
     """docs/results.json, docs/results.md and its picture from every summary there is."""
     ran = [(cell, summary) for cell in cells() if (summary := cell.summary())]
-    missing = [f"{cell.group} seed {cell.seed}" for cell in cells() if not cell.summary()]
+    missing = [cell for cell in cells() if not cell.summary()]
     rows = [{"group": cell.group, **summary} for cell, summary in ran]
     pooled = pool(rows)
-    found = {"machine": machine(), "pooled": pooled, "runs": rows, "not_run": missing}
+    found = {
+        "machine": machine(),
+        "pooled": pooled,
+        "runs": rows,
+        "not_run": [f"{cell.group} seed {cell.seed}" for cell in missing],
+    }
     (out / "results.json").write_text(json.dumps(found, indent=1) + "\n")
     (out / "results.md").write_text(document(rows, pooled, missing, machine()))
     draw([cell for cell, _ in ran], out / PICTURE)

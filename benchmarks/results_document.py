@@ -39,7 +39,7 @@ def pool(rows: Sequence[dict]) -> dict[str, dict]:
     return pooled
 
 
-def document(rows: Sequence[dict], pooled: dict[str, dict], missing: Sequence[str], machine: str) -> str:
+def document(rows: Sequence[dict], pooled: dict[str, dict], missing: Sequence[Cell], machine: str) -> str:
     """The text of docs/results.md."""
     lines = [
         "# Results",
@@ -65,10 +65,15 @@ def document(rows: Sequence[dict], pooled: dict[str, dict], missing: Sequence[st
         "operator's cycle is that of the scripted person on the same starts: it drives at 60 % of the arm's top speed,",
         f"as people do; at full speed it lifts in {FULL_SPEED_CYCLE_STEPS} steps.",
         "",
-        f"Not run yet: {', '.join(missing)}." if missing else "Every cell has run.",
+        *(["Not run yet:", "", *_missing_list(missing)] if missing else ["Every cell has run."]),
         "",
     ]
     return "\n".join(lines)
+
+
+def _missing_list(missing: Sequence[Cell]) -> list[str]:
+    groups = dict.fromkeys(cell.group for cell in missing)
+    return [f"- {g}: seeds {', '.join(str(cell.seed) for cell in missing if cell.group == g)}" for g in groups]
 
 
 def _pooled_table(pooled: dict[str, dict]) -> list[str]:

@@ -39,7 +39,7 @@ class DemoConfig:
 
     run: str = ""
     seed: int = 0
-    obs: str = "pixels"
+    obs: str = "state"
     operator: str = "scripted"
     demonstrations: int = 5
     final_episodes: int = 50

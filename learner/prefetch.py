@@ -19,7 +19,7 @@ import numpy as np
 
 from learner.batch_memory import BatchMemory
 from learner.replay import ReplayBuffer
-from learner.windows import Batch, Draw
+from learner.windows import Batch, Draw, Wanted
 
 if TYPE_CHECKING:
     import torch
@@ -47,6 +47,7 @@ def batch_source(
         device=algorithm.device,
         thread=config.prefetch == "on" or (config.prefetch == "auto" and on_cuda),
         burst=math.ceil(config.algorithm.utd_ratio) if on_cuda else 1,
+        wanted=None if demonstrations else algorithm.images_wanted,
     )
 
 
@@ -73,6 +74,7 @@ class BatchSource:
         thread: Whether the next burst is read while the present one trains.
         burst: Batches decided on together, and moved to a GPU in one copy; fewer where they would take more than
             ``MOST_BURST_BYTES``.
+        wanted: Which images the next update will look at; only those are copied, where neither a thread nor a GPU does.
 
     Attributes:
         burst: Batches of a burst.
@@ -88,6 +90,7 @@ class BatchSource:
         device: str | torch.device = "cpu",
         thread: bool = False,
         burst: int = 1,
+        wanted: Wanted | None = None,
     ):
         size = replay.batch_bytes(batch_size)
         self.burst = max(1, min(burst, int(MOST_BURST_BYTES // size)))
@@ -102,6 +105,8 @@ class BatchSource:
         self._now: deque[tuple[dict[str, Any], Batch]] = deque()
         self._ahead: tuple[_Burst, Future[list[Batch]]] | None = None
         self._thread = ThreadPoolExecutor(1, "prefetch") if thread else None
+        # A thread reads ahead of the update before, which may look at more.
+        self._wanted = wanted if not thread and self._device is None else None
         self._closed = False
 
     def next(self) -> Batch:
@@ -178,7 +183,7 @@ class BatchSource:
 
     def _read(self, burst: _Burst) -> list[Batch]:
         try:
-            batches = [draw.read() for draw in burst.draws]
+            batches = [draw.read(self._wanted) for draw in burst.draws]
         finally:
             for draw in burst.draws:
                 draw.close()

@@ -53,6 +53,9 @@ class LedAlgorithm:
     def update(self, batch: Batch, actor: bool | None = None) -> dict[str, Tensor]:
         return self._all(lambda: self._share(UPDATE, batch, actor))
 
+    def images_wanted(self, batch: Batch) -> None:
+        """All: every rank keeps features of its own."""
+
     def clone(self, batch: Batch) -> dict[str, Tensor]:
         return self._all(lambda: self._share(CLONE, batch, None))
 

@@ -75,6 +75,9 @@ class Batch:
         )
 
 
+type Wanted = Callable[[Batch], tuple[np.ndarray, np.ndarray] | None]
+"""Says of which observations and next observations images are wanted, bool (B,) each; None for all."""
+
 _ARRAYS = ("action", "reward", "discount", "human", "k", "demonstration", "proposed")
 
 
@@ -107,15 +110,26 @@ class Draw:
         if images:
             storage.readers.enter()
 
-    def read(self) -> Batch:
-        """The batch with its images."""
+    def read(self, wanted: Wanted | None = None) -> Batch:
+        """The batch with its images; of those that are not ``wanted``, whatever was in the memory."""
         try:
+            masks = wanted(self.batch) if wanted is not None else None
             for image in self._images:
-                found = self._storage.images.gather(image.name, image.rows, image.shifts, image.out)
-                image.observation[image.name] = found
+                mask = None if masks is None else masks[image.observation is self.batch.next_observation]
+                image.observation[image.name] = self._gathered(image, mask)
         finally:
             self.close()
         return self.batch
+
+    def _gathered(self, image: _Images, mask: np.ndarray | None) -> Array:
+        gather = self._storage.images.gather
+        if mask is None or image.out is None:
+            return gather(image.name, image.rows, image.shifts, image.out)
+        chosen = np.flatnonzero(mask)
+        if len(chosen):
+            shifts = None if image.shifts is None else image.shifts[chosen]
+            image.out[chosen] = gather(image.name, image.rows[chosen], shifts, np.empty_like(image.out[chosen]))
+        return image.out
 
     def close(self) -> None:
         """Lets rows be written again, whether or not the images were read."""

@@ -10,6 +10,7 @@ from learner.algorithms.drqv2_config import DrQv2Config
 from learner.algorithms.sac_config import SACConfig
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from torch import Tensor
 
@@ -61,6 +62,10 @@ class Algorithm(Protocol):
     def clone(self, batch: Batch) -> dict[str, Tensor]: ...
 
     def update(self, batch: Batch, actor: bool | None = None) -> dict[str, Tensor]: ...
+
+    def images_wanted(self, batch: Batch) -> tuple[np.ndarray, np.ndarray] | None:
+        """Of which observations and next observations the next update will look at the images, bool (B,) each; None
+        for all."""
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]: ...
 

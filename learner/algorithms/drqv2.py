@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from learner.algorithms.actor_critic import ActorCritic, join
 from learner.algorithms.adam import Adam
 from learner.algorithms.device import choose_device
 from learner.algorithms.device_batch import device_batch, observation_tensors, tensor
@@ -33,13 +34,12 @@ from learner.algorithms.noise import Noise
 from learner.algorithms.shared_encoder import SharedEncoder
 from learner.algorithms.state import load_state, save_state
 from policies.deterministic import DeterministicPolicy
-from policies.snapshot import Snapshot, SnapshotError, load_tensors
-from policies.spec import PolicySpec, build_policy, spec_differences
+from policies.snapshot import Snapshot
+from policies.spec import PolicySpec, build_policy
 
 if TYPE_CHECKING:
     from episodes.contract import Contract
     from learner.replay import Batch
-    from policies.normalization import Statistics
 
 __all__ = ["DrQv2", "DrQv2Config"]
 
@@ -47,7 +47,7 @@ _EDGE = 1e-6
 """Noisy actions stay this far inside -1 and 1, as in the authors' code."""
 
 
-class DrQv2:
+class DrQv2(ActorCritic):
     """One learner's networks, optimisers and random numbers.
 
     Attributes:
@@ -107,34 +107,23 @@ class DrQv2:
         self._critic_adam = Adam(self._critic_parameters, config.critic_lr)
         self._set_std()
 
-    @property
-    def statistics_frozen(self) -> bool:
-        return bool(self.policy.normalizer.frozen)
-
-    def freeze_statistics(self, statistics: Statistics) -> None:
-        """Sets the normalisation of all networks from one frame's (mean, std). Raises ValueError when set before."""
-        self.policy.freeze_statistics(statistics, self.config.std_floor)
-        self.ema_policy.freeze_statistics(statistics, self.config.std_floor)
-
     def load_policy(self, snapshot: Snapshot) -> None:
         """Starts from a given policy and its statistics: exploration from ``std_start_pretrained``, the critics first.
 
         Raises:
             SnapshotError: where the policy is not of this run's spec, or its statistics were never set.
         """
-        if found := spec_differences(self.spec, snapshot.spec):
-            raise SnapshotError("the given policy does not fit this run: " + "; ".join(found))
-        if not bool(snapshot.tensors["normalizer.frozen"]):
-            raise SnapshotError("the given policy was never trained: its normalisation statistics are not set")
-        load_tensors(self.policy, snapshot.tensors)
-        load_tensors(self.ema_policy, snapshot.tensors)
+        self._take_policy(snapshot)
         self._starts_pretrained()
+
+    def images_wanted(self, batch: Batch) -> None:
+        """All: see ``Algorithm``."""
 
     def clone(self, batch: Batch) -> dict[str, Tensor]:
         """One cloning update of actor and encoder on recorded actions; the moving average follows at once."""
         observation = observation_tensors(batch.observation, self.spec, self.device)
         vectors = self._noisy_vectors(observation, "clone_observation")
-        features = _join(vectors, self.encoder.encode(observation, trained=True))
+        features = join(vectors, self.encoder.encode(observation, trained=True))
         loss = self._clone_loss(features, tensor(batch.action, self.device)).mean()
         gradients = torch.autograd.grad(loss, [*self._actor_parameters, *self.encoder.parameters.values()])
         self._actor_adam.step(gradients)
@@ -164,8 +153,8 @@ class DrQv2:
         vectors = self._noisy_vectors(b.observation, "observation")
         next_vectors = self._noisy_vectors(b.following, "next_observation")
         encoded = self.encoder.encode(b.observation, trained=trained)
-        following = _join(next_vectors, self.encoder.encode(b.following, trained=False))
-        features = _join(vectors, [e.detach() for e in encoded])
+        following = join(next_vectors, self.encoder.encode(b.following, trained=False))
+        features = join(vectors, [e.detach() for e in encoded])
         target = self._target(following, b.reward, b.discount)
         metrics, pulls = self._update_critic(features, b.action, target, b.share, trained)
         if actor and warm:
@@ -238,12 +227,6 @@ class DrQv2:
         """|pi(h) - a|^2, shape (B,)."""
         return (self.policy(features) - action).square().sum(-1)
 
-    @torch.no_grad()
-    def _noisy_vectors(self, observation: dict[str, Tensor], name: str) -> Tensor:
-        """Normalised vectors with noise, (B, V); images have their random shift instead."""
-        vectors, scale = self.policy.vectors(observation), self.config.input_noise
-        return vectors.add_(self.noise.normal(name, tuple(vectors.shape)), alpha=scale) if scale else vectors
-
     def _starts_pretrained(self) -> None:
         self.pretrained = True
         self.warmup_until = self.updates + self.config.critic_warmup_updates
@@ -287,8 +270,3 @@ class DrQv2:
             **self._critic_adam.tensors("critic_adam", dict(self.critic.named_parameters())),
             **self.encoder.tensors(),
         }
-
-
-def _join(vectors: Tensor, encoded: list[Tensor]) -> Tensor:
-    """Features (B, F): vectors (B, V) and, after them, image features where there are any."""
-    return torch.cat((vectors, *encoded), -1) if encoded else vectors

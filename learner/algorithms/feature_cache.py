@@ -53,8 +53,7 @@ class FeatureCache:
         """Features (B, E) of one copy of the observations ``at``, the number ``copy`` modulo all copies; ``encode`` is
         given those of ``observation`` that are not known."""
         places = at.rows.astype(np.int64) * self.copies + copy % self.copies
-        self._grow(int(places.max()) + 1)
-        unknown = np.flatnonzero(self._held[places] != at.generation)
+        unknown = np.flatnonzero(self.unknown(at, copy))
         if len(unknown):
             new, first = np.unique(places[unknown], return_index=True)
             chosen = torch.from_numpy(unknown[first]).to(self._device, non_blocking=True)
@@ -64,6 +63,12 @@ class FeatureCache:
             self._table[torch.from_numpy(new).to(self._device, non_blocking=True)] = found
             self._held[new] = at.generation[unknown[first]]
         return self._table[torch.from_numpy(places).to(self._device, non_blocking=True)]
+
+    def unknown(self, at: Rows, copy: int) -> np.ndarray:
+        """Which of the observations ``at`` are not known as the copy of that number, bool (B,)."""
+        places = at.rows.astype(np.int64) * self.copies + copy % self.copies
+        self._grow(int(places.max()) + 1)
+        return self._held[places] != at.generation
 
     def _grow(self, size: int) -> None:
         if size <= len(self._held):

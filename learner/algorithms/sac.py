@@ -26,27 +26,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from learner.algorithms.actor_critic import ActorCritic, join
 from learner.algorithms.adam import Adam
 from learner.algorithms.critics import CriticEnsemble
 from learner.algorithms.device import choose_device
 from learner.algorithms.device_batch import device_batch, observation_tensors, tensor
+from learner.algorithms.feature_cache import Rows
 from learner.algorithms.noise import Noise
 from learner.algorithms.sac_config import SACConfig
 from learner.algorithms.shared_encoder import SharedEncoder
 from learner.algorithms.state import load_state, save_state
 from policies.gaussian import recorded_log_prob, squash
-from policies.snapshot import Snapshot, SnapshotError, load_tensors
-from policies.spec import PolicySpec, build_policy, spec_differences
+from policies.snapshot import Snapshot
+from policies.spec import PolicySpec, build_policy
 
 if TYPE_CHECKING:
     from episodes.contract import Contract
     from learner.replay import Batch
-    from policies.normalization import Statistics
 
 __all__ = ["SAC", "SACConfig", "choose_device"]
 
 
-class SAC:
+class SAC(ActorCritic):
     """One learner's networks, optimisers and random numbers.
 
     Attributes:
@@ -108,27 +109,13 @@ class SAC:
         self._critic_adam = Adam(self._critic_parameters, config.critic_lr)
         self._temperature_adam = Adam([self.log_temperature], config.temperature_lr)
 
-    @property
-    def statistics_frozen(self) -> bool:
-        return bool(self.policy.normalizer.frozen)
-
-    def freeze_statistics(self, statistics: Statistics) -> None:
-        """Sets the normalisation of all networks from one frame's (mean, std). Raises ValueError when set before."""
-        self.policy.freeze_statistics(statistics, self.config.std_floor)
-        self.ema_policy.freeze_statistics(statistics, self.config.std_floor)
-
     def load_policy(self, snapshot: Snapshot) -> None:
         """Starts from a given policy and its statistics, and warms the critic up with the actor frozen.
 
         Raises:
             SnapshotError: where the policy is not of this run's spec, or its statistics were never set.
         """
-        if found := spec_differences(self.spec, snapshot.spec):
-            raise SnapshotError("the given policy does not fit this run: " + "; ".join(found))
-        if not bool(snapshot.tensors["normalizer.frozen"]):
-            raise SnapshotError("the given policy was never trained: its normalisation statistics are not set")
-        load_tensors(self.policy, snapshot.tensors)
-        load_tensors(self.ema_policy, snapshot.tensors)
+        self._take_policy(snapshot)
         self.encoder.average(1.0)
         self.encoder.forget()
         self.warmup_until = self.updates + self.config.critic_warmup_updates
@@ -137,7 +124,7 @@ class SAC:
         """One cloning update of actor and encoder on recorded actions; the moving averages follow at once."""
         observation = observation_tensors(batch.observation, self.spec, self.device)
         vectors = self._noisy_vectors(observation, "clone_observation")
-        mean, log_std = self.policy(_join(vectors, self.encoder.encode(observation, trained=True)))
+        mean, log_std = self.policy(join(vectors, self.encoder.encode(observation, trained=True)))
         loss = self._clone_loss(mean, log_std, tensor(batch.action, self.device)).mean()
         gradients = torch.autograd.grad(loss, [*self._actor_parameters, *self.encoder.parameters.values()])
         self._policy_adam.step(gradients)
@@ -162,19 +149,17 @@ class SAC:
         """
         warm = self.updates >= self.warmup_until
         actor = warm and (self.updates % self.config.actor_every == 0 if actor is None else actor)
-        trains = self.config.trains_encoder(self.updates, cloned=self.clones > 0)
-        trained = warm and trains and bool(self.encoder.parameters)
+        trained = self._trains_encoder
         b = device_batch(batch, self.spec, self.device)
         vectors = self._noisy_vectors(b.observation, "observation")
         next_vectors = self._noisy_vectors(b.following, "next_observation")
-        # With another copy of the next observation, and in each round through all copies again another.
-        other = self.updates + 1 + self.updates // max(self.config.encoder_cache_copies, 1)
-        encoded = self.encoder.encode(b.observation, trained=trained, at=b.rows, copy=self.updates)
-        next_encoded = self.encoder.encode(b.following, trained=False, at=b.next_rows, copy=other)
+        copy, next_copy = self._copies
+        encoded = self.encoder.encode(b.observation, trained=trained, at=b.rows, copy=copy)
+        next_encoded = self.encoder.encode(b.following, trained=False, at=b.next_rows, copy=next_copy)
         target_encoded = self.encoder.encode_target(b.following, next_encoded)
-        following, target_following = _join(next_vectors, next_encoded), _join(next_vectors, target_encoded)
+        following, target_following = join(next_vectors, next_encoded), join(next_vectors, target_encoded)
         target = self._target(following, target_following, b.reward, b.discount)
-        features = _join(vectors, [e.detach() for e in encoded])
+        features = join(vectors, [e.detach() for e in encoded])
         metrics, value, pulls = self._update_critic(features, b.action, target, b.share, trained)
         if actor:
             more, pull = self._update_actor(features, b.action, value, b.human_share, trained)
@@ -187,6 +172,27 @@ class SAC:
             torch._foreach_lerp_(self._averages, self._averaged, self.config.ema)
         self.updates += 1
         return metrics
+
+    def images_wanted(self, batch: Batch) -> tuple[np.ndarray, np.ndarray] | None:
+        """See ``Algorithm``: with a frozen encoder, those whose features are not kept yet."""
+        if self._trains_encoder or not len(batch.rows):
+            return None
+        at, following = Rows(batch.rows, batch.generation), Rows(batch.next_rows, batch.next_generation)
+        copy, next_copy = self._copies
+        wanted, next_wanted = self.encoder.unknown(at, copy), self.encoder.unknown(following, next_copy)
+        return None if wanted is None or next_wanted is None else (wanted, next_wanted)
+
+    @property
+    def _trains_encoder(self) -> bool:
+        """Whether the next update does."""
+        warm, trains = self.updates >= self.warmup_until, self.config.trains_encoder
+        return warm and bool(self.encoder.parameters) and trains(self.updates, cloned=self.clones > 0)
+
+    @property
+    def _copies(self) -> tuple[int, int]:
+        """Numbers of the kept copies of observations and of what follows that the next update sees: never the same, and
+        others in each round through all of them."""
+        return self.updates, self.updates + 1 + self.updates // max(self.config.encoder_cache_copies, 1)
 
     @torch.no_grad()
     def _target(self, following: Tensor, target_following: Tensor, reward: Tensor, discount: Tensor) -> Tensor:
@@ -256,12 +262,6 @@ class SAC:
         fit = log_std if self.config.clone_std else log_std.detach()
         return -recorded_log_prob(mean, fit, action, self.config.action_edge)
 
-    @torch.no_grad()
-    def _noisy_vectors(self, observation: dict[str, Tensor], name: str) -> Tensor:
-        """Normalised vectors with noise, (B, V); images have their random shift instead."""
-        vectors, scale = self.policy.vectors(observation), self.config.input_noise
-        return vectors.add_(self.noise.normal(name, tuple(vectors.shape)), alpha=scale) if scale else vectors
-
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything a resumed run needs: tensors by name, copied to the CPU, and JSON values."""
         self.encoder.forget()
@@ -292,8 +292,3 @@ class SAC:
             **self.encoder.tensors(),
             "log_temperature": self.log_temperature,
         }
-
-
-def _join(vectors: Tensor, encoded: list[Tensor]) -> Tensor:
-    """Features (B, F): vectors (B, V) and, after them, image features where there are any."""
-    return torch.cat((vectors, *encoded), -1) if encoded else vectors

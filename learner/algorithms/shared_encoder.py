@@ -6,6 +6,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -54,6 +55,10 @@ class SharedEncoder:
             if trained or at is None or self._cache is None:
                 return [self.encoder(observation)]
             return [self._cache.features(at, copy, observation, self.encoder)]
+
+    def unknown(self, at: Rows, copy: int) -> np.ndarray | None:
+        """Of which observations ``encode``, untrained, will look at the images, bool (B,); None for all of them."""
+        return None if self._cache is None or self.target is not self.encoder else self._cache.unknown(at, copy)
 
     @torch.no_grad()
     def encode_target(self, observation: Mapping[str, Tensor], features: Sequence[Tensor]) -> list[Tensor]:

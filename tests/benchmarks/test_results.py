@@ -66,7 +66,7 @@ def test_documents_pool_the_seeds_and_say_what_was_reached(cell, tmp_path):
     assert "| lift-state | 0 | yes | 50/50 | - | 0.010 | 12.5 | 15.5 | 2000 | 4000 | 61 | 9.0 |" in text
     assert "| learning-off | 0 | no | 10/50 |" in text
     assert found["machine"] in text
-    assert "lift-state seed 2" in text.partition("Not run yet: ")[2]
+    assert "\n- lift-state: seeds 2, 3, 4\n" in text.partition("Not run yet:")[2]
     assert text.count("## ") == 1
     assert (tmp_path / "results.png").stat().st_size > 0
 

@@ -94,9 +94,9 @@ def test_observations_and_task_choose_presets():
 
 
 def test_a_demo_from_pixels_records_more_and_hands_on_what_the_user_set():
-    assert compose("demo", "obs=state")["demonstrations"] == 5
-    assert compose("demo")["demonstrations"] == 20
-    assert compose("demo").configs["algorithm"].encoder_frozen == "cloned"
+    assert compose("demo")["demonstrations"] == 5
+    assert compose("demo", "obs=pixels")["demonstrations"] == 20
+    assert compose("demo", "obs=pixels").configs["algorithm"].encoder_frozen == "cloned"
     assert compose("demo", "env.task=insert")["final_episodes"] == 100
     assert compose("demo", "obs=pixels", "demonstrations=7")["demonstrations"] == 7
     arguments = demo.learner_arguments(compose("demo", "obs=pixels", "algorithm.encoder_frozen=never", "run=x"))

@@ -72,7 +72,7 @@ def test_a_run_from_first_step_to_a_policy_that_succeeds(start, join):
     assert not (learner.run / "service.json").exists()
     assert actor.versions == sorted(set(actor.versions))
     lines = [json.loads(line) for line in (learner.run / "metrics.jsonl").read_text().splitlines()]
-    assert lines[-1]["utd_ratio"] <= 1.0
+    assert [line["utd_ratio"] for line in lines if "utd_ratio" in line][-1] <= 1.0  # not in that of an evaluation
     assert max(line.get("success_rate", 0) for line in lines) == pytest.approx(1 / 4, abs=0.13)
     training = json.loads((learner.run / "training.json").read_text())
     assert training["outcome"] == "autonomous"
