@@ -170,7 +170,8 @@ def _line(row: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", default=None, metavar="FILE", help="such as updates.py")
+    files = sorted({Path(command[0]).name for _, command in BENCHMARKS})
+    parser.add_argument("--only", nargs="+", default=None, metavar="FILE", choices=files, help=f"of {', '.join(files)}")
     parser.add_argument("--into", type=Path, default=ROOT / "docs", help="folder of benchmarks.json and benchmarks.md")
     arguments = parser.parse_args()
     chosen = [(g, c) for g, c in BENCHMARKS if arguments.only is None or Path(c[0]).name in arguments.only]
