@@ -150,6 +150,9 @@ def markdown(rows: list[dict[str, Any]], where: str) -> str:
         lines += ["| what | unit | better | ours | peer | ratio | mark | met | command |"]
         lines += ["|---|---|---|---|---|---|---|---|---|"]
         lines += [_line(row) for row in rows if row["group"] == group]
+    commands = " ".join(row["command"] for row in rows)
+    if missing := sorted({command[0] for _, command in BENCHMARKS if command[0] not in commands}):
+        lines += ["", f"Not measured in this run: {', '.join(f'`python {file}`' for file in missing)}."]
     return "\n".join([*lines, ""])
 
 
