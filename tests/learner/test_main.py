@@ -38,6 +38,7 @@ def test_a_run_from_first_step_to_a_policy_that_succeeds(start, join):
         reply = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=10)
         assert reply.status == health_pb2.HealthCheckResponse.SERVING
     episode = actor.episode(seed=3, outcome=pb.OUTCOME_FAILURE)
+    actor.wait(lambda: actor.acknowledged == actor.sequence)
     applied = actor.stub.AmendEpisode(
         sp.AmendEpisodeRequest(
             run_id=actor.run_id,
