@@ -22,7 +22,15 @@ def check_operator(name: str, env: str) -> None:
 
 
 def make_operator(
-    name: str, env: gym.Env, interface: Interface, *, board: Board, seed: int, demonstrate: bool = False
+    name: str,
+    env: gym.Env,
+    interface: Interface,
+    *,
+    board: Board,
+    seed: int,
+    demonstrate: bool = False,
+    judge_steps: int = 0,
+    near_miss: str = "",
 ) -> Operator:
     """The operator of an environment.
 
@@ -33,11 +41,15 @@ def make_operator(
         board: Where a device's listener writes.
         seed: Of what a scripted operator draws.
         demonstrate: Whether the scripted operator drives whole episodes.
+        judge_steps: Steps of success in a row after which the scripted operator ends an episode; 0 for never.
+        near_miss: What the scripted operator shows instead of success; empty for success.
     """
     if name in DEVICES:
         return DeviceOperator(board, interface)
     if name == "scripted":
         from envs.teleop.scripted import ScriptedOperator, ScriptedOperatorConfig
 
-        return ScriptedOperator(env, ScriptedOperatorConfig(demonstrate=demonstrate), seed)
+        return ScriptedOperator(
+            env, ScriptedOperatorConfig(demonstrate=demonstrate, judge_steps=judge_steps, near_miss=near_miss), seed
+        )
     return NoOperator()

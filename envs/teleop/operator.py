@@ -30,6 +30,8 @@ class Event(StrEnum):
     """Hold still until READY."""
     STOP = "stop"
     """End the run."""
+    MARK = "mark"
+    """What is seen from here on looks like success; said again: no longer. For the reward classifier."""
 
 
 @dataclass(frozen=True)
