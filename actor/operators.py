@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import gymnasium as gym
 
 from actor.device_operator import DeviceOperator
 from actor.shared import Board
 from envs.errors import EnvError
 from envs.registry import env_entry
-from envs.teleop.operator import NoOperator, Operator
-from episodes.contract import Interface
+from envs.teleop.operator import NoOperator, Operator, Supervisor
+from episodes.contract import Contract, Interface
 
 DEVICES = ("keyboard",)
 
@@ -53,3 +55,29 @@ def make_operator(
             env, ScriptedOperatorConfig(demonstrate=demonstrate, judge_steps=judge_steps, near_miss=near_miss), seed
         )
     return NoOperator()
+
+
+def person_of(name: str) -> str:
+    """Author of what an operator decides: a scripted one is no person."""
+    return "operator" if name == "scripted" else "person"
+
+
+def make_crew(
+    name: str, env: gym.Env, contract: Contract, *, board: Board, seed: int, demonstrate: bool, judging: bool
+) -> tuple[Operator, Operator, Operator]:
+    """Who helps in training, who drives while only a person acts, and who watches evaluations.
+
+    Args:
+        name, env, board, seed: As in ``make_operator``.
+        contract: Of the environment.
+        demonstrate: Whether there are episodes in which only a person acts.
+        judging: Whether a person alone says what succeeds.
+    """
+    make = partial(make_operator, name, env, contract.interface, board=board, seed=seed, judge_steps=int(judging))
+    operator = make()
+    watched = name in DEVICES or (judging and name != "none")
+    return (
+        operator,
+        make(demonstrate=True) if demonstrate else operator,
+        Supervisor(operator, judging=judging) if watched else NoOperator(),
+    )

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from actor.episode import Episode, EpisodeRunner, Plan, ResetError
 from actor.listener import DeviceListener, ListenerError
 from actor.marking import Marker, count_near_misses
-from actor.operators import DEVICES, check_operator, make_operator
+from actor.operators import DEVICES, check_operator, make_operator, person_of
 from actor.pacing import LockstepPacer, RealtimePacer
 from actor.pilot import Idle
 from actor.recordings import LogSink, RecordError, count_successes, keep_contract, open_log
@@ -102,7 +102,7 @@ def _record(config: RecordConfig, stop: StopSignal) -> int:
     console = Console(highlight=False)
     board = Board(create_block(Board.SIZE))
     listener = DeviceListener(config.operator, config.keyboard, board, console.print)
-    author = "operator" if config.operator == "scripted" else "person"
+    author = person_of(config.operator)
     with open_log(folder / "log", contract) as log:
         sink, marker = LogSink(log, config.operator), Marker(folder, author)
         (successes, recorded), misses = count_successes(folder), count_near_misses(folder)
@@ -122,7 +122,8 @@ def _record(config: RecordConfig, stop: StopSignal) -> int:
                 def show(episode: Episode, said: OperatorInput) -> None:
                     marker.step(episode, said)
                     marking = "marking success" if marker.looks_like_success else ""
-                    progress.update(task, doing=", ".join(filter(None, (asked, said.doing, marking))))
+                    seen = (asked, said.doing, marking, runner.rewarding.doing)
+                    progress.update(task, doing=", ".join(filter(None, seen)))
                     if view is not None:
                         view.show()
 

@@ -5,7 +5,7 @@ Every source is logged with the step; ``reward.effective`` says which of them co
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,7 +14,7 @@ import numpy as np
 from envs.teleop.operator import Event
 from episodes.contract import Contract
 from episodes.outcome import Outcome
-from reward.config import HumanReward, RewardConfig
+from reward.config import EnvReward, HumanReward, RewardConfig, RewardError
 
 PERSON = "person"
 VERDICTS = {Event.SUCCESS: Outcome.SUCCESS, Event.FAILURE: Outcome.FAILURE}
@@ -58,6 +58,14 @@ class Rewarding(Protocol):
     asks: bool
     """Whether a person is asked what became of an episode that ran out of time."""
 
+    @property
+    def ready(self) -> bool:
+        """Whether there is somebody who can say what a step is worth."""
+
+    @property
+    def doing(self) -> str:
+        """What it sees, in words, for people; empty where it sees nothing."""
+
     def begin_episode(self) -> None: ...
 
     def refresh(self) -> None:
@@ -79,6 +87,8 @@ class EnvRewarding:
     """The environment's own reward."""
 
     asks = False
+    ready = True
+    doing = ""
 
     def begin_episode(self) -> None:
         pass
@@ -99,11 +109,32 @@ class HumanRewarding(EnvRewarding):
         return Judged(((PERSON, 0.0),), without_success(env, timeout))
 
 
-def make_rewarding(config: RewardConfig, contract: Contract) -> Rewarding:
-    """The rewarding of a setting. Raises RewardError where its classifier cannot be used with this contract."""
+def make_rewarding(
+    config: RewardConfig,
+    contract: Contract,
+    newest: Callable[[], bytes | None] | None = None,
+    say: Callable[[str], None] = print,
+) -> Rewarding:
+    """The rewarding of a setting.
+
+    Args:
+        config: The setting.
+        contract: Of the environment.
+        newest: The bytes of a classifier newer than the last one asked for, or None; None where no learner hands any out.
+        say: Told, in one line, what a person should know.
+
+    Raises RewardError where its classifier cannot be used with this contract.
+    """
     if isinstance(config, HumanReward):
         return HumanRewarding()
-    return EnvRewarding()
+    if isinstance(config, EnvReward):
+        return EnvRewarding()
+    from actor.classifier_rewarding import ClassifierRewarding, given_classifier
+
+    given = given_classifier(config)
+    if given is None and newest is None:
+        raise RewardError("reward=classifier needs a classifier here: set reward.model=FOLDER of `tandem reward train`")
+    return ClassifierRewarding(config, contract, given, newest or (lambda: None), say)
 
 
 def verdict_of(events: Iterable[Event]) -> Outcome | None:

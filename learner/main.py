@@ -27,6 +27,7 @@ from learner.memory import replay_beyond_memory
 from learner.publisher import PolicyPublisher
 from learner.replay import ReplayBuffer, replay_device
 from learner.reporting import Reporter
+from learner.reward_watch import RewardWatch
 from learner.run_folder import RunFolder, default_run_folder, open_run_folder, plain, save_config
 from learner.service import LearnerServer
 from learner.service_file import remove_service_file, write_service_file
@@ -127,7 +128,7 @@ def _serve(
     stop = _Stop()
     trainer: Trainer | None = None
     try:
-        with stop.on_signals():
+        with stop.on_signals(), RewardWatch(folder.path, contract, publisher, console.event):
             port = server.start()
             address = f"{config.address.rpartition(':')[0]}:{port}"
             _note_address(folder, address, config.token_path, console)

@@ -34,7 +34,8 @@ def _moved(frame: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     matrix = cv2.getRotationMatrix2D(
         (width / 2, height / 2), rng.uniform(-_TURN_DEG, _TURN_DEG), rng.uniform(1 - _SCALE, 1 + _SCALE)
     )
-    matrix[:, 2] += rng.uniform(-_SHIFT, _SHIFT, 2) * (width, height)
+    shift = rng.uniform(-_SHIFT, _SHIFT, 2) * (width, height)
+    matrix = matrix + np.column_stack((np.zeros((2, 2)), shift))
     return cv2.warpAffine(frame, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
@@ -43,8 +44,9 @@ def _colours(rng: np.random.Generator) -> tuple[np.ndarray, float]:
     angle = rng.uniform(0, 2 * np.pi) if rng.random() < 0.7 else 0.0
     cos, third = np.cos(angle), 1 / 3
     across = np.sin(angle) / np.sqrt(3)
-    hue = np.full((3, 3), third * (1 - cos)) + cos * np.eye(3)
-    hue += across * np.array(((0, -1, 1), (1, 0, -1), (-1, 1, 0)))
+    turn = np.array(((0, -1, 1), (1, 0, -1), (-1, 1, 0)))
+    turn = np.array(((0, -1, 1), (1, 0, -1), (-1, 1, 0)))
+    hue = third * (1 - cos) * np.ones((3, 3)) + cos * np.eye(3) + across * turn
     saturation = rng.uniform(0.5, 1.3)
     grey = np.ones((3, 1)) * _LUMA
     matrix = (saturation * np.eye(3) + (1 - saturation) * grey) @ hue
@@ -54,4 +56,4 @@ def _colours(rng: np.random.Generator) -> tuple[np.ndarray, float]:
 
 
 def _coloured(frame: np.ndarray, matrix: np.ndarray, offset: float) -> np.ndarray:
-    return np.clip(cv2.transform(frame.astype(np.float32), matrix) + offset, 0, 255).astype(np.uint8)
+    return cv2.transform(frame, np.column_stack((matrix, np.full(3, offset))))  # rounds, and saturates at 0 and 255

@@ -16,7 +16,7 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
 
 
 def fit_temperature(logits: np.ndarray, positive: np.ndarray) -> float:
-    """The temperature whose ``sigmoid(logits / T)`` has the least log loss, in [0.2, 20] (Guo et al., arXiv 1706.04599).
+    """The T in [0.2, 20] whose ``sigmoid(logits / T)`` has the least log loss (Guo et al., arXiv 1706.04599).
 
     Args:
         logits: Of held-out frames, shape (N,).
@@ -32,15 +32,43 @@ def log_loss(logits: np.ndarray, positive: np.ndarray) -> float:
     return float(np.mean(np.logaddexp(0.0, np.where(positive, -logits, logits))))
 
 
-def choose_threshold(logits: np.ndarray, positive: np.ndarray, target_fpr: float) -> float:
+def least_of_last(logits: np.ndarray, episodes: Sequence[str], indices: np.ndarray, confirm: int) -> np.ndarray:
+    """The least logit of the last ``confirm`` consecutive frames at each frame, (N,): success is confirmed there at
+    every threshold up to it. -inf where an episode has too few frames behind it."""
+    found = np.full(len(logits), -np.inf)
+    window: list[float] = []
+    last: tuple[str, int] = ("", -2)
+    for row, (episode, index) in enumerate(zip(episodes, indices, strict=True)):
+        window = [*window, float(logits[row])] if (episode, index - 1) == last else [float(logits[row])]
+        window = window[-confirm:]
+        last = (episode, int(index))
+        if len(window) == confirm:
+            found[row] = min(window)
+    return found
+
+
+def choose_threshold(
+    confirmable: np.ndarray, positive: np.ndarray, episodes: Sequence[str], target_fpr: float
+) -> float:
     """The logit from which a frame looks like success.
 
-    At most ``target_fpr`` of the negatives lie above it. Where the classes are further apart than that needs, it is the
-    middle between that quantile of the negatives and the 5 % quantile of the positives: a margin on both sides.
+    At most ``target_fpr`` of the frames without success would confirm one. Where the classes are further apart than
+    that needs, it is the middle between there and what nine in ten episodes of success reach: a margin on both sides.
+
+    Args:
+        confirmable: ``least_of_last`` of held-out frames, (N,).
+        positive: Their labels, bool (N,).
+        episodes: Their episodes.
+        target_fpr: Share of frames.
     """
-    least = float(np.quantile(logits[~positive], 1.0 - target_fpr, method="higher"))
-    low_positive = float(np.quantile(logits[positive], 0.05))
-    return (least + low_positive) / 2 if low_positive > least else least + 1e-6
+    least = float(np.quantile(confirmable[~positive], 1.0 - target_fpr, method="higher"))
+    best: dict[str, float] = {}
+    for row in np.flatnonzero(positive):
+        best[episodes[row]] = max(best.get(episodes[row], -np.inf), float(confirmable[row]))
+    reached = float(np.quantile(list(best.values()), 0.1, method="lower"))
+    if not np.isfinite(least):
+        return min(reached, 0.0) if np.isfinite(reached) else 0.0
+    return (least + reached) / 2 if reached > least else least + 1e-6
 
 
 def poisson_interval(events: int, hours: float, share: float = 0.95) -> tuple[float, float]:

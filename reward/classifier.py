@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from episodes.contract import Contract
 from reward.calibration import sigmoid
 from reward.config import CONFIRM
 from reward.network import ClassifierNetwork, NetworkSpec
@@ -65,6 +66,14 @@ class SuccessClassifier:
     def __init__(self, spec: ClassifierSpec, network: ClassifierNetwork, version: str) -> None:
         self.spec, self.version = spec, version
         self._network = network.eval()
+
+    @property
+    def calibration(self) -> Calibration:
+        return self.spec.calibration
+
+    def check(self, contract: Contract) -> None:
+        """Raises FrameError where the cameras of a contract are not those of the training data."""
+        self.spec.preprocessing.check(contract)
 
     @torch.inference_mode()
     def logits(self, frames: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 CONFIRM = 3
 """Frames in a row that must look like success, unless set otherwise."""
@@ -56,6 +58,12 @@ class ClassifierReward:
 RewardConfig = EnvReward | ClassifierReward | HumanReward
 
 REWARDS: dict[str, type[RewardConfig]] = {"env": EnvReward, "classifier": ClassifierReward, "human": HumanReward}
+
+
+def reward_config(name: str, settings: Mapping[str, Any]) -> RewardConfig:
+    """The config of an option from its fields as JSON gives them."""
+    fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in settings.items()}
+    return REWARDS[name](**fields)
 
 
 def reward_name(config: RewardConfig) -> str:

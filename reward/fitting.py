@@ -17,8 +17,6 @@ from reward.frames import LabelledFrames
 from reward.network import ClassifierNetwork, NetworkSpec
 from reward.preprocessing import Preprocessing
 
-_SMOOTHING = 0.02
-
 
 @dataclass(frozen=True)
 class FitConfig:
@@ -33,9 +31,9 @@ class FitConfig:
         hard_share: Share of hard negatives among the negatives of a batch, where there are any.
     """
 
-    max_steps: int = 600
+    max_steps: int = 400
     check_every: int = 40
-    patience: int = 5
+    patience: int = 4
     batch_size: int = 48
     lr: float = 1e-3
     weight_decay: float = 1e-2
@@ -92,7 +90,6 @@ def fit(
             rows = balanced_rows(train, config, rng)
             images = preprocessing(augmented(train.at(rows), rng))
             wanted = torch.from_numpy(train.positive[rows].astype(np.float32))
-            wanted = wanted * (1 - 2 * _SMOOTHING) + _SMOOTHING
             network.train()
             loss = F.binary_cross_entropy_with_logits(network(images), wanted)
             optimiser.zero_grad(set_to_none=True)

@@ -46,7 +46,7 @@ def cameras_of(contract: Contract) -> tuple[CameraFrames, ...]:
     """Every camera of a contract, in its order. Raises FrameError where it has none."""
     views = contract.view
     found = tuple(
-        CameraFrames(f.name, *f.shape[:2], tuple(views.of(f.name).crop), tuple(views.of(f.name).resize))
+        CameraFrames(f.name, f.shape[0], f.shape[1], tuple(views.of(f.name).crop), tuple(views.of(f.name).resize))
         for f in contract.stored
         if f.is_image
     )
@@ -98,9 +98,11 @@ class Preprocessing:
             if other is None:
                 found.append(f"  {camera.name}: expected this camera, got {', '.join(has)}")
                 continue
-            for key in ("height", "width", "crop", "resize"):
-                if getattr(camera, key) != getattr(other, key):
-                    found.append(f"  {camera.name}.{key}: expected {getattr(camera, key)}, got {getattr(other, key)}")
+            found += [
+                f"  {camera.name}.{key}: expected {getattr(camera, key)}, got {getattr(other, key)}"
+                for key in ("height", "width", "crop", "resize")
+                if getattr(camera, key) != getattr(other, key)
+            ]
         if found:
             raise FrameError(
                 "the classifier was trained on other images than this environment gives:\n" + "\n".join(found) + "\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from episodes.outcome import Outcome
 from reward.config import RewardError
 from reward.effective import PEOPLE, verdict_of_amendment, verdict_of_end
 from reward.frames import LabelledFrames, joined
-from reward.labels import FAILURE, HARD, LABELS, SUCCESS, read_labels
+from reward.labels import FAILURE, LABELS, SUCCESS, read_labels
 from reward.preprocessing import CameraFrames, cameras_of, chosen_cameras
 
 CONTRACT, LOG, INFO = "contract.json", "log", "meta/info.json"
@@ -52,6 +52,15 @@ def _load(path: Path, cameras: Sequence[str]) -> LabelledFrames:
     )
 
 
+def task_of(paths: Sequence[str]) -> tuple[str, float]:
+    """Task and control rate in Hz of the first folder with a contract; empty and 0 where none has one."""
+    for path in paths:
+        if (Path(path).expanduser() / CONTRACT).is_file():
+            interface = load_contract(Path(path).expanduser() / CONTRACT).interface
+            return interface.task, interface.control_hz
+    return "", 0.0
+
+
 def frames_of_log(folder: Path, cameras: Sequence[str] = ()) -> LabelledFrames:
     """Frames of an episode log: with the labels beside it, or else as people judged its episodes."""
     contract = load_contract(folder / CONTRACT)
@@ -72,7 +81,7 @@ def frames_of_log(folder: Path, cameras: Sequence[str] = ()) -> LabelledFrames:
     return _frames(found, images, kept)
 
 
-def observations(folder: Path, contract: Contract):
+def observations(folder: Path, contract: Contract) -> Iterator[tuple[str, int, Sequence[bytes]]]:
     """(episode id, frame index, observation items) of every whole frame of a log, in order; held steps are left out."""
     for _, entry in read_log(folder / LOG, interface_fingerprint=contract.interface_fingerprint):
         kind = entry.record.WhichOneof("body")
@@ -191,9 +200,3 @@ def _frames(
         tuple(episode for _, episode, _ in kept),
         np.array([index for _, _, index in kept], int),
     )
-
-
-def hard_share(frames: LabelledFrames) -> float:
-    """Share of the negatives that are hard ones."""
-    negatives = [label for label in frames.labels if label != SUCCESS]
-    return sum(label in HARD for label in negatives) / max(len(negatives), 1)
