@@ -77,9 +77,10 @@ class ControlConfig:
         warmup: ``policy``, ``uniform`` or ``operator``: who acts while version 0 of the policy is the newest.
         seed: Seed of the run.
         max_action, stale_observation_s, watchdog_s, device, torch_threads, view_port: As in ActorConfig.
+        board_fd, policy_fd, evaluation_fd, frozen_fd, reward_fd: Shared memory blocks (actor.shared); the last one for
+            ``reward=classifier`` alone.
         reward: ``env``, ``classifier`` or ``human``.
         reward_settings: Fields of its config.
-        board_fd, policy_fd, evaluation_fd, frozen_fd, reward_fd: Shared memory blocks (actor.shared).
     """
 
     env: str
@@ -98,10 +99,10 @@ class ControlConfig:
     device: str
     torch_threads: int
     view_port: int
-    reward: str
-    reward_settings: dict[str, Any]
     board_fd: int
     policy_fd: int
     evaluation_fd: int
     frozen_fd: int
-    reward_fd: int
+    reward_fd: int = -1
+    reward: str = "env"
+    reward_settings: dict[str, Any] = field(default_factory=dict)

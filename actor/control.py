@@ -75,7 +75,7 @@ class Control:
         self.rewarding = make_rewarding(
             reward_config(config.reward, config.reward_settings),
             self.contract,
-            Letters(Mailbox(config.reward_fd, _capacity(config.reward_fd))).newest,
+            None if config.reward_fd < 0 else Letters(Mailbox(config.reward_fd, _capacity(config.reward_fd))).newest,
             say,
         )
         drawn = start_seed(config.seed, SeedStream.TRAINING, f"{config.name}/samples", self.spool.produced)

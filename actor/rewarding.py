@@ -120,7 +120,7 @@ def make_rewarding(
     Args:
         config: The setting.
         contract: Of the environment.
-        newest: The bytes of a classifier newer than the last one asked for, or None; None where no learner hands any out.
+        newest: The bytes of a classifier newer than the last one asked for, or None; itself None without a learner.
         say: Told, in one line, what a person should know.
 
     Raises RewardError where its classifier cannot be used with this contract.

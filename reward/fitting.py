@@ -17,6 +17,9 @@ from reward.frames import LabelledFrames
 from reward.network import ClassifierNetwork, NetworkSpec
 from reward.preprocessing import Preprocessing
 
+_SMOOTHING = 0.01
+"""Taken from every label, so that no frame is fitted with certainty."""
+
 
 @dataclass(frozen=True)
 class FitConfig:
@@ -89,7 +92,7 @@ def fit(
         for step in range(1, config.max_steps + 1):
             rows = balanced_rows(train, config, rng)
             images = preprocessing(augmented(train.at(rows), rng))
-            wanted = torch.from_numpy(train.positive[rows].astype(np.float32))
+            wanted = torch.from_numpy(train.positive[rows].astype(np.float32)) * (1 - 2 * _SMOOTHING) + _SMOOTHING
             network.train()
             loss = F.binary_cross_entropy_with_logits(network(images), wanted)
             optimiser.zero_grad(set_to_none=True)
