@@ -89,6 +89,17 @@ VERBS: dict[str, Verb] = {
             ),
         ),
         Verb(
+            "label",
+            "say which recorded frames look like success, and correct outcomes, in a local page",
+            "Serves a page on this machine's loopback where keys step through episodes and label frames. Labels are "
+            "kept as they are given, so that it can be stopped and started again. Of a run that is going on, a changed "
+            "outcome reaches the learner at once.",
+            (
+                ("tandem label data=runs/labels", "recordings"),
+                ("tandem label data=runs/mine", "a run, also while it trains"),
+            ),
+        ),
+        Verb(
             "reward train",
             "train a success classifier from labelled frames, and measure what it is worth",
             "Splits by episode, calibrates, chooses the threshold, and writes classifier, report.html and report.json "
