@@ -53,7 +53,7 @@ class ClassifierRewarding:
     ) -> None:
         self._config, self._contract, self._newest, self._say = config, contract, newest, say
         self._judge = None if given is None else SuccessJudge(given, config, contract)
-        self._said = ""
+        self._said: set[str] = set()
         self._score = math.nan
 
     @property
@@ -67,6 +67,7 @@ class ClassifierRewarding:
         if judge is None:
             return "no classifier yet"
         drift = f", DRIFT {judge.drift.distance:.2f}" if judge.drift.drifted else ""
+        drift = ", BLIND" if judge.fault else drift
         return f"score {self._score:.3f} of {judge.threshold:.3f} by {judge.version}{drift}"
 
     def begin_episode(self) -> None:
@@ -84,6 +85,7 @@ class ClassifierRewarding:
             kept = "no reward is given" if self._judge is None else f"{self._judge.version} goes on"
             self._say(f"a new classifier cannot be used, {kept}: {error}")
             return
+        self._said.clear()
         self._say(f"success is now what classifier {self._judge.version} says")
 
     def judge(self, observation: Mapping[str, np.ndarray], step: int, env: Ending, timeout: bool, held: bool) -> Judged:
@@ -101,7 +103,7 @@ class ClassifierRewarding:
         return Judged(rewards, Ending(Outcome.SUCCESS, True, source) if found.success else ending)
 
     def _warn(self, judge: SuccessJudge) -> None:
-        """Says what is wrong when it begins."""
+        """Says each kind of wrong once for a classifier; ``doing`` shows it as long as it lasts."""
         wrong = f"no success can be seen: {judge.fault}" if judge.fault else ""
         if not wrong and judge.drift.drifted:
             wrong = (
@@ -109,6 +111,6 @@ class ClassifierRewarding:
                 f"(distance {judge.drift.distance:.2f}). Has the light or a camera changed? Look at its successes with "
                 "`tandem label`, and train it anew with frames of now"
             )
-        if wrong and wrong[:40] != self._said[:40]:
+        if wrong and wrong.split(":")[0] not in self._said:
+            self._said.add(wrong.split(":")[0])
             self._say(wrong)
-        self._said = wrong

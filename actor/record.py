@@ -38,7 +38,7 @@ from reward.config import EnvReward, HumanReward, RewardConfig, RewardError
 from reward.labels import counts, read_labels
 
 _HOLD_STEPS = 10
-"""How long the scripted person shows a success before it ends the episode, where that is for it to say."""
+"""How long the scripted person shows a success or a near miss before it ends the episode, where that is up to it."""
 
 
 @dataclass(frozen=True)

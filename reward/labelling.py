@@ -126,7 +126,8 @@ class Labelling:
         """Changes the outcome of an episode: ``success`` at a step, ``failure`` or ``discarded``."""
         if outcome not in AMENDABLE:
             raise RewardError(f"outcome must be one of {', '.join(AMENDABLE)}. Got: {outcome!r}")
-        self._found(episode_id)
+        with self._lock:
+            self._found(episode_id)
         self._amend(
             pb.Amendment(
                 episode_id=episode_id,
@@ -138,6 +139,8 @@ class Labelling:
         )
 
     def _found(self, episode_id: str) -> LoggedEpisode:
+        if episode_id not in self._episodes:
+            self._read()
         if episode_id not in self._episodes:
             raise NotFoundError(f"no episode {episode_id!r} in {self._folder}")
         return self._episodes[episode_id]

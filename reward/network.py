@@ -16,7 +16,7 @@ from reward.config import RewardError
 from reward.preprocessing import MEAN, STD
 
 ENCODERS = ("small", "resnet10", "resnet18")
-_LAYERS = ((24, 7, 4), (32, 3, 2), (64, 3, 2))
+_LAYERS = ((32, 7, 4), (48, 3, 2), (64, 3, 2))
 """Channels, kernel and stride of each convolution. A first stride of 4 is what makes training quick on a CPU."""
 _GRID = 4
 _RESNET_CHANNELS = 512

@@ -69,7 +69,7 @@ class TrainConfig:
     control_hz: float = 0.0
     folds: int = 4
     most_frames: int = 5000
-    max_steps: int = 300
+    max_steps: int = 500
     seed: int = 0
     torch_threads: int = 1
 

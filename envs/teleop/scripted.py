@@ -50,7 +50,8 @@ class ScriptedOperatorConfig:
     """Longest takeover in control steps."""
 
     judge_steps: int = 0
-    """Steps of success in a row after which it ends an episode as a success; 0 leaves that to others."""
+    """Steps of success in a row after which it ends an episode as a success, and of a near miss as a failure; 0 leaves
+    that to others."""
     near_miss: str = ""
     """Show this near miss (envs.teleop.scripted_misses) instead of lifting; only while it demonstrates."""
 
@@ -118,6 +119,8 @@ class ScriptedOperator:
             self._marking, events = state.success, (Event.MARK,)
         if self._config.judge_steps and self._successes >= self._config.judge_steps:
             events += (Event.SUCCESS,)
+        elif self._miss is not None and self._miss.shown >= self._config.judge_steps > 0:
+            events += (Event.FAILURE,)
         return events
 
     def _driven(self, state: PrivilegedState) -> OperatorInput:

@@ -33,6 +33,9 @@ class NearMiss:
         kind: Of NEAR_MISSES.
         rng: Draws how high, or where beside the cube.
         config: Of the environment.
+
+    Attributes:
+        shown: Steps for which it has been plain to see.
     """
 
     def __init__(self, kind: str, rng: np.random.Generator, config: SO101SimConfig) -> None:
@@ -42,6 +45,7 @@ class NearMiss:
         self._beside = rng.uniform(*_BESIDE_M) * np.array((np.cos(angle), np.sin(angle)))
         self._place: np.ndarray | None = None
         self._held_steps = 0
+        self.shown = 0
 
     def action(self, state: PrivilegedState, lifting: np.ndarray) -> tuple[np.ndarray, str]:
         """The action, shape (4,), and what it is in words. ``lifting`` is what a successful lift would do."""
@@ -51,8 +55,10 @@ class NearMiss:
         up_m = float(state.thing[2]) - CUBE_SIZE_M / 2
         if not state.held or up_m < 0.004:
             dropped = self._kind == "drop" and self._held_steps > _HOLD_STEPS
+            self.shown += dropped
             return (self._open(state), "letting go of it") if dropped else (lifting, "closing on the cube")
         self._held_steps += up_m > self._height_m - 0.005
+        self.shown += self._kind == "almost" and up_m > self._height_m - 0.005
         if self._kind == "drop" and self._held_steps > _HOLD_STEPS:
             return self._open(state), "letting go of it"
         goal = np.array((*state.tool[:2], state.tool[2] + self._height_m - up_m))
@@ -69,6 +75,7 @@ class NearMiss:
             self._place = np.clip(aside if inside else state.thing[:2] - self._beside, low, high)
         off = np.abs(self._place - state.tool[:2]).max()
         if state.gripper < -0.6 or (self._held_steps and state.gripper < 0.3):
+            self.shown += 1
             return towards(np.array((*self._place, 0.13)), state, self._config, CLOSE), "lifting nothing"
         if off < 0.008 and state.tool[2] < _GRASP_M + 0.008:
             self._held_steps += 1
