@@ -64,9 +64,9 @@ class Control:
         self.board.beat(Phase.STARTING)
         self.spool = Spool(Path(config.spool_path))
         self._parent_alive = parent_alive
-        self._weights = Letters(Mailbox(config.policy_fd, _capacity(config.policy_fd)))
-        self._requests = Mailbox(config.evaluation_fd, _capacity(config.evaluation_fd))
-        self._frozen = Mailbox(config.frozen_fd, _capacity(config.frozen_fd))
+        self._weights = Letters(Mailbox.open(config.policy_fd))
+        self._requests = Mailbox.open(config.evaluation_fd)
+        self._frozen = Mailbox.open(config.frozen_fd)
         self._stopped_by_person = False
         settings = pb.RunDescription.FromString(base64.b64decode(config.env_settings)).env_settings
         env_config: Any = config_from(env_config_type(config.env), settings)
@@ -75,7 +75,7 @@ class Control:
         self.rewarding = make_rewarding(
             reward_config(config.reward, config.reward_settings),
             self.contract,
-            None if config.reward_fd < 0 else Letters(Mailbox(config.reward_fd, _capacity(config.reward_fd))).newest,
+            None if config.reward_fd < 0 else Letters(Mailbox.open(config.reward_fd)).newest,
             say,
         )
         drawn = start_seed(config.seed, SeedStream.TRAINING, f"{config.name}/samples", self.spool.produced)
@@ -297,10 +297,6 @@ def _parent_alive() -> bool:
     """Standard input ends when the parent does, however it dies."""
     readable, _, _ = select.select([sys.stdin], [], [], 0)
     return not readable or bool(os.read(sys.stdin.fileno(), 1))
-
-
-def _capacity(fd: int) -> int:
-    return (os.fstat(fd).st_size - Mailbox.size(0)) // 2
 
 
 if __name__ == "__main__":

@@ -154,6 +154,11 @@ class Mailbox:
         self._number = memoryview(self._map)[:8].cast("Q")
 
     @classmethod
+    def open(cls, fd: int) -> Mailbox:
+        """The mailbox in a block that another process made."""
+        return cls(fd, (os.fstat(fd).st_size - cls.size(0)) // 2)
+
+    @classmethod
     def size(cls, capacity: int) -> int:
         """Bytes of a block for payloads of at most ``capacity`` bytes."""
         return 4096 + 2 * (cls._HEAD.size + capacity)

@@ -102,12 +102,13 @@ async function amend(outcome) {
   await call("/api/amend/" + all[now].id, { outcome, step: Math.max(frame - 1, 0) });
   say("Episode " + (now + 1) + " is now: " + outcome + "."); await open_(now);
 }
+function stop() { clearInterval(playing); playing = null; }
 const KEYS = {
   ArrowLeft: e => show(frame - (e.shiftKey ? 10 : 1)), ArrowRight: e => show(frame + (e.shiftKey ? 10 : 1)),
   Home: () => show(0), End: () => show(episode.labels.length - 1),
   ArrowUp: () => open_(now - 1), ArrowDown: () => open_(now + 1),
-  " ": () => { if (playing) { clearInterval(playing); playing = null; } else playing = setInterval(() => {
-    if (frame + 1 >= episode.labels.length) { clearInterval(playing); playing = null; } else show(frame + 1); }, 100); },
+  " ": () => playing ? stop() : playing = setInterval(
+    () => frame + 1 < episode.labels.length ? show(frame + 1) : stop(), 100),
   v: () => { anchor = anchor === null ? frame : null; show(frame); }, "0": () => paint(""), Enter: finish,
   s: () => amend("success"), f: () => amend("failure"), x: () => amend("discarded"),
 };
