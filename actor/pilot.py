@@ -35,6 +35,9 @@ class Pilot(Protocol):
     def propose(self) -> np.ndarray:
         """The action for the newest observation, shape (A,), in [-1, 1]."""
 
+    def expressed(self, action: np.ndarray) -> np.ndarray:
+        """A person's action as the policy could have chosen it, shape (A,): see ``Policy.expressed``."""
+
 
 class Idle:
     """Proposes an action that holds still; for episodes a person drives from first to last."""
@@ -56,6 +59,9 @@ class Idle:
 
     def propose(self) -> np.ndarray:
         return self._action
+
+    def expressed(self, action: np.ndarray) -> np.ndarray:
+        return action
 
 
 class PolicyPilot:
@@ -125,8 +131,11 @@ class PolicyPilot:
 
     def propose(self) -> np.ndarray:
         if self._warmup == "uniform" and self.version == 0:
-            return self._uniform.uniform(-1, 1, self._loaded.spec.action_size).astype(np.float32)
+            return self.expressed(self._uniform.uniform(-1, 1, self._loaded.spec.action_size))
         return self._loaded.act(self._stacked, deterministic=self._deterministic, generator=self._generator)
+
+    def expressed(self, action: np.ndarray) -> np.ndarray:
+        return self._loaded.expressed(self._stacked, action)
 
     @property
     def _loaded(self) -> Policy:

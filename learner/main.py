@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from envs.registry import derive_contract
 from episodes.contract import Contract
 from episodes.log import EpisodeLog
-from learner.algorithms import build_algorithm, policy_spec
+from learner.algorithms import build_algorithm, discrete_gripper, policy_spec
 from learner.checkpoint import CheckpointError
 from learner.config import ConfigError, LearnerConfig
 from learner.console import Console
@@ -239,6 +239,7 @@ def replay_buffer(
         takeover_discount=config.algorithm.takeover_discount,
         gamma=config.algorithm.gamma,
         cut_at_takeover=config.replay.cut_at_takeover,
+        gripper=discrete_gripper(contract, config.algorithm),
         seed=config.acting.seed,
         device=replay_device(config.replay, contract, capacity_bytes, device),
     )
