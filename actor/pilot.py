@@ -70,8 +70,8 @@ class PolicyPilot:
     Args:
         newest: The payload of a policy newer than the last one asked for, or None.
         frozen: The part of all of them that never changes, or None where they have none.
-        deterministic: The mean instead of a sample.
-        seed: Of the samples.
+        exploration_share: Share of episodes in which it samples; in the others it proposes the mean.
+        seed: Of the samples, and of which episodes these are.
         warmup: ``policy``, ``uniform`` or ``operator``: who acts while the policy is version 0.
         device: Where they run, as a torch device.
     """
@@ -81,7 +81,7 @@ class PolicyPilot:
         newest: Callable[[], bytes | None],
         *,
         frozen: Callable[[], bytes | None] = lambda: None,
-        deterministic: bool = False,
+        exploration_share: float = 1.0,
         seed: int = 0,
         warmup: str = "policy",
         device: str | torch.device = "cpu",
@@ -89,7 +89,8 @@ class PolicyPilot:
         self.version = 0
         self._newest = newest
         self._frozen = frozen
-        self._deterministic = deterministic
+        self._exploration_share = exploration_share
+        self._deterministic = exploration_share == 0.0
         self._warmup = warmup
         self._device = torch.device(device)
         self._policy: Policy | None = None
@@ -123,6 +124,8 @@ class PolicyPilot:
                 print(f"keeping policy version {self.version}: {error}", flush=True)
 
     def begin_episode(self, observation: Mapping[str, np.ndarray]) -> None:
+        drawn = torch.rand((), generator=self._generator).item()
+        self._deterministic = drawn >= self._exploration_share
         self._stack = FrameStack(self._loaded.spec.frames)
         self._stacked = self._stack.reset(observation)
 
