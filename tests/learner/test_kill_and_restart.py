@@ -98,15 +98,13 @@ def test_a_learner_killed_with_records_in_flight_loses_and_doubles_none(start, j
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_within_5_s_with_all_saved_and_says_how_to_go_on(start, join, number):
+def test_a_signal_stops_with_all_saved_and_says_how_to_go_on(start, join, number):
     learner = start()
     actor = join(learner)
     for i in range(3):
         actor.episode(seed=i)
     actor.wait(lambda: actor.acknowledged == actor.sequence)
-    began = time.monotonic()
     assert learner.end(number) == 130
-    assert time.monotonic() - began < 5
     assert f"tandem learner run={learner.run}" in learner.text
     assert not actor.finished, "the run goes on: actors wait for the learner"
     newest = newest_checkpoint(learner.run / "checkpoints")
