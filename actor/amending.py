@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import cast
 
 from actor.episode import Episode
@@ -11,6 +11,20 @@ from actor.rewarding import verdict_of
 from envs.teleop.operator import Event
 from episodes.outcome import Outcome
 from transport import records_pb2 as pb
+
+
+def amend(
+    episode: Episode | None,
+    events: Iterable[Event],
+    author: str,
+    send: Callable[[pb.Amendment], None],
+    say: Callable[[str], None],
+) -> None:
+    """Sends the amendment that a person asks for, and says so; does nothing before the first episode has ended."""
+    amendment = None if episode is None else amended(episode, events, author)
+    if amendment is not None:
+        send(amendment)
+        say(f"the last episode was a {Outcome(amendment.outcome).name.lower()}, says the {author}")
 
 
 def amended(episode: Episode, events: Iterable[Event], author: str) -> pb.Amendment | None:

@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from actor.amending import amended
+from actor.amending import amend
 from actor.config import ControlConfig
 from actor.device import DeviceError, policy_device
 from actor.episode import Episode, EpisodeRunner, Plan, ResetError
@@ -58,7 +58,7 @@ class Control:
         import torch
 
         torch.set_num_threads(config.torch_threads)
-        self._pilot = partial(PolicyPilot, frozen=self._frozen_part, device=policy_device(config.device))
+        self._pilot = partial(PolicyPilot, frozen=lambda: self._frozen.payload, device=policy_device(config.device))
         self.config = config
         self.board = Board(config.board_fd)
         self.board.beat(Phase.STARTING)
@@ -105,7 +105,9 @@ class Control:
             person=self.person,
             rewarding=self.rewarding,
         )
-        self.pilot = self._pilot(self._weights.newest, seed=drawn, warmup=config.warmup)
+        self.pilot = self._pilot(
+            self._weights.newest, exploration_share=config.exploration_share, seed=drawn, warmup=config.warmup
+        )
         self._longest = 1
         self._last: Episode | None = None
         self.tally = Tally(self.board)
@@ -157,7 +159,7 @@ class Control:
         if request is None:
             return
         payloads = iter([request.payload])
-        pilot = self._pilot(lambda: next(payloads, None), deterministic=True)
+        pilot = self._pilot(lambda: next(payloads, None), exploration_share=0.0)
         say(f"evaluating policy version {request.version} over {request.episodes} episodes")
         number = 0
         while number < request.episodes:
@@ -184,9 +186,7 @@ class Control:
             if Event.STOP in said.events:
                 self._stop_for_person()
                 return False
-            if self._last is not None and (amendment := amended(self._last, said.events, self.person)) is not None:
-                self.spool.amend(amendment)
-                say(f"the last episode was a {Outcome(amendment.outcome).name.lower()}, says the {self.person}")
+            amend(self._last, said.events, self.person, self.spool.amend, say)
             if Event.READY in said.events:
                 return True
             self.board.say(said.doing)
@@ -251,11 +251,6 @@ class Control:
     def _wait(self, phase: Phase) -> None:
         self.board.beat(phase)
         time.sleep(_POLL_S)
-
-    def _frozen_part(self) -> bytes | None:
-        """What never changes of the policies; it is here before the first that needs it."""
-        letter = self._frozen.get()
-        return None if letter is None else letter.payload
 
 
 def say(text: str) -> None:

@@ -202,26 +202,25 @@ class EpisodeRunner:
             step.held = _held(Held(step.held) or fault or self.guard.fault_of_duration(took_s))
             if "sent_action" in info:
                 step.sent[:] = np.asarray(info["sent_action"], np.float32).tolist()
-            step.rewards.add(source="env", value=reward)
             env = ending_of_env(terminated, truncated, info)
             judged = self.rewarding.judge(observation, episode.steps, env, bool(truncated), bool(step.held))
             judged = with_verdict(judged, said.events, self.person)
-            step.rewards.extend(pb.Reward(source=source, value=value) for source, value in judged.rewards)
-            ending = judged.ending
-            step.terminated, step.truncated = ending.terminated, ending.truncated
+            rewards = (("env", reward), *judged.rewards)
+            step.rewards.extend(pb.Reward(source=source, value=value) for source, value in rewards)
+            step.terminated, step.truncated = judged.ending.terminated, judged.ending.truncated
             self.sink.finish_step(step, self.layout.views(observation))
             episode.steps += 1
             episode.human_steps += step.human
             episode.held_steps += step.held != Held.NO
             episode.episode_return += step_reward(step.rewards)
-            episode.outcome = ending.outcome
+            episode.outcome = judged.ending.outcome
             self.on_step(episode, said)
             if episode.outcome is not None:
-                return ending.author
+                return judged.ending.author
             pilot.observe(observation)
 
     def _asked(self, episode: Episode, operator: Operator, author: str) -> str:
-        """What became of an episode that ran out of time, by the person, if they say. Returns who decided it."""
+        """What became of an episode that ran out of time, if the person says. Returns who decided it."""
         while not self.gate(episode.plan.purpose):
             said = operator.between_episodes()
             episode.stop = Event.STOP in said.events
@@ -246,6 +245,8 @@ class EpisodeRunner:
             fault = self.guard.fault_of_action(chosen)
         if fault is not Held.NO:
             chosen, human = self.guard.hold(), False
+        elif human:
+            chosen = pilot.expressed(chosen)
         proposed = proposed if np.isfinite(proposed).all() else self.guard.hold()
         chosen = self.guard.choose(chosen)
         return pb.Step(

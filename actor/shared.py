@@ -196,6 +196,12 @@ class Mailbox:
         version, evaluation_id, episodes, first_seed = head
         return Letter(number, version, evaluation_id, episodes, first_seed, payload)
 
+    @property
+    def payload(self) -> bytes | None:
+        """Of the newest letter."""
+        letter = self.get()
+        return None if letter is None else letter.payload
+
     def _at(self, number: int) -> int:
         return 4096 + number % 2 * (self._HEAD.size + self._capacity)
 

@@ -6,14 +6,14 @@ import contextlib
 import gc
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from envs.registry import derive_contract
 from episodes.contract import Contract
 from episodes.log import EpisodeLog
-from learner.algorithms import build_algorithm, policy_spec
+from learner.algorithms import build_algorithm, discrete_gripper, policy_spec
 from learner.checkpoint import CheckpointError
 from learner.config import ConfigError, LearnerConfig
 from learner.console import Console
@@ -125,33 +125,35 @@ def _serve(
         lambda: status_message(trainers[0]) if trainers else starting_status(folder.run_id, str(folder.path.resolve())),
         serving=False,
     )
-    stop = _Stop()
+    stop, watch = _Stop(), RewardWatch(folder.path, contract, publisher, console.event)
     trainer: Trainer | None = None
     try:
-        with stop.on_signals(), RewardWatch(folder.path, contract, publisher, console.event):
-            port = server.start()
-            address = f"{config.address.rpartition(':')[0]}:{port}"
-            _note_address(folder, address, config.token_path, console)
-            # Programs that start a learner wait for this line: it names the port that 0 has become.
-            print(f"learner of {contract.interface.task} listens on {address}", flush=True)
-            console.event(f"run folder: {folder.path}{' (resumed)' if folder.resumed else ''}")
-            try:
-                with out_of_memory_explained(config, folder.path):
-                    trainer = _trainer(config, folder, contract, ingest, publisher, console)
-                    trainers.append(trainer)
-                    stop.stops(trainer)
-                    prepare(trainer, log)
-                    server.set_serving()
-                    gc.freeze()  # a full collection would walk all that was imported, for a good part of a second
-                    ending = trainer.run()
-            except StartInterruptedError:
-                ending = Ending("stopped by the user before learning was ready", "interrupted", 130)
-            assert trainer is not None
+        watch.start()
+        port = server.start()
+        address = f"{config.address.rpartition(':')[0]}:{port}"
+        _note_address(folder, address, config.token_path, console)
+        # Programs that start a learner wait for this line: it names the port that 0 has become.
+        print(f"learner of {contract.interface.task} listens on {address}", flush=True)
+        console.event(f"run folder: {folder.path}{' (resumed)' if folder.resumed else ''}")
+        try:
             with out_of_memory_explained(config, folder.path):
-                code = finish(trainer, ending, server)
-            release(trainer.algorithm)
-            return code
+                trainer = _trainer(config, folder, contract, ingest, publisher, console)
+                trainers.append(trainer)
+                stop.stops(trainer)
+                prepare(trainer, log)
+                server.set_serving()
+                gc.freeze()  # a full collection would walk all that was imported, for a good part of a second
+                ending = trainer.run()
+        except StartInterruptedError:
+            ending = Ending("stopped by the user before learning was ready", "interrupted", 130)
+        assert trainer is not None
+        with out_of_memory_explained(config, folder.path):
+            code = finish(trainer, ending, server)
+        release(trainer.algorithm)
+        return code
     finally:
+        stop.close()
+        watch.stop()
         server.stop()
         with contextlib.suppress(OSError):
             remove_service_file(folder.path)
@@ -240,6 +242,7 @@ def replay_buffer(
         takeover_discount=config.algorithm.takeover_discount,
         gamma=config.algorithm.gamma,
         cut_at_takeover=config.replay.cut_at_takeover,
+        gripper=discrete_gripper(contract, config.algorithm),
         seed=config.acting.seed,
         device=replay_device(config.replay, contract, capacity_bytes, device),
     )
@@ -261,35 +264,28 @@ def _compile(algorithm: Algorithm, config: LearnerConfig, console: Console) -> N
 
 
 class _Stop:
-    """What SIGINT and SIGTERM do: stop the trainer, or end the process where there is none yet."""
+    """What SIGINT and SIGTERM do once there is a trainer: stop it. Before, nothing is there that could be lost."""
 
     def __init__(self) -> None:
-        self._asked = False
         self._trainer: Trainer | None = None
+        self._before: dict[int, Any] = {}
 
     def stops(self, trainer: Trainer) -> None:
-        self._trainer = trainer
-
-    @contextlib.contextmanager
-    def on_signals(self) -> Iterator[None]:
         """SIGINT and SIGTERM stop the trainer; a second one ends the process at once. Only in the main thread."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        self._trainer = trainer
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def close(self) -> None:
+        """Signals do again what they did before."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _stop(self, number: int, frame: object) -> None:
-        if self._asked:
+        assert self._trainer is not None
+        if self._trainer.stop:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
-        self._asked = True
-        if self._trainer is None:
-            raise KeyboardInterrupt  # nothing is there that could be lost
         self._trainer.stop = True
 
 

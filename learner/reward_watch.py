@@ -16,7 +16,7 @@ _EVERY_S = 1.0
 
 
 class RewardWatch:
-    """A context manager; looks from a thread of its own, so that a classifier is checked beside the updates.
+    """Looks from a thread of its own, so that a classifier is checked beside the updates.
 
     Args:
         run: Run folder.
@@ -31,15 +31,16 @@ class RewardWatch:
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reward-watch", daemon=True)
 
-    def __enter__(self) -> RewardWatch:
+    def start(self) -> None:
         """Publishes what is there already before it returns."""
         self._look()
         self._thread.start()
-        return self
 
-    def __exit__(self, *_: object) -> None:
+    def stop(self) -> None:
+        """Safe to call twice, and before ``start``."""
         self._stopped.set()
-        self._thread.join(2 * _EVERY_S)
+        if self._thread.is_alive():
+            self._thread.join(2 * _EVERY_S)
 
     def _run(self) -> None:
         while not self._stopped.wait(_EVERY_S):

@@ -53,6 +53,9 @@ class SACConfig:
         action_edge: Recorded actions are moved this far from -1 and 1 before their log-probability is taken.
         critic_warmup_updates: Critic updates with the actor frozen, where it starts from a cloned or given policy.
         ema: Share of the policy that its moving average takes over in each actor update.
+        gripper: ``continuous``, or ``discrete``: a critic of its own chooses to close, keep or open it (HIL-SERL).
+        gripper_penalty: With ``discrete``, added to that critic's reward for each change of the gripper's side.
+        gripper_temperature: With ``discrete``, values of that critic over this are the logits of cloning.
         encoder: Registered name of the image encoder (``policies.encoder_kinds``): ``small``, ``lerobot``, ``drqv2``,
             and ``resnet10`` and ``resnet18``, whose convolutions are pretrained and frozen.
         encoder_size: Features it gives; 0 for its own default.
@@ -106,6 +109,9 @@ class SACConfig:
     action_edge: float = 1e-2
     critic_warmup_updates: int = 200
     ema: float = 0.005
+    gripper: str = "continuous"
+    gripper_penalty: float = -0.02
+    gripper_temperature: float = 0.1
     encoder: str = "small"
     encoder_size: int = 0
     encoder_weights: str = ""
@@ -122,9 +128,11 @@ class SACConfig:
     def __post_init__(self) -> None:
         checks.one_of(self, ("min", "mean"), "target_reduce", "actor_reduce")
         checks.one_of(self, ("never", "cloned"), "encoder_frozen")
+        checks.one_of(self, ("continuous", "discrete"), "gripper")
         checks.at_least_one(self, "batch_size", "n_step", "critics", "actor_every")
         checks.positive(self, "utd_ratio", "critic_lr", "actor_lr", "encoder_lr", "temperature_init", "tau", "ema")
-        checks.positive(self, "std_floor")
+        checks.positive(self, "std_floor", "gripper_temperature")
+        checks.not_positive(self, "gripper_penalty")
         checks.not_negative(self, "encoder_size", "encoder_cache_copies", "shift_px")
         checks.not_negative(self, "encoder_refresh_every", "encoder_refresh_updates")
         checks.between_0_and_1(self, "gamma", "action_edge")

@@ -29,6 +29,19 @@ def put(tmp_path):
     return write
 
 
+@pytest.fixture
+def watch(tmp_path):
+    made = []
+
+    def start(publisher, say):
+        made.append(RewardWatch(tmp_path, CONTRACT, publisher, say))
+        made[-1].start()
+
+    yield start
+    for one in made:
+        one.stop()
+
+
 def wait_for(condition, timeout_s=60.0):
     give_up = time.monotonic() + timeout_s
     while not condition():
@@ -36,31 +49,31 @@ def wait_for(condition, timeout_s=60.0):
         time.sleep(0.02)
 
 
-def test_each_new_classifier_is_handed_out_by_name_and_hash(tmp_path, put):
+def test_each_new_classifier_is_handed_out_by_name_and_hash(put, watch):
     publisher, said = PolicyPublisher(), []
     first, second = (constant_classifier(CAMERAS, 1.0, name=name) for name in ("first", "second"))
     put(first)
-    with RewardWatch(tmp_path, CONTRACT, publisher, said.append):
-        (chunk,) = publisher.newer_reward("").chunks()
-        assert (chunk.use, chunk.reward_name, chunk.sha256) == (sp.POLICY_USE_REWARD, "first", sha256_of(first))
-        assert publisher.newer_reward(sha256_of(first)) is None
-        put(second)
-        wait_for(lambda: publisher.newer_reward(sha256_of(first)) is not None)
-        found = publisher.newer_reward(sha256_of(first))
-        assert (found.payload, found.version) == (second, 2)
+    watch(publisher, said.append)
+    (chunk,) = publisher.newer_reward("").chunks()
+    assert (chunk.use, chunk.reward_name, chunk.sha256) == (sp.POLICY_USE_REWARD, "first", sha256_of(first))
+    assert publisher.newer_reward(sha256_of(first)) is None
+    put(second)
+    wait_for(lambda: publisher.newer_reward(sha256_of(first)) is not None)
+    found = publisher.newer_reward(sha256_of(first))
+    assert (found.payload, found.version) == (second, 2)
     assert any("classifier second@" in line for line in said)
 
 
-def test_a_classifier_of_other_images_or_a_broken_file_is_refused_and_the_last_one_stays(tmp_path, put):
+def test_a_classifier_of_other_images_or_a_broken_file_is_refused_and_the_last_one_stays(put, watch):
     publisher, said = PolicyPublisher(), []
     good = constant_classifier(CAMERAS, 1.0)
     put(good)
-    with RewardWatch(tmp_path, CONTRACT, publisher, said.append):
-        put(constant_classifier([*CAMERAS[:1], CAMERAS[1].__class__("observation.images.side", 8, 8)], 1.0))
-        wait_for(lambda: any("observation.images.side: expected this camera" in line for line in said))
-        put(os.urandom(200))
-        wait_for(lambda: any("cannot be read" in line for line in said))
-        assert publisher.newer_reward("").payload == good
+    watch(publisher, said.append)
+    put(constant_classifier([*CAMERAS[:1], CAMERAS[1].__class__("observation.images.side", 8, 8)], 1.0))
+    wait_for(lambda: any("observation.images.side: expected this camera" in line for line in said))
+    put(os.urandom(200))
+    wait_for(lambda: any("cannot be read" in line for line in said))
+    assert publisher.newer_reward("").payload == good
 
 
 def test_only_who_wants_it_is_given_the_classifier(wire):

@@ -9,7 +9,7 @@ import yaml
 
 from episodes.contract import Contract, Feature, FeatureView, Interface, RewardBounds, View
 from learner.algorithms import ALGORITHMS, SACConfig, build_algorithm, policy_spec
-from learner.algorithms.sac import choose_device
+from learner.algorithms.device import choose_device
 from learner.algorithms.state import StateError
 from policies.snapshot import SnapshotError, read_snapshot, save_snapshot
 from policies.spec import build_policy

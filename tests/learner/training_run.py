@@ -56,23 +56,23 @@ CONFIG = LearnerConfig(
 class Run:
     """One process of a run, without its service."""
 
-    def __init__(self, path: Path, config: LearnerConfig = CONFIG):
-        self.folder = open_run_folder(path, CONTRACT, env="tests", resume="auto", replay_bytes=1_000_000, settings={})
+    def __init__(self, path: Path, config: LearnerConfig = CONFIG, contract: Contract = CONTRACT):
+        self.folder = open_run_folder(path, contract, env="tests", resume="auto", replay_bytes=1_000_000, settings={})
         self.log = EpisodeLog(
             self.folder.log,
             run_id=self.folder.run_id,
-            interface_fingerprint=CONTRACT.interface_fingerprint,
+            interface_fingerprint=contract.interface_fingerprint,
             sync="os",
         )
-        self.ingest = Ingest(self.log, CONTRACT)
+        self.ingest = Ingest(self.log, contract)
         self.publisher = PolicyPublisher()
         self.trainer = Trainer(
             config,
             self.folder,
             ingest=self.ingest,
             publisher=self.publisher,
-            algorithm=build_algorithm(CONTRACT, config.algorithm, device="cpu", seed=config.acting.seed),
-            replay=replay_buffer(config, CONTRACT, self.folder.replay_bytes),
+            algorithm=build_algorithm(contract, config.algorithm, device="cpu", seed=config.acting.seed),
+            replay=replay_buffer(config, contract, self.folder.replay_bytes),
             reporter=Reporter(self.folder.metrics, NoTracker()),
             console=Console(False),
         )
@@ -107,8 +107,8 @@ class Run:
 
 
 @contextlib.contextmanager
-def opened(path: Path, config: LearnerConfig = CONFIG) -> Iterator[Run]:
-    run = Run(path, config)
+def opened(path: Path, config: LearnerConfig = CONFIG, contract: Contract = CONTRACT) -> Iterator[Run]:
+    run = Run(path, config, contract)
     try:
         yield run
     finally:
