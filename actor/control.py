@@ -58,6 +58,7 @@ class Control:
         import torch
 
         torch.set_num_threads(config.torch_threads)
+        self._frozen = Mailbox.open(config.frozen_fd)
         self._pilot = partial(PolicyPilot, frozen=lambda: self._frozen.payload, device=policy_device(config.device))
         self.config = config
         self.board = Board(config.board_fd)
@@ -66,7 +67,6 @@ class Control:
         self._parent_alive = parent_alive
         self._weights = Letters(Mailbox.open(config.policy_fd))
         self._requests = Mailbox.open(config.evaluation_fd)
-        self._frozen = Mailbox.open(config.frozen_fd)
         self._stopped_by_person = False
         settings = pb.RunDescription.FromString(base64.b64decode(config.env_settings)).env_settings
         env_config: Any = config_from(env_config_type(config.env), settings)

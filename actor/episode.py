@@ -89,7 +89,7 @@ class EpisodeRunner:
             here, or nothing.
         on_step: Told after every step, with what the operator said.
         say: Told, in one line, when a camera is lost.
-        person: Author of what the operator decides: ``person`` or ``operator``.
+        person: Author of what the operator decides, ``person`` or ``operator``.
         rewarding: Where the reward comes from; the environment's own by default.
     """
 
