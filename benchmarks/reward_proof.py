@@ -147,6 +147,35 @@ def trained_success(folder: Path, seed: int, *reward: str) -> tuple[float, int |
     return summary["success_rate"], summary.get("env_steps")
 
 
+def _settings() -> str:
+    return ", ".join(f"env.{key}={value}" for key, value in ELSEWHERE.items())
+
+
+def document(folder: Path) -> str:
+    """docs/reward-proof.md, from the results in ``folder``."""
+    found = [json.loads(path.read_text()) for path in sorted(folder.glob("seed-*/result.json"))]
+    lines = [
+        "# The success classifier, measured",
+        "",
+        f"By `python -m benchmarks.reward_proof --document`, from {len(found)} runs of `make reward-proof SEED=s`.",
+        f"Unseen episodes with {_settings()}; precision and recall are per",
+        "episode, of as many successes as near misses; false positives an hour with the exact 95 % interval; p99 of one",
+        f"score in ms ({CLASSIFIER}). `null`: not run.",
+        "",
+        "| seed | precision | recall | false positives an hour | of hours | in the report's interval | p99 "
+        "| success, true reward | success, classifier |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for r in found:
+        low, high = r["fp_per_hour_interval"]
+        lines.append(
+            f"| {r['seed']} | {r['precision']:.3f} | {r['recall']:.3f} | {r['fp_per_hour']:.1f} ({low:.1f}-{high:.1f}) "
+            f"| {r['hours']:.2f} | {'yes' if r['estimate_holds'] else 'no'} | {r['latency_ms_p99']} "
+            f"| {json.dumps(r['success_true_reward'])} | {json.dumps(r['success_classifier_reward'])} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
@@ -154,7 +183,11 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=60, help="unseen successes, and as many near misses")
     parser.add_argument("--hours", type=float, default=1.0, help="of robot time without success, for false positives")
     parser.add_argument("--no-training", action="store_true", help="leave out the two trainings of a policy")
+    parser.add_argument("--document", action="store_true", help="write docs/reward-proof.md from what there is")
     arguments = parser.parse_args()
+    if arguments.document:
+        Path("docs/reward-proof.md").write_text(document(Path("runs/reward-proof")))
+        return
     seed, out = arguments.seed, arguments.out or Path("runs/reward-proof") / f"seed-{arguments.seed}"
     labels, model = out / "labels", out / "classifier"
     if not labels.exists():

@@ -15,9 +15,12 @@ from envs.so101_interface import SO101SimConfig
 from episodes.contract_file import save_contract
 from episodes.layout import ObservationLayout
 from episodes.log import EpisodeLog, read_log
+from learner.service_file import write_service_file
+from reward.config import RewardError
 from reward.label_server import LabelServer
 from reward.labelling import Labelling
 from reward.labels import read_labels
+from tests.actor.bench import TOKEN, Bench, wait_for
 from transport import records_pb2 as pb
 
 CONTRACT = derive_contract("so101_sim", SO101SimConfig(obs="pixels", image_width=24, image_height=16))
@@ -121,3 +124,22 @@ def test_wrong_requests_are_refused_in_words(call, path, body, code, text):
     with refused.value as answer:
         assert answer.code == code
         assert text in json.loads(answer.read())["error"]
+
+
+def test_a_changed_outcome_of_a_running_run_goes_through_its_learner(folder, tmp_path):
+    config = SO101SimConfig(obs="pixels", image_width=24, image_height=16)
+    run = Bench(folder / "log", "so101_sim", config, run_id="r").start()
+    try:
+        for entry in run.log.read():
+            run.ingest.note_earlier(entry[1])
+        (folder / "token").write_text(TOKEN + "\n")
+        (folder / "token").chmod(0o600)
+        write_service_file(folder, "r", f"localhost:{run.port}", str(folder / "token"))
+        Labelling(folder, Amender(folder).amend).amend(IDS[1], "failure", 2)
+        wait_for(lambda: [e for e in run.entries if e.record.HasField("amendment")])
+    finally:
+        run.stop()
+    *_, last = (entry for _, entry in read_log(folder / "log"))
+    assert (last.actor, last.record.amendment.author) == ("learner", "person")
+    with pytest.raises(RewardError, match="the outcome was not changed: nobody answers"):
+        Labelling(folder, Amender(folder).amend).amend(IDS[1], "success", 2)
