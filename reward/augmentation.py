@@ -10,9 +10,9 @@ from collections.abc import Mapping
 import cv2
 import numpy as np
 
-_SHIFT = 0.04
-_TURN_DEG = 3.0
-_SCALE = 0.04
+_SHIFT = 0.06
+_TURN_DEG = 4.0
+_SCALE = 0.06
 _BRIGHTNESS, _CONTRAST, _TINT = 0.35, 0.3, 0.1
 _LUMA = np.array((0.299, 0.587, 0.114))
 

@@ -67,9 +67,9 @@ class TrainConfig:
     target_fpr: float = 0.002
     confirm: int = CONFIRM
     control_hz: float = 0.0
-    folds: int = 4
+    folds: int = 3
     most_frames: int = 5000
-    max_steps: int = 500
+    max_steps: int = 300
     seed: int = 0
     torch_threads: int = 1
 
