@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from policies.errors import NotFiniteError, SnapshotError
 from policies.policy import Policy
 from policies.pretrained import frozen_bytes, frozen_loaded, load_frozen
 from policies.resnet import EncoderFileError
@@ -38,14 +39,6 @@ __all__ = [
 
 FORMAT = "tandem.policy.v1"
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-
-
-class SnapshotError(ValueError):
-    """Bytes that are no complete snapshot of the policy they claim to be."""
-
-
-class NotFiniteError(SnapshotError):
-    """Tensors that hold NaN or an infinity: training has diverged."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from actor.downlink import Downlink, PolicyError, PolicyTooLargeError, assemble
-from actor.pilot import PolicyPilot
+from actor.policy_pilot import PolicyPilot
 from actor.shared import Mailbox, create_block
 from envs.generic import GymConfig
 from learner.publisher import PolicyPublisher

@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from actor.pilot import PolicyPilot
+from actor.policy_pilot import PolicyPilot
 from policies.snapshot import NotFiniteError, _digest, _header, save_snapshot
 from policies.spec import PolicySpec, build_policy
 from policies.stacking import frame_indices, join_frames

@@ -1,0 +1,97 @@
+"""The newest policy as the pilot of an episode, or what stands in for it during warm-up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import numpy as np
+import torch
+
+from actor.device import policy_device
+from policies.policy import Policy
+from policies.snapshot import NotFiniteError, load_snapshot, load_weights
+from policies.stacking import FrameStack
+
+
+class PolicyPilot:
+    """The newest policy of a stream, swapped in between two steps.
+
+    Args:
+        newest: The payload of a policy newer than the last one asked for, or None.
+        frozen: The part of all of them that never changes, or None where they have none.
+        deterministic: The mean instead of a sample.
+        seed: Of the samples.
+        warmup: ``policy``, ``uniform`` or ``operator``: who acts while the policy is version 0.
+        device: Where they run, as a torch device.
+    """
+
+    def __init__(
+        self,
+        newest: Callable[[], bytes | None],
+        *,
+        frozen: Callable[[], bytes | None] = lambda: None,
+        deterministic: bool = False,
+        seed: int = 0,
+        warmup: str = "policy",
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self.version = 0
+        self._newest = newest
+        self._frozen = frozen
+        self._deterministic = deterministic
+        self._warmup = warmup
+        self._device = torch.device(device)
+        self._policy: Policy | None = None
+        self._generator = torch.Generator().manual_seed(seed)
+        self._uniform = np.random.default_rng(seed)
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is a policy at all."""
+        return self._policy is not None
+
+    @property
+    def hands_off(self) -> bool:
+        return self._warmup == "operator" and self.version == 0
+
+    def refresh(self) -> None:
+        """Keeps the policy it has, and says so, where a newer one is not finite.
+
+        Raises policies.snapshot.SnapshotError for a payload that is no policy or another one than before.
+        """
+        payload = self._newest()
+        if payload is None:
+            return
+        if self._policy is None:
+            _, self.version, policy = load_snapshot(payload, self._frozen())
+            self._policy = policy.to(self._device).eval()
+        else:
+            try:
+                self.version = load_weights(self._policy, payload)
+            except NotFiniteError as error:
+                print(f"keeping policy version {self.version}: {error}", flush=True)
+
+    def begin_episode(self, observation: Mapping[str, np.ndarray]) -> None:
+        self._stack = FrameStack(self._loaded.spec.frames)
+        self._stacked = self._stack.reset(observation)
+
+    def observe(self, observation: Mapping[str, np.ndarray]) -> None:
+        self._stacked = self._stack.push(observation)
+
+    def propose(self) -> np.ndarray:
+        if self._warmup == "uniform" and self.version == 0:
+            return self._uniform.uniform(-1, 1, self._loaded.spec.action_size).astype(np.float32)
+        return self._loaded.act(self._stacked, deterministic=self._deterministic, generator=self._generator)
+
+    @property
+    def _loaded(self) -> Policy:
+        if self._policy is None:
+            raise RuntimeError("there is no policy yet")
+        return self._policy
+
+
+def policy_pilots(device: str, threads: int) -> Callable[..., PolicyPilot]:
+    """Makes pilots whose policies run on ``actor.device``. Raises actor.device.DeviceError."""
+    torch.set_num_threads(threads)
+    return partial(PolicyPilot, device=policy_device(device))
