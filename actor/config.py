@@ -14,6 +14,8 @@ class ActorConfig:
     Attributes:
         learner_address: host:port of the learner, as seen from here (often the near end of ``ssh -L``).
         token_path: File with the token of the run; empty for TANDEM_TOKEN or the default file.
+        ca: SHA-256 fingerprint of the learner's authority, as its join line says; empty for plain text on loopback.
+        certificate: File of ``tandem certs``, where the learner asks its actors for one; says what ``ca`` does.
         name: Name of this actor in logs and metrics; empty for the host's name (numbered where that is taken).
         operator: Who can take over: one of the environment's operators (``none``, ``scripted``, ``keyboard``).
         keyboard: How keys are heard: ``auto``, ``pynput`` (a desktop) or ``terminal`` (SSH, Wayland).
@@ -36,6 +38,8 @@ class ActorConfig:
 
     learner_address: str = "localhost:50051"
     token_path: str = ""
+    ca: str = ""
+    certificate: str = ""
     name: str = ""
     operator: str = "none"
     keyboard: str = "auto"

@@ -12,7 +12,7 @@ import grpc
 from actor.config import ActorConfig, ControlConfig
 from actor.console import ActorConsole
 from actor.control_process import ControlProcess
-from actor.describe import SAY_EVERY_S, JoinError, Run, await_description, understand
+from actor.describe import SAY_EVERY_S, JoinError, Run, await_description, await_learner, understand
 from actor.downlink import Downlink
 from actor.listener import DeviceListener, ListenerError
 from actor.shared import Board, Mailbox, Phase, create_block
@@ -23,6 +23,7 @@ from actor.uplink import Uplink
 from episodes.image_codec import ImageCodec
 from transport import service_pb2 as pb
 from transport import service_pb2_grpc as rpc
+from transport.certificates import CertificateError
 from transport.channel import PROTOCOL, UNARY_TIMEOUT_S, open_channel
 from transport.settings import settings_of
 from transport.token import NoTokenError, TokenError, load_token
@@ -53,7 +54,7 @@ def run_actor(config: ActorConfig) -> int:
         try:
             with ActorConsole(memory.board, folder.name, config.status_every_s) as console:
                 return _join_and_run(config, token, folder, memory, console, stop)
-        except (JoinError, SpoolError, ListenerError) as error:
+        except (JoinError, CertificateError, SpoolError, ListenerError) as error:
             print(f"actor: {error}", file=sys.stderr)
             return 1
         finally:
@@ -90,9 +91,14 @@ def _join_and_run(
     address = config.learner_address
     control = ControlProcess(memory.board, memory.fds, console.say)
     try:
-        with open_channel(address, token) as steps, open_channel(address, token) as weights:
+        found = await_learner(config, console.say, lambda: stop.asked)
+        if found is None:
+            return stop.code
+        with open_channel(address, token, found.trust) as steps, open_channel(address, token, found.trust) as weights:
             stub = rpc.LearnerStub(steps)
-            description = await_description(stub, address, console.say, lambda: stop.asked)
+            description = await_description(
+                stub, address, console.say, lambda: stop.asked, trusted=found.trust is not None
+            )
             if description is None:
                 return stop.code
             run = understand(description, config)

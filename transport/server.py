@@ -1,4 +1,5 @@
-"""What every server of ours has: loopback only, bounded sizes, and the token asked of every call but health."""
+"""What every server of ours has: encryption but on loopback, bounded sizes, and the token asked of every call but
+health."""
 
 from __future__ import annotations
 
@@ -13,6 +14,8 @@ from typing import Any, NamedTuple
 import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
+
+from transport.certificates import Identity
 
 HEALTH_PREFIX = "/grpc.health.v1.Health/"
 MAX_CONCURRENT_CALLS = 512
@@ -58,20 +61,28 @@ class Place(NamedTuple):
     port: int
     ips: tuple[str, ...]
 
+    @property
+    def is_loopback(self) -> bool:
+        return all(ipaddress.ip_address(ip).is_loopback for ip in self.ips)
 
-def check_loopback(address: str) -> Place:
-    """Place of ``address`` (``host:port``, ``[::1]:port``). Raises BindError unless it is loopback alone."""
+
+def place_of(address: str) -> Place:
+    """Place of ``address`` (``host:port``, ``[::1]:port``). Raises BindError where it is none."""
     host, _, text = address.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not host or not text.isdecimal() or int(text) > 65535:
         raise BindError(f"address must be HOST:PORT, e.g. localhost:50051. Got: {address!r}")
-    ips = _resolve(host, int(text))
-    if not all(ipaddress.ip_address(ip).is_loopback for ip in ips):
+    return Place(host, int(text), _resolve(host, int(text)))
+
+
+def check_encrypted(place: Place, identity: Identity | None) -> None:
+    """Raises BindError for plain text on anything but loopback."""
+    if identity is None and not place.is_loopback:
         raise BindError(
-            f"a learner binds loopback alone until it has TLS. Expected localhost:{text}, got {address!r}. To reach it "
-            f"from another machine, bind localhost:{text} and run there: ssh -L {text}:localhost:{text} GPUBOX"
+            f"plain text is for loopback alone. Expected localhost:{place.port}, got {place.host}:{place.port}. "
+            f"Leave learner.tls=auto, which encrypts it, or bind localhost and run on the other machine: "
+            f"ssh -L {place.port}:localhost:{place.port} GPUBOX"
         )
-    return Place(host, int(text), ips)
 
 
 def check_free(place: Place) -> None:
@@ -146,17 +157,22 @@ def _bytes(value: str | bytes) -> bytes:
     return value if isinstance(value, bytes) else value.encode()
 
 
-def bind(server: grpc.aio.Server, place: Place) -> int:
+def bind(server: grpc.aio.Server, place: Place, identity: Identity | None = None, *, mutual: bool = False) -> int:
     """Binds the addresses of ``place``, those of a machine without IPv6 alone, and returns the port.
+
+    With ``identity`` it is encrypted; ``mutual``: clients must show a certificate of the same authority.
 
     Raises BindError where none can be bound, or the port that 0 became is taken on another address.
     """
+    check_encrypted(place, identity)
+    credentials = None if identity is None else _credentials(identity, mutual)
     bound, reason = False, ""
     for ip in sorted(place.ips, key=lambda ip: ":" in ip):
         if bound:
             check_free(place._replace(ips=(ip,)))
         try:
-            port = server.add_insecure_port(f"[{ip}]:{place.port}" if ":" in ip else f"{ip}:{place.port}")
+            where = f"[{ip}]:{place.port}" if ":" in ip else f"{ip}:{place.port}"
+            port = server.add_secure_port(where, credentials) if credentials else server.add_insecure_port(where)
         except RuntimeError as error:
             reason = str(error)
             continue
@@ -164,6 +180,11 @@ def bind(server: grpc.aio.Server, place: Place) -> int:
     if not bound:
         raise BindError(f"{place.host}:{place.port} cannot be bound ({reason}): choose another port")
     return place.port
+
+
+def _credentials(identity: Identity, mutual: bool) -> grpc.ServerCredentials:
+    shown = identity.certificate + identity.authority  # clients compare the fingerprint of the second
+    return grpc.ssl_server_credentials([(identity.key, shown)], identity.authority if mutual else None, mutual)
 
 
 def _resolve(host: str, port: int) -> tuple[str, ...]:
