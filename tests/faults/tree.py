@@ -123,7 +123,9 @@ class Tree:
                 cwd=ROOT,
                 env=os.environ
                 | {
-                    "PYTHONPATH": f"{RECORDED}:{ROOT}:{ROOT / 'tests'}",
+                    "PYTHONPATH": ":".join(
+                        map(str, (RECORDED, ROOT, ROOT / "tests", os.environ.get("PYTHONPATH", "")))
+                    ),
                     "TANDEM_TOKEN": self.token,
                     "RECORD_PATH": str(self.record),
                     "CLOCK_PATH": str(self.clock),

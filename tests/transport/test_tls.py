@@ -1,6 +1,7 @@
 """Who is let in by an encrypted learner, and whom an actor believes: real servers and channels on loopback."""
 
 import os
+import ssl
 import stat
 
 import grpc
@@ -17,7 +18,7 @@ from transport import service_pb2_grpc
 from transport.certificates import CertificateError, issue_actor, learner_identity
 from transport.channel import PROTOCOL, open_channel
 from transport.server import BindError, check_encrypted, place_of
-from transport.trust import TrustError, find_trust
+from transport.trust import TrustError, find_trust, speaks_tls
 
 pytest.importorskip("cryptography")
 
@@ -70,6 +71,11 @@ def test_the_fingerprint_is_enough_and_the_token_is_still_asked(serve, folder):
     assert described(address, find_trust(address, with_colons, "")) == RUN
     assert refusal(address, trust, "another-token-0123456789").code() is grpc.StatusCode.UNAUTHENTICATED
     assert refusal(address, None).code() is grpc.StatusCode.UNAVAILABLE, "plain text on an encrypted port"
+    assert speaks_tls(address)
+    plain = serve(identity=None)
+    assert not speaks_tls(plain)
+    with pytest.raises(ssl.SSLError):
+        find_trust(plain, fingerprint, "")
 
 
 def test_somebody_in_between_is_named_before_anything_is_told(serve, folder, tmp_path):
