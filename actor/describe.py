@@ -19,11 +19,12 @@ from episodes.acting import ActingSettings
 from episodes.contract import Contract
 from transport import service_pb2 as pb
 from transport import service_pb2_grpc as rpc
-from transport.channel import PROTOCOL
+from transport.channel import PROTOCOL, UNARY_TIMEOUT_S
 from transport.settings import SettingError, config_from
 from transport.trust import Trust, find_trust, speaks_tls
 
 SAY_EVERY_S = 3.0
+NAME_WAIT_S = 5.0
 
 
 class JoinError(RuntimeError):
@@ -158,3 +159,30 @@ def understand(description: pb.RunDescription, config: ActorConfig) -> Run:
             f"realtime pacing needs a control rate, and {description.env} states none: set actor.control_hz=10"
         )
     return Run(description, env_config, contract, acting, entry.hardware, pacing == "lockstep", control_hz)
+
+
+def join_run(
+    stub: rpc.LearnerStub, join: pb.JoinRequest, say: Callable[[str], None], stopped: Callable[[], bool]
+) -> bool:
+    """Joins before anything moves, so that a refusal is one message. False when told to stop meanwhile.
+
+    Where the name is taken, it waits for a killed predecessor to be gone. Raises JoinError.
+    """
+    give_up_s = 0.0
+    while not stopped():
+        try:
+            if stub.Join(join, timeout=UNARY_TIMEOUT_S).replaced and not join.deliver_only:
+                raise JoinError(
+                    f"another actor took over the name {join.actor!r}. What waits here is delivered by flush=true; "
+                    "takeover=true takes the name back"
+                )
+            return True
+        except grpc.RpcError as error:
+            now_s = time.monotonic()
+            if error.code() is not grpc.StatusCode.ALREADY_EXISTS or 0.0 < give_up_s <= now_s:
+                raise JoinError(f"the learner refuses this actor: {error.details()}") from None
+            if not give_up_s:
+                give_up_s = now_s + NAME_WAIT_S
+                say(f"an actor named {join.actor!r} serves this learner; waiting for it to be gone")
+        time.sleep(0.2)
+    return False

@@ -13,6 +13,8 @@ SHORT = {
     "token_path": "learner.token_path",
     "ca": "learner.ca",
     "certificate": "learner.certificate",
+    "flush": "flush",
+    "takeover": "takeover",
     "operator": "operator",
     "pacing": "pacing",
     "keyboard": "keyboard",

@@ -86,6 +86,7 @@ class PushStreams:
                             step_credit=progress.step_credit,
                             finished=progress.finished,
                             finished_reason=progress.finished_reason,
+                            replaced=progress.replaced,
                         )
                     )
                 if reader.done() and await self._ended(stream, reader, told, context):

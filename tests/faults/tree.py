@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from faults.cable import Cable
-from faults.record import Difference, DifferenceError, LogReader, difference, recorded_steps
+from faults.record import Difference, DifferenceError, LogReader, StepKey, difference, recorded_steps
 
 from transport.certificates import issue_actor
 from transport.trust import Trust, find_trust
@@ -31,6 +31,12 @@ FULL_LEARNER = (
     *("learner.publish_every=5", "learner.checkpoint_every_s=1", "learner.device=cpu", "replay.capacity_gb=0.01"),
     *("log.segment_mb=1", "learner.max_ahead=200", "learner.console=false"),
 )
+
+
+def environment(*first: Path) -> dict[str, str]:
+    """That of a program which imports what this one does, and ``first`` before it."""
+    paths = (*first, ROOT, ROOT / "tests", os.environ.get("PYTHONPATH", ""))
+    return os.environ | {"PYTHONPATH": os.pathsep.join(map(str, paths))}
 
 
 class Tree:
@@ -111,7 +117,7 @@ class Tree:
         } | settings
         if not self.full:
             return self._start(output, ["faults.light_actor", json.dumps(settings)])
-        keys = {"learner_address": "learner.address", "certificate": "learner.certificate"}
+        keys = {"learner_address": "learner.address", "certificate": "learner.certificate", "flush": "flush"}
         return self._start(
             output, ["cli.main", "actor", *(f"{keys.get(k, f'actor.{k}')}={v}" for k, v in settings.items())]
         )
@@ -121,11 +127,8 @@ class Tree:
             return subprocess.Popen(
                 [sys.executable, "-P", "-m", *words],
                 cwd=ROOT,
-                env=os.environ
+                env=environment(RECORDED)
                 | {
-                    "PYTHONPATH": ":".join(
-                        map(str, (RECORDED, ROOT, ROOT / "tests", os.environ.get("PYTHONPATH", "")))
-                    ),
                     "TANDEM_TOKEN": self.token,
                     "RECORD_PATH": str(self.record),
                     "CLOCK_PATH": str(self.clock),
@@ -182,6 +185,11 @@ class Tree:
         return "; ".join(f"{name}: {' | '.join(lines)}" for name, lines in texts.items())
 
     @property
+    def recorded(self) -> list[StepKey]:
+        """Every step that returned."""
+        return recorded_steps(self.record)
+
+    @property
     def steps(self) -> int:
         """Whole steps of the actor in the log."""
         with contextlib.suppress(Exception):
@@ -190,7 +198,7 @@ class Tree:
 
     def await_steps(self, more: int) -> None:
         """Returns once the log has ``more`` steps that were executed after the call."""
-        executed = {step[:2] for step in recorded_steps(self.record)}
+        executed = {step[:2] for step in self.recorded}
 
         def arrived() -> bool:
             wanted = self.steps - more
@@ -202,7 +210,7 @@ class Tree:
     def difference(self) -> Difference:
         """Of what was executed and what is in the log, as it was a moment before."""
         assert self.steps, self.said()
-        return difference(recorded_steps(self.record), self.log.actors["arm"])
+        return difference(self.recorded, self.log.actors["arm"])
 
     def finish(self) -> Difference:
         """Stops the actor once it has delivered what waited in its spool, and compares."""
