@@ -20,10 +20,10 @@ from learner.servicer import LearnerServicer
 from transport import service_pb2 as pb
 from transport import service_pb2_grpc
 from transport.certificates import Identity
+from transport.gate import TokenInterceptor
 from transport.push import add_push
 from transport.server import (
     MAX_CONCURRENT_CALLS,
-    TokenInterceptor,
     bind,
     check_encrypted,
     check_free,
