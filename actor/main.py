@@ -19,6 +19,7 @@ from actor.spool import Spool, SpoolError
 from actor.spool_folder import SpoolFolder, default_folder
 from actor.stop_signal import StopSignal
 from actor.uplink import Uplink
+from episodes.disk import DiskError
 from episodes.image_codec import ImageCodec
 from transport import service_pb2 as pb
 from transport import service_pb2_grpc as rpc
@@ -46,7 +47,7 @@ def run_actor(config: ActorConfig) -> int:
                 return stop.code
             root = Path(config.spool or default_folder()).expanduser()
             folder = SpoolFolder(root, config.name, takeover=config.takeover)
-        except (TokenError, SpoolError) as error:
+        except (TokenError, SpoolError, DiskError) as error:
             print(f"actor: {error}", file=sys.stderr)
             return 1
         memory = _Memory(config.policy_mb << 20)

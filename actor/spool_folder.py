@@ -15,6 +15,7 @@ from typing import IO
 
 from actor.spool import Spool, SpoolError, record_bytes
 from episodes.contract import Contract
+from episodes.disk import check_writable, passing
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _MOST_RECORDS = 65_536
@@ -63,7 +64,7 @@ class SpoolFolder:
             if not _NAME.fullmatch(candidate):
                 raise SpoolError(f"an actor's name must be letters, digits, '.', '_' and '-'. Got: {candidate!r}")
             folder = root / candidate
-            folder.mkdir(parents=True, exist_ok=True)
+            check_writable(folder)
             held = lock(folder / "lock", wait_s=KILLED_WAIT_S if name and not takeover else 0.0)
             if held is None and takeover:
                 os.kill(int(_holder(folder / "lock")), signal.SIGTERM)
@@ -97,6 +98,8 @@ class SpoolFolder:
                 slot_bytes=slot,
                 capacity=capacity,
             ).close()
+            if warning := passing(folder):
+                print(f"actor: {warning}", flush=True)
         spool = Spool(path)
         if (spool.run_id, spool.fingerprint) != (run_id, contract.interface_fingerprint):
             raise SpoolError(

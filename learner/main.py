@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from envs.registry import derive_contract
 from episodes.contract import Contract
+from episodes.disk import check_writable
 from episodes.log import EpisodeLog
 from learner.algorithms import build_algorithm, policy_spec
 from learner.checkpoint import CheckpointError
 from learner.config import ConfigError, LearnerConfig
 from learner.console import Console
 from learner.demonstrations import check_demonstrations, import_demonstrations
+from learner.disk_plan import check_room, plan
 from learner.distributed import check_ranks, follow, lead, release, started_ranks, tells_torchrun
 from learner.encoder_copy import keep_encoder, with_kept_encoder
 from learner.finish import finish
@@ -76,8 +78,12 @@ def run_learner(config: LearnerConfig) -> int:
         check_pretrained(config.policy.pretrained, spec)
     if new and (said := _beyond(config, contract, replay_bytes)):
         raise ConfigError(f"{said}. Lower replay.capacity_gb, or leave it out for a quarter of what is free")
+    path = Path(config.run or default_run_folder(contract.interface.task))
+    if new:
+        check_room(config, contract, path)
+    check_writable(path)
     folder = open_run_folder(
-        config.run or default_run_folder(contract.interface.task),
+        path,
         contract,
         env=config.env,
         resume=config.resume,
@@ -96,6 +102,8 @@ def run_learner(config: LearnerConfig) -> int:
             if folder.resumed and (said := _beyond(config, contract, folder.replay_bytes)):
                 console.event(f"{said}: free some, or go on on a larger machine, before that much has been recorded")
             save_config(folder, plain(config))
+            for line in plan(config, contract, folder.path, folder.replay_bytes):
+                console.event(line)
             if log.cut_bytes:
                 console.event(
                     f"cut {log.cut_bytes} bytes, none of them acknowledged, of an unfinished append off the log"
