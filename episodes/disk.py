@@ -8,11 +8,6 @@ from pathlib import Path
 
 _CONTAINER = "a container's own layer"
 PASSING = {"tmpfs": "memory", "ramfs": "memory", "overlay": _CONTAINER, "aufs": _CONTAINER}
-    "tmpfs": "memory",
-    "ramfs": "memory",
-    "overlay": "a container's own layer",
-    "aufs": "a container's own layer",
-}
 """Filesystems whose files end with the machine or the container."""
 
 
