@@ -224,7 +224,7 @@ class Control:
         self.board.beat(phase)
         time.sleep(_POLL_S)
 
-    def _newest_weights(self) -> bytes | None:
+    def _newest_weights(self) -> bytearray | None:
         if self._weights.number == self._taken:
             return None
         letter = self._weights.get()
@@ -236,7 +236,7 @@ class Control:
     def _frozen_part(self) -> bytes | None:
         """What never changes of the policies; it is here before the first that needs it."""
         letter = self._frozen.get()
-        return None if letter is None else letter.payload
+        return None if letter is None else bytes(letter.payload)
 
 
 def say(text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -19,8 +20,8 @@ class Pilot(Protocol):
     def hands_off(self) -> bool:
         """Whether only the operator acts; the loop then waits for its action."""
 
-    def refresh(self) -> None:
-        """Called between two steps: the moment at which a newer policy may be swapped in."""
+    def refresh(self, spare_s: float = math.inf) -> None:
+        """Called between two steps: a newer policy may be swapped in, which should take no longer than ``spare_s``."""
 
     def begin_episode(self, observation: Mapping[str, np.ndarray]) -> None: ...
 
@@ -48,7 +49,7 @@ class Idle:
     def __init__(self, action_size: int) -> None:
         self._action = np.zeros(action_size, np.float32)
 
-    def refresh(self) -> None:
+    def refresh(self, spare_s: float = math.inf) -> None:
         pass
 
     def begin_episode(self, observation: Mapping[str, np.ndarray]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -12,6 +14,11 @@ from actor.device import policy_device
 from policies.policy import Policy
 from policies.snapshot import NotFiniteError, load_snapshot, load_weights
 from policies.stacking import FrameStack
+
+_UNNOTICED_S = 0.001
+"""What may be late at any time [s]."""
+_PUT_OFF_S = 1.0
+"""How long a policy waits, at most, for a period with time enough [s]."""
 
 
 class PolicyPilot:
@@ -28,7 +35,7 @@ class PolicyPilot:
 
     def __init__(
         self,
-        newest: Callable[[], bytes | None],
+        newest: Callable[[], bytes | bytearray | None],
         *,
         frozen: Callable[[], bytes | None] = lambda: None,
         deterministic: bool = False,
@@ -45,6 +52,7 @@ class PolicyPilot:
         self._policy: Policy | None = None
         self._generator = torch.Generator().manual_seed(seed)
         self._uniform = np.random.default_rng(seed)
+        self._swap_s, self._asked_s = 0.0, float("-inf")
 
     @property
     def ready(self) -> bool:
@@ -55,20 +63,29 @@ class PolicyPilot:
     def hands_off(self) -> bool:
         return self._warmup == "operator" and self.version == 0
 
-    def refresh(self) -> None:
+    def refresh(self, spare_s: float = math.inf) -> None:
         """Keeps the policy it has, and says so, where a newer one is not finite.
 
+        One that took longer to load, last time, than ``spare_s`` is left for a moment with more time, but not for long.
         Raises policies.snapshot.SnapshotError for a payload that is no policy or another one than before.
         """
+        began_s = time.monotonic()
+        if self._swap_s > max(spare_s, _UNNOTICED_S) and began_s - self._asked_s < _PUT_OFF_S:
+            return
+        self._asked_s = began_s
         payload = self._newest()
         if payload is None:
             return
+        self._load(payload)
+        self._swap_s = 1.2 * (time.monotonic() - began_s)
+
+    def _load(self, payload: bytes | bytearray) -> None:
         if self._policy is None:
-            _, self.version, policy = load_snapshot(payload, self._frozen())
+            _, self.version, policy = load_snapshot(bytes(payload), self._frozen())
             self._policy = policy.to(self._device).eval()
         else:
             try:
-                self.version = load_weights(self._policy, payload)
+                self.version = load_weights(self._policy, payload, verified=True)
             except NotFiniteError as error:
                 print(f"keeping policy version {self.version}: {error}", flush=True)
 

@@ -3,9 +3,9 @@
     python benchmarks/isolation.py [--seconds 10]
 
 `tandem actor` drives the simulated arm at 10 Hz in real time, through a relay of its own process, from a learner's
-service and log in another. For so many seconds each the learner is stopped (SIGSTOP), the relay is, the learner's disk is
-full (a small tmpfs: root only), and a policy of 50 MB is published every 2 s. The error of a step is how late it began,
-as the step itself says in the log; undisturbed is the same actor just before. Prints one JSON object a row.
+service and log in another. For so many seconds each the learner is stopped (SIGSTOP), the relay is, the learner's disk
+is full (a small tmpfs: root only), and a policy of 50 MB is published every 2 s. The error of a step is how late it
+began, as the step itself says in the log; undisturbed is the same actor just before. Prints one JSON object a row.
 """
 
 from __future__ import annotations

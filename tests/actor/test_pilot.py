@@ -61,3 +61,24 @@ def test_an_image_policy_sees_the_frames_that_replay_would_stack():
         np.testing.assert_array_equal(pilot.propose(), policy.act(stacked, deterministic=True))
         seen.append(pilot.propose())
     assert len({tuple(action) for action in seen}) == 4
+
+
+def test_a_policy_that_takes_long_waits_for_a_period_with_time_enough_but_not_for_long(monkeypatch):
+    policy = build_policy(SPEC)
+    payloads = [save_snapshot(policy, version) for version in (1, 2, 3, 4)]
+    pilot = PolicyPilot(lambda: payloads.pop(0) if payloads else None)
+    pilot.refresh()
+    assert pilot.version == 1
+    pilot._swap_s = 0.05
+    pilot.refresh(0.0)
+    assert pilot.version == 1, "no time is left"
+    pilot.refresh(0.06)
+    assert pilot.version == 2
+    pilot._swap_s = 0.05
+    monkeypatch.setattr("actor.policy_pilot._PUT_OFF_S", 0.0)
+    pilot.refresh(0.0)
+    assert pilot.version == 3, "it has waited long enough"
+    pilot._swap_s = 0.0005
+    monkeypatch.undo()
+    pilot.refresh(0.0)
+    assert pilot.version == 4, "nobody notices"

@@ -21,7 +21,7 @@ class LightPilot:
         self._newest = newest
         self._random = np.random.default_rng(seed)
 
-    def refresh(self) -> None:
+    def refresh(self, spare_s: float = 0.0) -> None:
         payload = self._newest()
         if payload is not None:
             self.version, self.ready = json.loads(payload)["version"], True
