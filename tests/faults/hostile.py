@@ -133,9 +133,9 @@ def not_finite(hostile: Hostile, tree: Tree, random: Random) -> None:
 
 def garbage(hostile: Hostile, tree: Tree, random: Random) -> None:
     """Bytes that are no HTTP, and bytes that are no message."""
+    hostile.join()
     with socket.create_connection(("localhost", tree.port), timeout=TIMEOUT_S) as raw:
         raw.sendall(random.randbytes(random.choice((1, 100, 10_000))))
-    hostile.join()
     expect(hostile.push([b"\xff" * random.randint(1, 99)]), "INVALID_ARGUMENT")
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from faults.cable import Cable
+from faults.namespaces import ADDRESSES, Wire
 from faults.record import Difference, DifferenceError, LogReader, StepKey, difference, recorded_steps
 
 from transport.certificates import issue_actor
@@ -47,6 +48,7 @@ class Tree:
         full: The learner with its updates and an actor whose policy runs on torch, or both without.
         sync: ``log.sync`` of the learner.
         mutual: Whether both sides show certificates; plain text otherwise.
+        wire: Between the network namespaces of learner and actor, in place of the cable; None for loopback.
         disk_mb: Size of a disk of its own for the run, which can be filled; 0 for none. Needs root.
 
     Attributes:
@@ -56,8 +58,16 @@ class Tree:
     """
 
     def __init__(
-        self, folder: Path, *, full: bool = False, sync: str = "os", mutual: bool = False, disk_mb: int = 0
+        self,
+        folder: Path,
+        *,
+        full: bool = False,
+        sync: str = "os",
+        mutual: bool = False,
+        disk_mb: int = 0,
+        wire: Wire | None = None,
     ) -> None:
+        self._wire = wire
         self.folder, self.run, self.full, self.sync = folder, folder / "run", full, sync
         self.mutual = mutual
         self.trust: Trust | None = None
@@ -75,6 +85,8 @@ class Tree:
         with socket.create_server(("localhost", 0)) as free:
             self.port = free.getsockname()[1]
         self.cable = Cable(self.port)
+        self.address = f"{ADDRESSES[0] if wire else 'localhost'}:{self.port}"
+        self.address_of_actor = self.address if wire else f"localhost:{self.cable.port}"
         self.learner: subprocess.Popen[bytes] | None = None
         self.actor: subprocess.Popen[bytes] | None = None
 
@@ -94,13 +106,12 @@ class Tree:
 
     def start_learner(self) -> None:
         if self.full:
-            address = f"learner.address=localhost:{self.port}"
-            words = [*FULL_LEARNER, f"run={self.run}", address, f"log.sync={self.sync}"]
+            words = [*FULL_LEARNER, f"run={self.run}", f"learner.address={self.address}", f"log.sync={self.sync}"]
             words += ["learner.tls=mutual", f"learner.tls_folder={self.folder / 'tls'}"] if self.mutual else []
         else:
-            words = ["faults.light_learner", str(self.run), f"localhost:{self.port}", self.sync]
+            words = ["faults.light_learner", str(self.run), self.address, self.sync]
             words += [str(self.folder / "tls")] if self.mutual else []
-        self.learner = self._start("learner", words)
+        self.learner = self._start("learner", words, side=0)
 
     def start_actor(self) -> None:
         self.actor = self.actor_process("actor")
@@ -108,7 +119,7 @@ class Tree:
     def actor_process(self, output: str, **settings: Any) -> subprocess.Popen[bytes]:
         """An actor of the same name and spool, unless ``settings`` say otherwise."""
         settings = {
-            "learner_address": f"localhost:{self.cable.port}",
+            "learner_address": self.address_of_actor,
             "name": "arm",
             "spool": str(self.folder / "spools"),
             "spool_mb": 8,
@@ -122,10 +133,11 @@ class Tree:
             output, ["cli.main", "actor", *(f"{keys.get(k, f'actor.{k}')}={v}" for k, v in settings.items())]
         )
 
-    def _start(self, output: str, words: list[str]) -> subprocess.Popen[bytes]:
+    def _start(self, output: str, words: list[str], side: int = 1) -> subprocess.Popen[bytes]:
+        before = self._wire.command(side) if self._wire else ()
         with open(self.folder / f"{output}.txt", "ab") as file:
             return subprocess.Popen(
-                [sys.executable, "-P", "-m", *words],
+                [*before, sys.executable, "-P", "-m", *words],
                 cwd=ROOT,
                 env=environment(RECORDED)
                 | {
