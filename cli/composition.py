@@ -72,9 +72,10 @@ def compose_verb(
     Raises UsageError naming the key, the nearest known one, and the type or the choices expected.
     """
     arguments = tuple(arguments)
-    pairs = [_pair(verb, argument) for argument in arguments]
     by_name = {group.name: group for group in groups}
     by_path = {key.path: key for key in keys}
+    switches = {f"--{key.path}": f"{key.path}=true" for key in keys if key.kind is bool}
+    pairs = [_pair(verb, switches.get(argument, argument)) for argument in arguments]
     folder = dict(pairs).get("run", "")
     stored = stored_values(Path(folder)) if stored_values is not None and folder else {}
     choices = {g.name: checked_choice(g.name, stored.get(g.name, g.default), g.options) for g in groups}

@@ -130,7 +130,7 @@ class ActorProcess:
         environment = os.environ | {
             "TANDEM_TOKEN": token,
             "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": str(WITNESS),
+            "PYTHONPATH": os.pathsep.join([str(WITNESS), os.environ.get("PYTHONPATH", "")]),
             "WITNESS_PATH": str(self.witness),
         }
         with self.output.open("wb") as output:

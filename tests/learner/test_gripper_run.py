@@ -8,7 +8,7 @@ import pytest
 from actor.episode import EpisodeRunner, Plan
 from actor.evaluate import evaluate
 from actor.pacing import LockstepPacer
-from actor.pilot import PolicyPilot
+from actor.policy_pilot import PolicyPilot
 from actor.safety import Guard
 from envs.so101_sim import SO101SimConfig, derive_contract, make
 from envs.teleop.scripted import ScriptedOperator, ScriptedOperatorConfig
