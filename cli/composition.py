@@ -231,9 +231,16 @@ def _value(name: str, text: str, kind: Any) -> Any:
 
 def _set(tree: DictConfig, name: str, value: Any, kind: Any, typed: str | None = None) -> None:
     try:
-        OmegaConf.update(tree, name, value, merge=False)
+        OmegaConf.update(tree, name, _literal(value), merge=False)
     except (OmegaConfBaseException, ValueError) as error:
         raise UsageError(f"{name} must be {type_name(kind)}. Got: {value if typed is None else typed!r}") from error
+
+
+def _literal(value: Any) -> Any:
+    """``value`` without interpolations: what is typed, or stored in a run, is text, and reads no environment."""
+    if isinstance(value, str):
+        return value.replace("${", "\\${")
+    return [_literal(item) for item in value] if isinstance(value, list) else value
 
 
 def _after_dot(hint: str) -> str:
