@@ -30,6 +30,7 @@ class Phase(IntEnum):
     EVALUATING = 6
     CLOSING = 7
     STOPPED = 8
+    WAITING_REWARD = 9
 
 
 COMMS = np.dtype(
@@ -67,6 +68,7 @@ CONTROL = np.dtype(
         ("period_error_p99_ms", np.float64),
         ("evaluated", np.uint64),  # number of the newest evaluation letter that was answered
         ("doing", "S160"),  # what the operator or the loop is doing, in words
+        ("reward", "S160"),  # what the classifier sees, in words
     ],
     align=True,
 )
@@ -109,6 +111,14 @@ class Board:
     def doing(self) -> str:
         return self.control["doing"].item().decode(errors="replace")
 
+    @property
+    def reward(self) -> str:
+        return self.control["reward"].item().decode(errors="replace")
+
+    @reward.setter
+    def reward(self, text: str) -> None:
+        self.control["reward"] = text.encode()[:160]
+
 
 @dataclass(frozen=True)
 class Letter:
@@ -142,6 +152,11 @@ class Mailbox:
         self._capacity = capacity
         self._map = mmap.mmap(fd, self.size(capacity))
         self._number = memoryview(self._map)[:8].cast("Q")
+
+    @classmethod
+    def open(cls, fd: int) -> Mailbox:
+        """The mailbox in a block that another process made."""
+        return cls(fd, (os.fstat(fd).st_size - cls.size(0)) // 2)
 
     @classmethod
     def size(cls, capacity: int) -> int:
@@ -182,5 +197,33 @@ class Mailbox:
         version, evaluation_id, episodes, first_seed = head
         return Letter(number, version, evaluation_id, episodes, first_seed, payload)
 
+    @property
+    def payload(self) -> bytes | None:
+        """Of the newest letter."""
+        letter = self.get()
+        return None if letter is None else bytes(letter.payload)
+
     def _at(self, number: int) -> int:
         return 4096 + number % 2 * (self._HEAD.size + self._capacity)
+
+
+class Letters:
+    """A reader that takes each letter of a mailbox once.
+
+    Args:
+        mailbox: Read by nobody else.
+    """
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        self._mailbox = mailbox
+        self._taken = 0
+
+    def newest(self) -> bytearray | None:
+        """The payload of a letter newer than the last one taken, or None."""
+        if self._mailbox.number == self._taken:
+            return None
+        letter = self._mailbox.get()
+        if letter is None:
+            return None
+        self._taken = letter.number
+        return letter.payload
