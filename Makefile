@@ -3,13 +3,15 @@ SEED ?=
 OBS ?=
 RUN ?=
 BUDGET_MIN ?= 60
+TRIALS ?= 500
+TREES ?= 2
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup demo test test-long check format proto lock bench results reward-proof clean
+.PHONY: help setup demo test test-long faults check format proto lock bench results reward-proof clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -28,6 +30,9 @@ test: $(READY)  ## the tests (minutes)
 
 test-long: $(READY)  ## the longer proofs (tens of minutes)
 	@$(PYTHON) -m pytest -m long --timeout=1800
+
+faults: $(READY)  ## random faults in a run that goes on; every executed step is logged once (TRIALS=500 SEED=0)
+	@PYTHONPATH=.:tests $(PYTHON) -m faults.run --trials $(TRIALS) --seed $(or $(SEED),0) --trees $(TREES)
 
 check: $(READY)  ## ruff, mypy and import-linter
 	@$(VENV)/bin/ruff format --check . && $(VENV)/bin/ruff check . && $(VENV)/bin/mypy && $(VENV)/bin/lint-imports

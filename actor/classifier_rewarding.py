@@ -48,7 +48,7 @@ class ClassifierRewarding:
         config: ClassifierReward,
         contract: Contract,
         given: Classifier | None,
-        newest: Callable[[], bytes | None] = lambda: None,
+        newest: Callable[[], bytes | bytearray | None] = lambda: None,
         say: Callable[[str], None] = print,
     ) -> None:
         self._config, self._contract, self._newest, self._say = config, contract, newest, say
@@ -80,7 +80,7 @@ class ClassifierRewarding:
         if payload is None:
             return
         try:
-            self._judge = SuccessJudge(load_classifier(payload), self._config, self._contract)
+            self._judge = SuccessJudge(load_classifier(bytes(payload)), self._config, self._contract)
         except RewardError as error:
             kept = "no reward is given" if self._judge is None else f"{self._judge.version} goes on"
             self._say(f"a new classifier cannot be used, {kept}: {error}")

@@ -17,6 +17,10 @@ class ActorConfig:
     Attributes:
         learner_address: host:port of the learner, as seen from here (often the near end of ``ssh -L``).
         token_path: File with the token of the run; empty for TANDEM_TOKEN or the default file.
+        ca: SHA-256 fingerprint of the learner's authority, as its join line says; empty for plain text on loopback.
+        certificate: File of ``tandem certs``, where the learner asks its actors for one; says what ``ca`` does.
+        flush: Only deliver what waits in the spool of an earlier actor of this name, and end; nothing moves.
+        takeover: End another actor of this name, here or elsewhere, which delivers what it has, and take its place.
         name: Name of this actor in logs and metrics; empty for the host's name (numbered where that is taken).
         operator: Who can take over: one of the environment's operators (``none``, ``scripted``, ``keyboard``).
         keyboard: How keys are heard: ``auto``, ``pynput`` (a desktop) or ``terminal`` (SSH, Wayland).
@@ -40,6 +44,10 @@ class ActorConfig:
 
     learner_address: str = "localhost:50051"
     token_path: str = ""
+    ca: str = ""
+    certificate: str = ""
+    flush: bool = False
+    takeover: bool = False
     name: str = ""
     operator: str = "none"
     keyboard: str = "auto"

@@ -1,21 +1,13 @@
-"""The control process: environment, policy, operator and safety, and nothing that could delay a step.
+"""The control loop: environment, policy, operator and safety, and nothing that could delay a step.
 
-Its orders are one JSON object (ControlConfig) on standard input, which stays open as long as its parent lives: end of
-file means the parent is gone, and the arm holds. It imports no grpc, wandb, rich or pynput; what it learns and says
-goes through shared memory, the spool, and lines on standard output.
+It imports no grpc, wandb, rich or pynput; what it learns and says goes through shared memory, the spool, and lines on
+standard output.
 """
 
 from __future__ import annotations
 
 import base64
-import gc
-import json
-import os
-import select
-import signal
-import sys
 import time
-import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -23,43 +15,39 @@ from typing import Any
 
 from actor.amending import amend
 from actor.config import ControlConfig
-from actor.device import DeviceError, policy_device
-from actor.episode import Episode, EpisodeRunner, Plan, ResetError
+from actor.episode import Episode, EpisodeRunner, Plan
 from actor.operators import make_crew, person_of
 from actor.pacing import LockstepPacer, RealtimePacer
-from actor.pilot import PolicyPilot
+from actor.pilot import ReadyPilot
 from actor.rewarding import make_rewarding
 from actor.safety import Guard
 from actor.shared import Board, Letters, Mailbox, Phase
-from actor.spool import Spool, SpoolError
-from actor.spool_folder import lock
+from actor.spool import Spool
 from actor.tally import Tally
-from envs.errors import EnvError
-from envs.mujoco_gl import RenderError
 from envs.registry import derive_contract, env_config_type, env_entry, make_env
 from envs.teleop.operator import Event, OperatorInput
 from envs.view import LiveView
 from episodes.outcome import Outcome, Purpose
 from episodes.seeds import SeedStream, start_seed
-from policies.snapshot import SnapshotError
-from reward.config import RewardError, reward_config
+from reward.config import reward_config
 from transport import service_pb2 as pb
 from transport.settings import config_from
 
-FAILED = 3
 _POLL_S = 0.001
 _SPOOL_MARGIN = 8
 
 
 class Control:
-    """The control loop: which episode comes next, and what must be waited for before it."""
+    """The control loop: which episode comes next, and what must be waited for before it.
 
-    def __init__(self, config: ControlConfig, parent_alive: Callable[[], bool]) -> None:
-        import torch
+    ``pilots`` makes what proposes actions, with the arguments of ``policy_pilot.PolicyPilot`` but its device.
+    """
 
-        torch.set_num_threads(config.torch_threads)
+    def __init__(
+        self, config: ControlConfig, parent_alive: Callable[[], bool], pilots: Callable[..., ReadyPilot]
+    ) -> None:
         self._frozen = Mailbox.open(config.frozen_fd)
-        self._pilot = partial(PolicyPilot, frozen=lambda: self._frozen.payload, device=policy_device(config.device))
+        self._pilot = partial(pilots, frozen=lambda: self._frozen.payload)
         self.config = config
         self.board = Board(config.board_fd)
         self.board.beat(Phase.STARTING)
@@ -256,43 +244,3 @@ class Control:
 def say(text: str) -> None:
     """One line for the person, shown by the comms process."""
     print(text, flush=True)
-
-
-def main() -> int:
-    """Entry point of the process. Exit codes: 0 told to stop, FAILED after a line that says why."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    orders = sys.stdin.buffer.readline()
-    if not orders:
-        return 0
-    config = ControlConfig(**json.loads(orders))
-    producer = lock(Path(config.spool_path).with_name("control.lock"), wait_s=5.0)
-    if producer is None:
-        say(f"another control process holds {config.spool_path}")
-        return FAILED
-    control = None
-    try:
-        control = Control(config, _parent_alive)
-        gc.freeze()  # a full collection walks all that was imported: more than a period of some step
-        control.run()
-    except (EnvError, RenderError, SpoolError, SnapshotError, ResetError, DeviceError, RewardError) as error:
-        say(str(error))
-        return FAILED
-    except Exception as error:
-        traceback.print_exc()
-        say(f"{type(error).__name__}: {error}")
-        return FAILED
-    finally:
-        if control is not None:
-            control.close()
-    return 0
-
-
-def _parent_alive() -> bool:
-    """Standard input ends when the parent does, however it dies."""
-    readable, _, _ = select.select([sys.stdin], [], [], 0)
-    return not readable or bool(os.read(sys.stdin.fileno(), 1))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

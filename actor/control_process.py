@@ -14,6 +14,7 @@ from dataclasses import asdict
 from actor.config import ControlConfig
 from actor.shared import Board, Phase
 
+PROGRAM = "actor.control_main"
 STOP_S = 3.5
 SILENT_S = 2.0
 _CANNOT_BEAT = (Phase.STARTING, Phase.STOPPED)  # while it imports, and while its interpreter ends
@@ -38,7 +39,7 @@ class ControlProcess:
         self._say = say
         # A session of its own: Ctrl-C in this terminal reaches the comms process, which tells the control process.
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "actor.control"],
+            [sys.executable, "-P", "-m", PROGRAM],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=tuple(fds),

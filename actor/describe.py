@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 
@@ -18,10 +19,12 @@ from episodes.acting import ActingSettings
 from episodes.contract import Contract
 from transport import service_pb2 as pb
 from transport import service_pb2_grpc as rpc
-from transport.channel import PROTOCOL
+from transport.channel import PROTOCOL, UNARY_TIMEOUT_S
 from transport.settings import SettingError, config_from
+from transport.trust import Trust, find_trust, speaks_tls
 
 SAY_EVERY_S = 3.0
+NAME_WAIT_S = 5.0
 
 
 class JoinError(RuntimeError):
@@ -51,12 +54,41 @@ class Run:
     control_hz: float
 
 
+class Found(NamedTuple):
+    """A learner that answers, and what to open channels to it with."""
+
+    trust: Trust | None
+
+
+def await_learner(config: ActorConfig, say: Callable[[str], None], stopped: Callable[[], bool]) -> Found | None:
+    """Makes sure who the learner is, waiting for as long as nobody answers; None when told to stop meanwhile.
+
+    Raises transport.certificates.CertificateError where somebody else answers, or nothing says who it should be.
+    """
+    address, due_s = config.learner_address, 0.0
+    while not stopped():
+        try:
+            return Found(find_trust(address, config.ca, config.certificate))
+        except OSError as error:
+            if time.monotonic() >= due_s:
+                due_s = time.monotonic() + SAY_EVERY_S
+                why = "who answers there speaks no TLS" if isinstance(error, ssl.SSLError) else "nobody answers there"
+                say(f"waiting for a learner at {address}: {why} ({error.strerror or error})")
+        time.sleep(0.2)
+    return None
+
+
 def await_description(
-    stub: rpc.LearnerStub, address: str, say: Callable[[str], None], stopped: Callable[[], bool]
+    stub: rpc.LearnerStub,
+    address: str,
+    say: Callable[[str], None],
+    stopped: Callable[[], bool],
+    *,
+    trusted: bool = False,
 ) -> pb.RunDescription | None:
     """The learner's description, waiting for as long as nobody answers; None when told to stop meanwhile.
 
-    Raises JoinError where somebody answers and refuses.
+    ``trusted``: the channel of ``stub`` is encrypted. Raises JoinError where somebody answers and refuses.
     """
     due_s = 0.0
     while not stopped():
@@ -65,6 +97,13 @@ def await_description(
         except grpc.RpcError as error:
             if error.code() in FATAL:
                 raise JoinError(f"the learner at {address} refuses this actor: {error.details()}") from None
+            if "certificate" in (error.details() or "").lower():
+                raise JoinError(f"the learner at {address} and this actor do not trust: {error.details()}") from None
+            if not trusted and speaks_tls(address):
+                raise JoinError(
+                    f"the learner at {address} is encrypted: use the line it printed when it started, which ends with "
+                    "learner.ca=..."
+                ) from None
             if time.monotonic() >= due_s:
                 due_s = time.monotonic() + SAY_EVERY_S
                 port = address.rpartition(":")[2]
@@ -120,3 +159,30 @@ def understand(description: pb.RunDescription, config: ActorConfig) -> Run:
             f"realtime pacing needs a control rate, and {description.env} states none: set actor.control_hz=10"
         )
     return Run(description, env_config, contract, acting, entry.hardware, pacing == "lockstep", control_hz)
+
+
+def join_run(
+    stub: rpc.LearnerStub, join: pb.JoinRequest, say: Callable[[str], None], stopped: Callable[[], bool]
+) -> bool:
+    """Joins before anything moves, so that a refusal is one message. False when told to stop meanwhile.
+
+    Where the name is taken, it waits for a killed predecessor to be gone. Raises JoinError.
+    """
+    give_up_s = 0.0
+    while not stopped():
+        try:
+            if stub.Join(join, timeout=UNARY_TIMEOUT_S).replaced and not join.deliver_only:
+                raise JoinError(
+                    f"another actor took over the name {join.actor!r}. What waits here is delivered by flush=true; "
+                    "takeover=true takes the name back"
+                )
+            return True
+        except grpc.RpcError as error:
+            now_s = time.monotonic()
+            if error.code() is not grpc.StatusCode.ALREADY_EXISTS or 0.0 < give_up_s <= now_s:
+                raise JoinError(f"the learner refuses this actor: {error.details()}") from None
+            if not give_up_s:
+                give_up_s = now_s + NAME_WAIT_S
+                say(f"an actor named {join.actor!r} serves this learner; waiting for it to be gone")
+        time.sleep(0.2)
+    return False

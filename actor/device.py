@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -17,6 +20,8 @@ def policy_device(name: str) -> torch.device:
 
     Raises DeviceError where it is not there.
     """
+    import torch
+
     if name not in DEVICES:
         raise DeviceError(f"actor.device must be {', '.join(DEVICES[:-1])} or {DEVICES[-1]}. Got: {name!r}")
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}

@@ -14,6 +14,9 @@ from actor.uplink import FATAL, Backoff, SaidRarely
 from transport import service_pb2 as pb
 from transport import service_pb2_grpc as rpc
 
+PULL_TIMEOUT_S = 60.0
+"""A call that waits for a newer policy is made anew after this long [s]."""
+
 
 class PolicyError(ValueError):
     """A policy that did not arrive whole."""
@@ -92,7 +95,7 @@ class Downlink:
                 wants_reward=self._rewards is not None,
                 have_reward=self._have_reward,
             )
-            call = self._call = self._stub.PullPolicy(request)
+            call = self._call = self._stub.PullPolicy(request, timeout=PULL_TIMEOUT_S)
             try:
                 received = assemble(call, self._largest, self._have_frozen)
                 if received is not None:
@@ -103,6 +106,8 @@ class Downlink:
                 if error.code() in FATAL and not self._stopped.is_set():
                     self.error = f"the learner gives this actor no policy: {error.details()}"
                     return
+                if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                    continue  # nothing newer in that time, or a policy that does not arrive: ask again
                 if error.code() is not grpc.StatusCode.UNAVAILABLE and not self._stopped.is_set():
                     self._say(f"no policy arrives: {error.details() or error.code().name}")
             except PolicyTooLargeError as error:

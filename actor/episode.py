@@ -168,7 +168,7 @@ class EpisodeRunner:
                 episode.outcome = Outcome.CUT
                 return "actor"
             late_ms = self.pacer.wait(pilot.refresh)
-            pilot.refresh()  # what came in the last moment acts in this step too
+            pilot.refresh(self.pacer.spare_s)  # what came in the last moment acts in this step too
             self.rewarding.refresh()
             proposed = pilot.propose() if fault is Held.NO else self.guard.hold()
             fault = fault or self.guard.fault_of_action(proposed)

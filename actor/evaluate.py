@@ -14,7 +14,8 @@ import numpy as np
 from actor.episode import Episode, EpisodeRunner, Plan
 from actor.operators import make_operator
 from actor.pacing import LockstepPacer
-from actor.pilot import Idle, Pilot, PolicyPilot
+from actor.pilot import Idle, Pilot
+from actor.policy_pilot import PolicyPilot
 from actor.rewarding import make_rewarding
 from actor.safety import Guard
 from actor.shared import Board, create_block

@@ -8,31 +8,31 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-import grpc
-
 from actor.config import ActorConfig, ControlConfig
 from actor.console import ActorConsole
 from actor.control_process import ControlProcess
-from actor.describe import SAY_EVERY_S, JoinError, Run, await_description, understand
+from actor.describe import SAY_EVERY_S, JoinError, Run, await_description, await_learner, join_run, understand
 from actor.downlink import Downlink
+from actor.flush import flush
 from actor.listener import DeviceListener, ListenerError
 from actor.shared import Board, Mailbox, Phase, create_block
 from actor.spool import Spool, SpoolError
 from actor.spool_folder import SpoolFolder, default_folder
 from actor.stop_signal import StopSignal
 from actor.uplink import Uplink
+from episodes.disk import DiskError
 from episodes.image_codec import ImageCodec
 from reward.config import ClassifierReward, reward_name
 from transport import service_pb2 as pb
 from transport import service_pb2_grpc as rpc
-from transport.channel import PROTOCOL, UNARY_TIMEOUT_S, open_channel
+from transport.certificates import CertificateError
+from transport.channel import PROTOCOL, open_channel
 from transport.settings import settings_of
 from transport.token import NoTokenError, TokenError, load_token
 
 DELIVER_AT_STOP_S = 1.5
 STOP_WITHIN_S = 4.2
 DELIVER_AT_END_S = 10.0
-NAME_WAIT_S = 5.0
 RESTARTS_A_MINUTE = 3
 _TURN_S = 0.05
 
@@ -47,15 +47,16 @@ def run_actor(config: ActorConfig) -> int:
             token = _await_token(config, stop)
             if not token:
                 return stop.code
-            folder = SpoolFolder(Path(config.spool or default_folder()).expanduser(), config.name)
-        except (TokenError, SpoolError) as error:
+            root = Path(config.spool or default_folder()).expanduser()
+            folder = SpoolFolder(root, config.name, takeover=config.takeover)
+        except (TokenError, SpoolError, DiskError) as error:
             print(f"actor: {error}", file=sys.stderr)
             return 1
         memory = _Memory(config.policy_mb << 20)
         try:
             with ActorConsole(memory.board, folder.name, config.status_every_s) as console:
                 return _join_and_run(config, token, folder, memory, console, stop)
-        except (JoinError, SpoolError, ListenerError) as error:
+        except (JoinError, CertificateError, SpoolError, ListenerError) as error:
             print(f"actor: {error}", file=sys.stderr)
             return 1
         finally:
@@ -90,11 +91,16 @@ def _join_and_run(
     config: ActorConfig, token: str, folder: SpoolFolder, memory: _Memory, console: ActorConsole, stop: StopSignal
 ) -> int:
     address = config.learner_address
-    control = ControlProcess(memory.board, memory.fds, console.say)
+    control = None if config.flush else ControlProcess(memory.board, memory.fds, console.say)
     try:
-        with open_channel(address, token) as steps, open_channel(address, token) as weights:
+        found = await_learner(config, console.say, lambda: stop.asked)
+        if found is None:
+            return stop.code
+        with open_channel(address, token, found.trust) as steps, open_channel(address, token, found.trust) as weights:
             stub = rpc.LearnerStub(steps)
-            description = await_description(stub, address, console.say, lambda: stop.asked)
+            description = await_description(
+                stub, address, console.say, lambda: stop.asked, trusted=found.trust is not None
+            )
             if description is None:
                 return stop.code
             run = understand(description, config)
@@ -107,11 +113,16 @@ def _join_and_run(
                 actor=folder.name,
                 spool_id=spool.spool_id,
                 contract=run.contract.to_message(),
+                takeover=config.takeover,
+                deliver_only=config.flush,
             )
-            if not _join(stub, join, console, stop):
+            if not join_run(stub, join, console.say, lambda: stop.asked):
                 return stop.code
             images = ImageCodec(run.contract.stored) if config.compression != "none" else None
+            join.takeover = False  # once: what comes later may be the one that takes this one's place
             uplink = Uplink(steps, spool, join, memory.board, console.say, images)
+            if control is None:
+                return flush(uplink, spool, console, stop)
             downlink = Downlink(
                 rpc.LearnerStub(weights),
                 description.run_id,
@@ -126,28 +137,8 @@ def _join_and_run(
             actor = _Actor(config, run, folder, spool, memory, console, uplink, downlink, control)
             return actor.run(stop)
     finally:
-        control.close()
-
-
-def _join(stub: rpc.LearnerStub, join: pb.JoinRequest, console: ActorConsole, stop: StopSignal) -> bool:
-    """Joins before anything moves, so that a refusal is one message. False when told to stop meanwhile.
-
-    Where the name is taken, it waits for a killed predecessor to be gone. Raises JoinError.
-    """
-    give_up_s = 0.0
-    while not stop.asked:
-        try:
-            stub.Join(join, timeout=UNARY_TIMEOUT_S)
-            return True
-        except grpc.RpcError as error:
-            now_s = time.monotonic()
-            if error.code() is not grpc.StatusCode.ALREADY_EXISTS or 0.0 < give_up_s <= now_s:
-                raise JoinError(f"the learner refuses this actor: {error.details()}") from None
-            if not give_up_s:
-                give_up_s = now_s + NAME_WAIT_S
-                console.say(f"an actor named {join.actor!r} serves this learner; waiting for it to be gone")
-        time.sleep(0.2)
-    return False
+        if control is not None:
+            control.close()
 
 
 class _Actor:
@@ -189,6 +180,8 @@ class _Actor:
                 self.console.refresh(connected=self.uplink.connected, undelivered=self.spool.undelivered)
                 if stop.asked:
                     return self._stopped(stop.code, "stopped")
+                if self.uplink.replaced:
+                    return self._stopped(1, f"another actor took over the name {self.folder.name!r}")
                 if self.uplink.finished is not None:
                     return self._over(f"the run is over: {self.uplink.finished}")
                 if error := self.uplink.error or self.downlink.error:

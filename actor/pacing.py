@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -14,7 +15,7 @@ _CLEAR_S = 0.010
 """What is done while waiting ends this long before the deadline, if it takes no longer."""
 
 
-def _nothing() -> None:
+def _nothing(left_s: float) -> None:
     pass
 
 
@@ -24,19 +25,22 @@ class Pacer(Protocol):
     Attributes:
         overruns: Periods that began late because the one before took too long.
         skipped: Whole periods that were left out so as to keep to the deadlines.
+        spare_s: What may still be done after ``wait`` without being late [s].
     """
 
     overruns: int
     skipped: int
+    spare_s: float
 
     def restart(self) -> None:
         """Forgets the deadline: after waiting for a person, a reset or the learner."""
 
-    def wait(self, meanwhile: Callable[[], None] = _nothing) -> float:
+    def wait(self, meanwhile: Callable[[float], None] = _nothing) -> float:
         """Blocks until the next step may begin. Returns by how much it begins late, in ms; 0 without a deadline.
 
         Args:
-            meanwhile: Called now and then where there is time, the last time _CLEAR_S before the deadline.
+            meanwhile: Called with the seconds left, now and then where there is time, the last time _CLEAR_S before
+                the deadline.
         """
 
     @property
@@ -59,6 +63,7 @@ class RealtimePacer:
         if not hz > 0:
             raise ValueError(f"realtime pacing needs a control rate above 0 Hz. Got: {hz}")
         self.period_s = 1 / hz
+        self.spare_s = 0.0
         self.overruns = 0
         self.skipped = 0
         self._clock = clock
@@ -72,7 +77,7 @@ class RealtimePacer:
         self._start = self._clock()
         self._count = -1
 
-    def wait(self, meanwhile: Callable[[], None] = _nothing) -> float:
+    def wait(self, meanwhile: Callable[[float], None] = _nothing) -> float:
         self._count += 1
         behind = self._clock() - self._deadline
         if behind > 0:
@@ -85,8 +90,8 @@ class RealtimePacer:
             while (left := self._deadline - self._clock()) > 0:
                 spare = left - _CLEAR_S
                 self._sleep(min(_EVERY_S, spare) if spare > _EVERY_S / 10 else left)
-                if self._deadline - self._clock() >= _CLEAR_S:
-                    meanwhile()
+                if (left := self._deadline - self._clock()) >= _CLEAR_S:
+                    meanwhile(left)
         error_ms = (self._clock() - self._deadline) * 1e3
         self._errors.append(error_ms)
         return error_ms
@@ -106,6 +111,7 @@ class RealtimePacer:
 class LockstepPacer:
     """No clock: a step begins as soon as it may. What holds it is the learner's credit, asked by the control loop."""
 
+    spare_s = math.inf
     overruns = 0
     skipped = 0
     errors_ms = (0.0, 0.0)
@@ -113,5 +119,5 @@ class LockstepPacer:
     def restart(self) -> None:
         pass
 
-    def wait(self, meanwhile: Callable[[], None] = _nothing) -> float:
+    def wait(self, meanwhile: Callable[[float], None] = _nothing) -> float:
         return 0.0

@@ -11,11 +11,11 @@ import os
 import struct
 import tempfile
 import time
-import zlib
 from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
+from isal.isal_zlib import crc32
 
 
 class Phase(IntEnum):
@@ -128,7 +128,7 @@ class Letter:
         number: Counts the letters of a mailbox, from 1.
         version: Policy version.
         evaluation_id, episodes, first_seed: Of an evaluation request; 0 otherwise.
-        payload: The policy, as safetensors.
+        payload: The policy, as safetensors, in memory of its own.
     """
 
     number: int
@@ -136,7 +136,7 @@ class Letter:
     evaluation_id: int
     episodes: int
     first_seed: int
-    payload: bytes
+    payload: bytearray
 
 
 class Mailbox:
@@ -179,7 +179,7 @@ class Mailbox:
         number = self.number + 1
         at = self._at(number)
         self._map[at + self._HEAD.size : at + self._HEAD.size + len(payload)] = payload
-        head = (version, evaluation_id, episodes, first_seed, len(payload), zlib.crc32(payload))
+        head = (version, evaluation_id, episodes, first_seed, len(payload), crc32(payload))
         self._HEAD.pack_into(self._map, at, *head)
         self._number[0] = number
 
@@ -190,8 +190,9 @@ class Mailbox:
             return None
         at = self._at(number)
         *head, length, crc = self._HEAD.unpack_from(self._map, at)
-        payload = self._map[at + self._HEAD.size : at + self._HEAD.size + min(length, self._capacity)]
-        if self.number != number or zlib.crc32(payload) != crc:
+        with memoryview(self._map) as whole:
+            payload = bytearray(whole[at + self._HEAD.size : at + self._HEAD.size + min(length, self._capacity)])
+        if self.number != number or crc32(payload) != crc:
             return None
         version, evaluation_id, episodes, first_seed = head
         return Letter(number, version, evaluation_id, episodes, first_seed, payload)
@@ -200,7 +201,7 @@ class Mailbox:
     def payload(self) -> bytes | None:
         """Of the newest letter."""
         letter = self.get()
-        return None if letter is None else letter.payload
+        return None if letter is None else bytes(letter.payload)
 
     def _at(self, number: int) -> int:
         return 4096 + number % 2 * (self._HEAD.size + self._capacity)
@@ -217,7 +218,7 @@ class Letters:
         self._mailbox = mailbox
         self._taken = 0
 
-    def newest(self) -> bytes | None:
+    def newest(self) -> bytearray | None:
         """The payload of a letter newer than the last one taken, or None."""
         if self._mailbox.number == self._taken:
             return None

@@ -22,9 +22,12 @@ import uuid
 from collections.abc import Buffer, Sequence
 from pathlib import Path
 
+from google.protobuf.message import DecodeError
 from isal.isal_zlib import crc32
 
+from actor.errors import SpoolError, SpoolFullError
 from episodes.contract import Contract
+from episodes.durable import reserve
 from transport import records_pb2 as pb
 from transport.record_parts import step_record
 
@@ -34,14 +37,6 @@ _PAGE = 4096
 _PRODUCED, _ACKNOWLEDGED = 64, 72  # indices of 8-byte words in page 0, on cache lines of their own
 _SLOT = struct.Struct("<QIIIIQQ")  # sequence, length, crc32, kind, unused, training steps, episodes
 _START, _STEP, _END, _AMENDMENT = 1, 2, 3, 4
-
-
-class SpoolError(RuntimeError):
-    """A spool that is full, damaged, or belongs to something else. The text says what to do."""
-
-
-class SpoolFullError(SpoolError):
-    """The spool has no room for another step and the end of its episode."""
 
 
 def record_bytes(contract: Contract) -> int:
@@ -68,7 +63,11 @@ class Spool:
             if len(head) < _IDENTITY.size or not head.startswith(_MAGIC):
                 raise SpoolError(f"{path} is no spool of this version. Move it away and start again.")
             _, self._slot_bytes, self._in_flight_bytes, self.capacity, slots_at, *texts = _IDENTITY.unpack(head)
-            self.run_id, self.spool_id, self.fingerprint, self.actor = (t.rstrip(b"\0").decode() for t in texts)
+            self.run_id, self.spool_id, self.fingerprint, self.actor = (
+                text.rstrip(b"\0").decode(errors="replace") for text in texts
+            )
+            if self._slot_bytes <= _SLOT.size or slots_at != _PAGE + self._in_flight_bytes or not self.capacity:
+                raise SpoolError(f"{path} is damaged at its start. Move it away and start again.")
             if size != slots_at + self.capacity * self._slot_bytes:
                 raise SpoolError(f"{path} is cut short: {size} bytes. Move it away and start again.")
             self._map = mmap.mmap(file.fileno(), size)
@@ -77,6 +76,8 @@ class Spool:
         self._words = self._bytes[:_PAGE].cast("Q")
         self._step_sequence = 0
         self._training = 0
+        if not 0 <= self.undelivered <= self.capacity:
+            raise self._damaged()
 
     @staticmethod
     def create(path: Path, *, run_id: str, actor: str, fingerprint: str, slot_bytes: int, capacity: int) -> Spool:
@@ -91,7 +92,7 @@ class Spool:
         making = path.with_suffix(".making")
         with making.open("w+b") as file:
             try:
-                _reserve(file.fileno(), size)
+                reserve(file.fileno(), size)
             except OSError as error:
                 making.unlink()
                 raise SpoolError(
@@ -201,14 +202,16 @@ class Spool:
             )
         if not self.is_open:
             return "; ".join(said)
-        newest = pb.Record.FromString(self._payload(self.produced))
+        newest = self._parsed(pb.Record, self._payload(self.produced))
         kind = newest.WhichOneof("body")
+        if kind not in ("start", "step"):
+            raise self._damaged()
         episode_id = getattr(newest, kind).episode_id
         steps = newest.step.index + 1 if kind == "step" else 0
         sequence, length, crc, *_ = _SLOT.unpack_from(self._map, _PAGE)
         payload = self._map[_PAGE + _SLOT.size : _PAGE + _SLOT.size + length]
         if sequence == self.produced + 1 and crc32(payload) == crc:
-            step = pb.Step.FromString(payload)
+            step = self._parsed(pb.Step, payload)
             step.interrupted = True
             self._append(_STEP, pb.Record(step=step))
             steps += 1
@@ -246,6 +249,15 @@ class Spool:
         self._bytes.release()
         with contextlib.suppress(BufferError):  # the mapping lasts as long as a record that was read
             self._map.close()
+
+    def _parsed[T: pb.Record | pb.Step](self, kind: type[T], payload: bytes | memoryview) -> T:
+        try:
+            return kind.FromString(payload)
+        except DecodeError:
+            raise self._damaged() from None
+
+    def _damaged(self) -> SpoolError:
+        return SpoolError(f"{self.path} is damaged at record {self.produced}. Move its folder away and start again.")
 
     def _append(self, kind: int, record: pb.Record, *, steps: int = 0, episodes: int = 0) -> None:
         record.sequence = self.produced + 1
@@ -286,14 +298,3 @@ class Spool:
 
     def _at(self, sequence: int) -> int:
         return self._slots_at + (sequence - 1) % self.capacity * self._slot_bytes
-
-
-def _reserve(fd: int, size: int) -> None:
-    """Takes the disk space now: writing into mapped memory without any would kill the process."""
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(fd, 0, size)
-        return
-    for _ in range(0, size, _PAGE):
-        os.write(fd, bytes(_PAGE))
-    os.ftruncate(fd, size)
-    os.lseek(fd, 0, os.SEEK_SET)

@@ -6,6 +6,7 @@ import fcntl
 import os
 import re
 import shutil
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -14,11 +15,13 @@ from typing import IO
 
 from actor.spool import Spool, SpoolError, record_bytes
 from episodes.contract import Contract
+from episodes.disk import check_writable, passing
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _MOST_RECORDS = 65_536
 CONTROL_WAIT_S = 5.0
 KILLED_WAIT_S = 3.0  # for a named actor's killed predecessor to be gone
+ENDING_WAIT_S = 20.0  # for one that was asked to end
 
 
 def default_folder() -> Path:
@@ -53,21 +56,25 @@ class SpoolFolder:
     Args:
         root: Folder of all spools.
         name: Name of the actor; empty for the host's name, numbered where that is taken.
+        takeover: Ask the process that holds them to end, and wait for it.
     """
 
-    def __init__(self, root: Path, name: str) -> None:
+    def __init__(self, root: Path, name: str, *, takeover: bool = False) -> None:
         for candidate in _names(name):
             if not _NAME.fullmatch(candidate):
                 raise SpoolError(f"an actor's name must be letters, digits, '.', '_' and '-'. Got: {candidate!r}")
             folder = root / candidate
-            folder.mkdir(parents=True, exist_ok=True)
-            held = lock(folder / "lock", wait_s=KILLED_WAIT_S if name else 0.0)
+            check_writable(folder)
+            held = lock(folder / "lock", wait_s=KILLED_WAIT_S if name and not takeover else 0.0)
+            if held is None and takeover:
+                os.kill(int(_holder(folder / "lock")), signal.SIGTERM)
+                held = lock(folder / "lock", wait_s=ENDING_WAIT_S)
             if held is not None:
                 self.name, self.folder, self._lock = candidate, folder, held
                 return
         raise SpoolError(
             f"another actor named {candidate!r} runs on this machine (pid {_holder(folder / 'lock')}) and holds "
-            f"{folder}. Stop it, or give this one a name of its own: actor.name=NAME"
+            f"{folder}. Stop it, give this one a name of its own: actor.name=NAME, or end it: takeover=true"
         )
 
     def open(self, run_id: str, contract: Contract, spool_mb: int) -> tuple[Spool, str]:
@@ -91,6 +98,8 @@ class SpoolFolder:
                 slot_bytes=slot,
                 capacity=capacity,
             ).close()
+            if warning := passing(folder):
+                print(f"actor: {warning}", flush=True)
         spool = Spool(path)
         if (spool.run_id, spool.fingerprint) != (run_id, contract.interface_fingerprint):
             raise SpoolError(

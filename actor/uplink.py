@@ -74,6 +74,7 @@ class Uplink:
     Attributes:
         error: Why delivery ended for good; empty while it has not.
         finished: Why the learner says the run is over; None while it goes on.
+        replaced: Whether the learner says that another actor has the name now.
         connected: Whether the learner takes records now.
     """
 
@@ -88,7 +89,7 @@ class Uplink:
     ) -> None:
         self.error = ""
         self.finished: str | None = None
-        self.connected = False
+        self.connected = self.replaced = False
         self._stub = rpc.LearnerStub(channel)
         self._push_batches = push_call(channel)
         self._spool = spool
@@ -153,6 +154,7 @@ class Uplink:
                 f"{self._spool.acknowledged}: its run folder is an older copy. Restore it, or start a new run"
             )
         self._spool.acknowledge(reply.acknowledged)
+        self.replaced = reply.replaced
 
     def _push(self, reply: pb.JoinReply) -> None:
         done = threading.Event()
@@ -172,6 +174,7 @@ class Uplink:
         while self._in_flight and self._in_flight[0][0] <= acknowledgement.sequence:
             self._in_flight.popleft()
         self._board.comms["step_credit"] = acknowledgement.step_credit
+        self.replaced = acknowledgement.replaced
         if acknowledgement.finished:
             self.finished = acknowledgement.finished_reason
         self._acknowledged.set()

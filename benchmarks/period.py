@@ -2,8 +2,8 @@
 
     python benchmarks/period.py [--rounds 3]
 
-Ours is `python -m actor.control` in realtime pacing with the simulated arm, a policy and a spool, as an actor starts
-it; times are those its steps carry. LeRobot's loop is that of its actor: act, step, then its `precise_sleep` for what
+Ours is `python -m actor.control_main` in realtime pacing with the simulated arm, a policy and a spool, as an actor
+starts it; times are those its steps carry. LeRobot's loop is that of its actor: act, step, its `precise_sleep` for what
 is left of the period, with the same environment and policy. The error is how much two starts in a row differ from one
 period; drift is how far from where its number says the last step began. Prints one JSON object a row.
 """
@@ -28,7 +28,7 @@ import numpy as np
 
 from actor.config import ActorConfig, ControlConfig
 from actor.control_process import ControlProcess
-from actor.pilot import PolicyPilot
+from actor.policy_pilot import PolicyPilot
 from actor.shared import Board, Mailbox, create_block
 from actor.spool import Spool, record_bytes
 from envs.registry import derive_contract, env_config_type, make_env

@@ -159,8 +159,8 @@ def document(folder: Path) -> str:
         "",
         f"By `python -m benchmarks.reward_proof --document`, from {len(found)} runs of `make reward-proof SEED=s`.",
         f"Unseen episodes with {_settings()}; precision and recall are per",
-        "episode, of as many successes as near misses; false positives an hour with the exact 95 % interval; p99 of",
-        f"one score in ms ({CLASSIFIER}). `null`: not run.",
+        "episode, of as many successes as near misses; false positives an hour with the exact 95 % interval; p99 of a",
+        f"score in ms ({CLASSIFIER}). `null`: not run.",
         "",
         "| seed | precision | recall | false positives an hour | of hours | in the report's interval | p99 "
         "| success, true reward | success, classifier |",

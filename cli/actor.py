@@ -11,6 +11,10 @@ from cli.keys import Group, Key, keys_of
 SHORT = {
     "learner_address": "learner.address",
     "token_path": "learner.token_path",
+    "ca": "learner.ca",
+    "certificate": "learner.certificate",
+    "flush": "flush",
+    "takeover": "takeover",
     "operator": "operator",
     "pacing": "pacing",
     "keyboard": "keyboard",

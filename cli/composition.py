@@ -72,9 +72,10 @@ def compose_verb(
     Raises UsageError naming the key, the nearest known one, and the type or the choices expected.
     """
     arguments = tuple(arguments)
-    pairs = [_pair(verb, argument) for argument in arguments]
     by_name = {group.name: group for group in groups}
     by_path = {key.path: key for key in keys}
+    switches = {f"--{key.path}": f"{key.path}=true" for key in keys if key.kind is bool}
+    pairs = [_pair(verb, switches.get(argument, argument)) for argument in arguments]
     folder = dict(pairs).get("run", "")
     stored = stored_values(Path(folder)) if stored_values is not None and folder else {}
     choices = {g.name: checked_choice(g.name, stored.get(g.name, g.default), g.options) for g in groups}
@@ -231,9 +232,16 @@ def _value(name: str, text: str, kind: Any) -> Any:
 
 def _set(tree: DictConfig, name: str, value: Any, kind: Any, typed: str | None = None) -> None:
     try:
-        OmegaConf.update(tree, name, value, merge=False)
+        OmegaConf.update(tree, name, _literal(value), merge=False)
     except (OmegaConfBaseException, ValueError) as error:
         raise UsageError(f"{name} must be {type_name(kind)}. Got: {value if typed is None else typed!r}") from error
+
+
+def _literal(value: Any) -> Any:
+    """``value`` without interpolations: what is typed, or stored in a run, is text, and reads no environment."""
+    if isinstance(value, str):
+        return value.replace("${", "\\${")
+    return [_literal(item) for item in value] if isinstance(value, list) else value
 
 
 def _after_dot(hint: str) -> str:

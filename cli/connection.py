@@ -19,23 +19,38 @@ class Connection:
     Args:
         address: host:port.
         token_path: File with the token; empty for the default file.
+        ca, certificate: As ``learner.ca`` and ``learner.certificate`` of ``tandem actor``.
         timeout_s: How long to wait for an answer [s].
         file_only: Whether TANDEM_TOKEN does not come before the file.
         whose: Who should answer there and what to do when nobody does; empty for the general advice.
 
-    Raises TokenError where there is no token.
+    Raises TokenError where there is no token, CertificateError where the learner is another than expected.
     """
 
     def __init__(
-        self, address: str, token_path: str, *, timeout_s: float = 5.0, file_only: bool = False, whose: str = ""
+        self,
+        address: str,
+        token_path: str,
+        *,
+        ca: str = "",
+        certificate: str = "",
+        timeout_s: float = 5.0,
+        file_only: bool = False,
+        whose: str = "",
     ) -> None:
         from transport.channel import open_channel
         from transport.token import load_token
+        from transport.trust import find_trust
 
         self.address = address
         self._timeout_s = timeout_s
         self._whose = whose
-        self._channel = open_channel(address, load_token(token_path or None, file_only=file_only))
+        token = load_token(token_path or None, file_only=file_only)
+        try:
+            trust = find_trust(address, ca, certificate)
+        except OSError as error:
+            raise CommandError(self._nobody(error.strerror or str(error))) from error
+        self._channel = open_channel(address, token, trust)
         self._stub = LearnerStub(self._channel)
 
     def status(self) -> Any:
@@ -71,6 +86,9 @@ class Connection:
                 "name it with learner.token_path=, or set TANDEM_TOKEN"
             )
         if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
-            advice = "Start `tandem learner` there, or `ssh -L` to it, or give learner.address=HOST:PORT"
-            return f"nobody answers at {self.address}{self._whose or f'. {advice}'}"
+            return self._nobody("")
         return f"the learner at {self.address} answered {code.name}: {details}"
+
+    def _nobody(self, why: str) -> str:
+        advice = "Start `tandem learner` there, or `ssh -L` to it, or give learner.address=HOST:PORT"
+        return f"nobody answers at {self.address}{f' ({why})' if why else ''}{self._whose or f'. {advice}'}"

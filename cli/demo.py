@@ -42,7 +42,7 @@ class DemoConfig:
     seed: int = 0
     obs: str = "state"
     operator: str = "scripted"
-    demonstrations: int = 5
+    demonstrations: int = 20
     final_episodes: int = 50
     film: bool = True
 

@@ -71,15 +71,17 @@ class Amender:
         from transport import records_pb2 as pb
 
         try:
-            run_id, address, token_path = read_service_file(self._folder)
+            service = read_service_file(self._folder)
         except ServiceFileError:
             pass
         else:
             from cli.connection import Connection
 
             try:
-                with Connection(address, token_path, file_only=bool(token_path)) as connection:
-                    connection.amend(run_id, amendment)
+                with Connection(
+                    service.address, service.token_path, ca=service.ca, file_only=bool(service.token_path)
+                ) as connection:
+                    connection.amend(service.run_id, amendment)
                 return
             except CommandError as error:
                 raise RewardError(f"the outcome was not changed: {error}") from error

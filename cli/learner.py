@@ -17,6 +17,8 @@ MACHINE = {
     for field in (
         "address",
         "token_path",
+        "tls",
+        "tls_folder",
         "device",
         "torch_threads",
         "prefetch",
@@ -44,6 +46,7 @@ CHOICES = {
     "pacing": ("auto", "lockstep", "realtime"),
     "warmup": ("policy", "uniform", "operator"),
     "sync": ("commit", "os"),
+    "tls": ("auto", "on", "mutual"),
 }
 REPLAY_CHOICES = {"device": ("auto", "host", "device")}
 

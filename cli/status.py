@@ -21,6 +21,8 @@ class StatusConfig:
         run: Run folder of a learner on this machine, e.g. of a demo: address and token are those it noted there.
         address: host:port of the learner, as seen from here.
         token_path: File with the token of the run; empty for TANDEM_TOKEN or the default file.
+        ca: SHA-256 fingerprint of the learner's authority, as its join line says; empty for plain text on loopback.
+        certificate: File of ``tandem certs``, where the learner asks for one.
         json: Print one JSON object.
         timeout_s: How long to wait for the answer [s].
     """
@@ -28,6 +30,8 @@ class StatusConfig:
     run: str = ""
     address: str = "localhost:50051"
     token_path: str = ""
+    ca: str = ""
+    certificate: str = ""
     json: bool = False
     timeout_s: float = 5.0
 
@@ -37,6 +41,8 @@ PATHS = {
     "run": "run",
     "address": "learner.address",
     "token_path": "learner.token_path",
+    "ca": "learner.ca",
+    "certificate": "learner.certificate",
     "json": "json",
     "timeout_s": "timeout_s",
 }
@@ -57,9 +63,15 @@ def run(settings: Settings) -> int:
     if config.run:
         if both := [a for a in settings.given if a.startswith(("learner.address=", "learner.token_path="))]:
             raise UsageError(f"run= says address and token already: leave out {' '.join(both)}")
-        status, address = _status_of(Path(config.run), config.timeout_s)
+        status, address = _status_of(Path(config.run), config.timeout_s, config.certificate)
     else:
-        with Connection(config.address, config.token_path, timeout_s=config.timeout_s) as connection:
+        with Connection(
+            config.address,
+            config.token_path,
+            ca=config.ca,
+            certificate=config.certificate,
+            timeout_s=config.timeout_s,
+        ) as connection:
             status, address = connection.status(), config.address
     if config.json:
         print(json.dumps(as_dict(status), indent=2))
@@ -68,15 +80,25 @@ def run(settings: Settings) -> int:
     return 0
 
 
-def _status_of(folder: Path, timeout_s: float) -> tuple[Any, str]:
+def _status_of(folder: Path, timeout_s: float, certificate: str) -> tuple[Any, str]:
     """Status and address of the learner of a run folder. Raises CommandError where it does not run any more."""
     from cli.connection import Connection
     from learner.service_file import read_service_file
 
-    run_id, address, token_path = read_service_file(folder)
+    run_id, address, token_path, ca = read_service_file(folder)
+    host, _, port = address.rpartition(":")
+    address = f"localhost:{port}" if host in ("0.0.0.0", "[::]") else address
     again = f"Resume it: tandem learner run={folder}, or tandem demo run={folder} if it is a demo's"
     whose = f", where the learner of {folder} listened last: it was killed, or is ending. {again}"
-    with Connection(address, token_path, timeout_s=timeout_s, file_only=bool(token_path), whose=whose) as connection:
+    with Connection(
+        address,
+        token_path,
+        ca=ca,
+        certificate=certificate,
+        timeout_s=timeout_s,
+        file_only=bool(token_path),
+        whose=whose,
+    ) as connection:
         status = connection.status()
     if status.run_id != run_id:
         raise CommandError(

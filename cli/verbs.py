@@ -47,8 +47,9 @@ VERBS: dict[str, Verb] = {
         Verb(
             "learner",
             "host replay, updates and policy of one run, for any number of actors",
-            "Listens on loopback and waits for actors; actors on other machines come through ssh -L. Everything the "
-            "run consists of is set here: actors learn it when they join. Ctrl-C stops it with a checkpoint, and "
+            "Waits for actors, and prints the line that starts one. Listens on loopback, for this machine and ssh -L; "
+            "with learner.address=0.0.0.0:50051 on every address, encrypted. Everything the run consists of is set "
+            "here: actors learn it when they join. Ctrl-C stops it with a checkpoint, and "
             "run=FOLDER goes on from there.",
             (
                 ("tandem learner env=so101_sim", "the simulated SO-101"),
@@ -68,6 +69,16 @@ VERBS: dict[str, Verb] = {
                 ("tandem actor operator=scripted", "with the scripted person of the simulation"),
                 ("tandem actor operator=keyboard pacing=realtime", "with you at the keyboard"),
                 ("ssh -L 50051:localhost:50051 GPUBOX", "first, when the learner runs elsewhere"),
+            ),
+        ),
+        Verb(
+            "certs",
+            "make the certificate of an actor, for a learner with learner.tls=mutual",
+            "Run it on the learner's machine. The file holds a private key: copy it to the actor's machine, "
+            "readable by its owner alone, and start the actor there with learner.certificate=FILE.",
+            (
+                ("tandem certs name=laptop", "writes laptop.pem"),
+                ("tandem certs name=laptop out=keys/laptop.pem days=30", "for a month"),
             ),
         ),
         Verb(

@@ -209,12 +209,14 @@ def _read_header(path: Path) -> Segment:
         text = file.read(min(length, _READ_BYTES))
     if len(text) != length or crc32(text) != check:
         raise LogError(f"{path} has a damaged header. Restore it from a copy; nothing was changed")
-    fields = json.loads(text)
-    return Segment(
-        path,
-        fields["base"],
-        HEADER.size + length,
-        fields["run_id"],
-        fields["interface_fingerprint"],
-        fields["positions"],
-    )
+    try:
+        fields = json.loads(text)
+        base, run_id, fingerprint = (fields[key] for key in ("base", "run_id", "interface_fingerprint"))
+        if (type(base), type(run_id), type(fingerprint)) != (int, str, str):
+            raise TypeError("base must be a number, run_id and interface_fingerprint texts")
+        positions = {spool_id: SpoolPosition(**position) for spool_id, position in fields["positions"].items()}
+        if base < 0 or any(not position.is_sound for position in positions.values()):
+            raise ValueError("a negative or misshapen position")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise LogError(f"{path} has a header that cannot be read: {type(error).__name__}: {error}") from None
+    return Segment(path, base, HEADER.size + length, run_id, fingerprint, fields["positions"])

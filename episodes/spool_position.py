@@ -83,6 +83,13 @@ class SpoolPosition:
             self.episode_id, self.purpose, self.steps = "", 0, 0
         self.sequence = record.sequence
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether every field is of its type, and no count negative: what was read from a file may be anything."""
+        values = dataclasses.asdict(self).values()
+        kinds = [type(f.default) for f in dataclasses.fields(self)]
+        return [type(value) for value in values] == kinds and all(v >= 0 for v in values if isinstance(v, int))
+
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 

@@ -95,16 +95,20 @@ def load_checkpoint(path: Path) -> Checkpoint:
         files = {name: (path / name).read_bytes() for name in _FILES}
     except (OSError, ValueError) as error:
         raise CheckpointError(f"the checkpoint {path} is incomplete: {error}. {advice}") from error
-    if header.get("format") != FORMAT:
-        raise CheckpointError(f"{path} must be a checkpoint of format {FORMAT!r}. Got: {header.get('format')!r}")
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        got = header.get("format") if isinstance(header, dict) else type(header).__name__
+        raise CheckpointError(f"{path} must be a checkpoint of format {FORMAT!r}. Got: {got!r}")
+    state, sums = header.get("state"), header.get("sha256")
+    if not isinstance(sums, dict) or not isinstance(state, dict):
+        raise CheckpointError(f"the checkpoint {path} is damaged: state.json. {advice}")
     for name, data in files.items():
-        if hashlib.sha256(data).hexdigest() != header["sha256"].get(name):
+        if hashlib.sha256(data).hexdigest() != sums.get(name):
             raise CheckpointError(f"the checkpoint {path} is damaged: {name} does not match its sha256. {advice}")
     try:
         tensors = load(files["state.safetensors"])
     except SafetensorError as error:
         raise CheckpointError(f"the checkpoint {path} is damaged: {error}. {advice}") from error
-    return Checkpoint(path.name, tensors, header["state"], files["policy.safetensors"])
+    return Checkpoint(path.name, tensors, state, files["policy.safetensors"])
 
 
 def newest_checkpoint(folder: Path) -> Path | None:

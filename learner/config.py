@@ -12,6 +12,7 @@ from learner.replay import ReplayConfig
 RESUME = ("auto", "must", "never")
 PREFETCH = ("auto", "on", "off")
 COMPILE = ("auto", "off")
+TLS = ("auto", "on", "mutual")
 
 
 class ConfigError(ValueError):
@@ -90,7 +91,10 @@ class LearnerConfig:
         env: Registered name of the environment.
         env_config: Its config (``envs.registry.env_config_type``).
         run: Run folder; empty for runs/<task>-<time>.
-        address: host:port to listen on. Loopback only, until TLS comes; port 0 takes a free one.
+        address: host:port to listen on; port 0 takes a free one. 0.0.0.0 is every address of this machine.
+        tls: ``auto`` encrypts wherever the address is not loopback, ``on`` on loopback too, ``mutual`` also asks
+            every actor for a certificate of ``tandem certs``.
+        tls_folder: Folder of the learner's certificates, made on first start; empty for ~/.config/tandem/tls.
         token_path: File with the token; empty for TANDEM_TOKEN or the default file, made on first start.
         device: Where updates run: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         torch_threads: Threads of torch on the CPU; 0 leaves it to torch.
@@ -124,6 +128,8 @@ class LearnerConfig:
     env_config: Any
     run: str = ""
     address: str = "127.0.0.1:50051"
+    tls: str = "auto"
+    tls_folder: str = ""
     token_path: str = ""
     device: str = "auto"
     torch_threads: int = 1
@@ -156,6 +162,8 @@ class LearnerConfig:
             raise ConfigError(f"prefetch must be one of {PREFETCH}. Got: {self.prefetch!r}")
         if self.compile not in COMPILE:
             raise ConfigError(f"compile must be one of {COMPILE}. Got: {self.compile!r}")
+        if self.tls not in TLS:
+            raise ConfigError(f"tls must be one of {TLS}. Got: {self.tls!r}")
         for key in ("max_ahead", "publish_every", "keep_checkpoints"):
             if getattr(self, key) < 1:
                 raise ConfigError(f"{key} must be at least 1. Got: {getattr(self, key)}")

@@ -19,7 +19,15 @@ from episodes.layout import ObservationLayout
 from episodes.log import EpisodeLog
 from episodes.spool_position import SpoolPosition
 from episodes.validation import RecordError, check_amendment, check_identifier, check_record, reward_range
-from learner.ingest_spool import Batch, EntryFrame, Spool, SpoolStatus
+from learner.ingest_spool import (
+    Batch,
+    EntryFrame,
+    NameTakenError,
+    NotJoinedError,
+    Spool,
+    SpoolLimitError,
+    SpoolStatus,
+)
 from learner.known_episodes import KnownEpisodes
 from learner.log_writer import IngestError, LogWriter
 from transport import records_pb2 as pb
@@ -32,18 +40,6 @@ JOINED_HOLDS_NAME_S = 3.0
 """How long a Join keeps its actor's name for it before its Push is there [s]."""
 
 
-class SpoolLimitError(RecordError):
-    """More spools than a run takes."""
-
-
-class NameTakenError(RecordError):
-    """An actor of this name is connected already, or joined a moment ago, with another spool."""
-
-
-class NotJoinedError(RecordError):
-    """Records of a spool that did not join."""
-
-
 class Progress(NamedTuple):
     """What an actor is told: see ``tandem.v1.Acknowledgement``."""
 
@@ -51,6 +47,7 @@ class Progress(NamedTuple):
     step_credit: int
     finished: bool
     finished_reason: str
+    replaced: bool
 
 
 class Ingest:
@@ -81,29 +78,37 @@ class Ingest:
         """``callback`` is called, from any thread, after something was acknowledged, drained, credited or finished."""
         self._on_change = callback
 
-    def join(self, spool_id: str, actor: str) -> int:
+    def join(self, spool_id: str, actor: str, *, takeover: bool = False, deliver_only: bool = False) -> int:
         """Registers a spool and returns its last sequence number in the log; 0 for none.
 
         The name goes to one spool at a time: actors of one name would draw the same start states and the same
-        exploration. Raises NameTakenError, SpoolLimitError, and RecordError for identifiers that are none.
+        exploration. With ``takeover`` those that had it may deliver, and are told to end; one that comes back while
+        the name is another's is told so too. ``deliver_only`` asks for no name.
+
+        Raises NameTakenError, SpoolLimitError, and RecordError for identifiers that are none.
         """
         check_identifier("spool_id", spool_id)
         check_identifier("actor", actor)
         same_name = [s for i, s in self._spools.items() if i not in ("", spool_id) and s.accepted.actor == actor]
         now = time.monotonic()
-        if any(other.holds_name(now, JOINED_HOLDS_NAME_S) for other in same_name):
+        spool = self._spools.get(spool_id)
+        holders = [other for other in same_name if other.holds_name(now, JOINED_HOLDS_NAME_S)]
+        for other in holders if takeover else ():
+            other.deliver_only = True
+        replaced = spool is not None and spool.deliver_only and spool.joined and bool(holders) and not takeover
+        if holders and not (takeover or deliver_only or replaced):
             raise NameTakenError(
                 f"another actor named {actor!r} serves this learner. Stop it, or give this one a name of its own: "
-                "actor.name=NAME. One that was killed is gone in a few seconds"
+                "actor.name=NAME. takeover=true ends the other. One that was killed is gone in a few seconds"
             )
-        spool = self._spools.get(spool_id)
         if spool is None:
             if len(self._spools) >= MAX_SPOOLS:
                 raise SpoolLimitError(f"this run takes at most {MAX_SPOOLS} spools. Got one more: {spool_id!r}")
             spool = Spool(SpoolPosition())
             self._spools = {**self._spools, spool_id: spool}
         for other in same_name:
-            other.joined = False
+            other.joined &= other.deliver_only or deliver_only or replaced
+        spool.deliver_only = deliver_only or replaced
         spool.accepted.actor = actor
         spool.joined = True
         spool.heard_s = spool.joined_s = now
@@ -182,7 +187,7 @@ class Ingest:
     def progress(self, spool_id: str) -> Progress:
         """What the actor of this spool is to know now."""
         spool, finished = self._spools[spool_id], self._finished
-        return Progress(spool.logged.sequence, spool.credit, finished is not None, finished or "")
+        return Progress(spool.logged.sequence, spool.credit, finished is not None, finished or "", spool.deliver_only)
 
     def acting_version(self, spool_id: str) -> int | None:
         """Policy version of the newest training step taken by this process; None before the first."""

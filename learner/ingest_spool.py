@@ -13,11 +13,23 @@ from google.protobuf.message import DecodeError
 from episodes.log_segment import FRAME
 from episodes.spool_position import RecordError, SpoolPosition
 from transport import records_pb2 as pb
+from transport.gate import UNDECODABLE_TEXT
 from transport.record_parts import delimiter
-from transport.server import UNDECODABLE_TEXT
 
 _RATE_WINDOW_S = 2.5
 _RECORD_TAG = pb.LogEntry.DESCRIPTOR.fields_by_name["record"].number << 3 | 2
+
+
+class SpoolLimitError(RecordError):
+    """More spools than a run takes."""
+
+
+class NameTakenError(RecordError):
+    """An actor of this name is connected already, or joined a moment ago, with another spool."""
+
+
+class NotJoinedError(RecordError):
+    """Records of a spool that did not join."""
 
 
 class SpoolStatus(NamedTuple):
@@ -82,7 +94,7 @@ class Spool:
         self.logged = logged
         self.accepted = logged.copy()
         self.credit = 0
-        self.joined = False
+        self.joined = self.deliver_only = False
         self.streams = 0
         self.heard_s = float("-inf")
         self.joined_s = float("-inf")
@@ -92,6 +104,8 @@ class Spool:
 
     def holds_name(self, now_s: float, joined_within_s: float) -> bool:
         """Whether its actor is connected, or joined so shortly ago that its stream is on the way."""
+        if self.deliver_only:
+            return False
         return self.streams > 0 or (self.joined and now_s - self.joined_s < joined_within_s)
 
     def note(self, record: pb.Record) -> None:

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import signal
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from envs.registry import derive_contract
 from episodes.contract import Contract
+from episodes.disk import check_writable
 from episodes.log import EpisodeLog
 from learner.algorithms import build_algorithm, discrete_gripper, policy_spec
 from learner.checkpoint import CheckpointError
 from learner.config import ConfigError, LearnerConfig
 from learner.console import Console
 from learner.demonstrations import check_demonstrations, import_demonstrations
+from learner.disk_plan import check_room, plan
 from learner.distributed import check_ranks, follow, lead, release, started_ranks, tells_torchrun
 from learner.encoder_copy import keep_encoder, with_kept_encoder
 from learner.finish import finish
 from learner.gpu_memory import out_of_memory_explained
 from learner.ingest import Ingest
+from learner.joining import identity_of, join_line
 from learner.memory import replay_beyond_memory
 from learner.publisher import PolicyPublisher
 from learner.replay import ReplayBuffer, replay_device
@@ -34,11 +35,13 @@ from learner.service_file import remove_service_file, write_service_file
 from learner.startup import StartInterruptedError, check_pretrained, prepare
 from learner.status import starting_status, status_message
 from learner.stop_rule import Ending
+from learner.stop_signal import StopSignal
 from learner.training import Trainer
 from metrics.tracker import make_tracker
 from transport import service_pb2 as pb
+from transport.certificates import Identity
 from transport.channel import PROTOCOL
-from transport.server import check_free, check_loopback
+from transport.server import check_free, place_of
 from transport.settings import settings_of
 from transport.token import load_or_create_token
 
@@ -65,7 +68,9 @@ def run_learner(config: LearnerConfig) -> int:
     kept = with_kept_encoder(config)
     spec = policy_spec(contract, kept.algorithm)  # refuses what cannot be trained, before anything is made
     token = load_or_create_token(config.token_path or None)
-    check_free(check_loopback(config.address))
+    place = place_of(config.address)
+    check_free(place)
+    identity = identity_of(config, place)
     if config.demos:
         check_demonstrations(config.demos, contract)  # as early: a run folder is not made in vain
     replay_bytes = _checked(config.replay.capacity_bytes)
@@ -74,8 +79,12 @@ def run_learner(config: LearnerConfig) -> int:
         check_pretrained(config.policy.pretrained, spec)
     if new and (said := _beyond(config, contract, replay_bytes)):
         raise ConfigError(f"{said}. Lower replay.capacity_gb, or leave it out for a quarter of what is free")
+    path = Path(config.run or default_run_folder(contract.interface.task))
+    if new:
+        check_room(config, contract, path)
+    check_writable(path)
     folder = open_run_folder(
-        config.run or default_run_folder(contract.interface.task),
+        path,
         contract,
         env=config.env,
         resume=config.resume,
@@ -94,6 +103,8 @@ def run_learner(config: LearnerConfig) -> int:
             if folder.resumed and (said := _beyond(config, contract, folder.replay_bytes)):
                 console.event(f"{said}: free some, or go on on a larger machine, before that much has been recorded")
             save_config(folder, plain(config))
+            for line in plan(config, contract, folder.path, folder.replay_bytes):
+                console.event(line)
             if log.cut_bytes:
                 console.event(
                     f"cut {log.cut_bytes} bytes, none of them acknowledged, of an unfinished append off the log"
@@ -105,14 +116,20 @@ def run_learner(config: LearnerConfig) -> int:
                 kept = keep_encoder(kept, folder.path, contract)
             except OSError as error:
                 console.event(f"the encoder's weights were not copied, the run needs their file to go on: {error}")
-            return _serve(kept, folder, contract, log, token, console)
+            return _serve(kept, folder, contract, log, (token, identity), console)
     finally:
         console.close()
 
 
 def _serve(
-    config: LearnerConfig, folder: RunFolder, contract: Contract, log: EpisodeLog, token: str, console: Console
+    config: LearnerConfig,
+    folder: RunFolder,
+    contract: Contract,
+    log: EpisodeLog,
+    secrets: tuple[str, Identity | None],
+    console: Console,
 ) -> int:
+    token, identity = secrets
     ingest = Ingest(log, contract)
     publisher = PolicyPublisher()
     trainers: list[Trainer] = []
@@ -124,16 +141,20 @@ def _serve(
         publisher,
         lambda: status_message(trainers[0]) if trainers else starting_status(folder.run_id, str(folder.path.resolve())),
         serving=False,
+        identity=identity,
+        mutual=config.tls == "mutual",
     )
-    stop, watch = _Stop(), RewardWatch(folder.path, contract, publisher, console.event)
+    stop, watch = StopSignal(), RewardWatch(folder.path, contract, publisher, console.event)
     trainer: Trainer | None = None
     try:
         watch.start()
         port = server.start()
+        place = place_of(config.address)._replace(port=port)
         address = f"{config.address.rpartition(':')[0]}:{port}"
-        _note_address(folder, address, config.token_path, console)
+        _note_address(folder, address, config, identity, console)
         # Programs that start a learner wait for this line: it names the port that 0 has become.
         print(f"learner of {contract.interface.task} listens on {address}", flush=True)
+        console.event(f"join: {join_line(config, place, identity)}")
         console.event(f"run folder: {folder.path}{' (resumed)' if folder.resumed else ''}")
         try:
             with out_of_memory_explained(config, folder.path):
@@ -172,9 +193,12 @@ def _beyond(config: LearnerConfig, contract: Contract, replay_bytes: int) -> str
     return replay_beyond_memory(contract, replay_bytes, config.replay.device, device)
 
 
-def _note_address(folder: RunFolder, address: str, token_path: str, console: Console) -> None:
+def _note_address(
+    folder: RunFolder, address: str, config: LearnerConfig, identity: Identity | None, console: Console
+) -> None:
+    ca = "" if identity is None else identity.fingerprint
     try:
-        write_service_file(folder.path, folder.run_id, address, token_path)
+        write_service_file(folder.path, folder.run_id, address, config.token_path, ca)
     except OSError as error:
         console.event(f"service.json was not written, `tandem status run=` will not find this learner: {error}")
 
@@ -261,32 +285,6 @@ def _compile(algorithm: Algorithm, config: LearnerConfig, console: Console) -> N
 
     if compile_networks(algorithm, config.compile, config.algorithm.batch_size, console.event):
         console.event("networks are compiled for updates")
-
-
-class _Stop:
-    """What SIGINT and SIGTERM do once there is a trainer: stop it. Before, nothing is there that could be lost."""
-
-    def __init__(self) -> None:
-        self._trainer: Trainer | None = None
-        self._before: dict[int, Any] = {}
-
-    def stops(self, trainer: Trainer) -> None:
-        """SIGINT and SIGTERM stop the trainer; a second one ends the process at once. Only in the main thread."""
-        self._trainer = trainer
-        if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def close(self) -> None:
-        """Signals do again what they did before."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _stop(self, number: int, frame: object) -> None:
-        assert self._trainer is not None
-        if self._trainer.stop:
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
-        self._trainer.stop = True
 
 
 def _checked[T](make: Callable[[], T]) -> T:

@@ -16,8 +16,12 @@ from episodes.spool_position import RecordError
 from learner.ingest import Ingest, IngestError, Progress
 from learner.refusals import WrongRunError, abort, refuse, stopping
 from transport import service_pb2 as pb
+from transport.gate import UNDECODABLE_TEXT
 from transport.push import ReceivedBatch, decode_batch
-from transport.server import UNDECODABLE_TEXT
+from transport.rate import Rate
+
+IDLE_BATCHES = (20.0, 100)
+"""Batches of a stream without anything new: a second, and at once after a pause. Others wait."""
 
 
 class PushStream:
@@ -26,6 +30,7 @@ class PushStream:
     def __init__(self) -> None:
         self.spool_id = ""
         self.superseded = False
+        self.idle = Rate(*IDLE_BATCHES)
         self.changed = asyncio.Event()
         self.room = asyncio.Event()
 
@@ -86,6 +91,7 @@ class PushStreams:
                             step_credit=progress.step_credit,
                             finished=progress.finished,
                             finished_reason=progress.finished_reason,
+                            replaced=progress.replaced,
                         )
                     )
                 if reader.done() and await self._ended(stream, reader, told, context):
@@ -131,7 +137,10 @@ class PushStreams:
                 )
             if stream.superseded:
                 return
+            before = self._ingest.accepted_sequence(stream.spool_id)
             self._ingest.accept(stream.spool_id, self._restored(batch))
+            if self._ingest.accepted_sequence(stream.spool_id) == before and (wait_s := stream.idle.wait_s()) > 0:
+                await asyncio.sleep(wait_s)
             if (version := self._ingest.acting_version(stream.spool_id)) is not None:
                 self._acted(stream.spool_id, version)
             while self._ingest.full:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import NoReturn
 
 import grpc
@@ -9,6 +10,7 @@ from grpc.aio import ServicerContext as Context
 
 from episodes.spool_position import RecordError, SequenceGapError
 from learner.ingest import IngestError, NameTakenError, NotJoinedError, SpoolLimitError
+from transport.rate import Rate
 
 MAX_DETAILS = 4000
 """Characters of a status text: clients refuse more metadata than 8 kB."""
@@ -37,8 +39,14 @@ _CODES: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
 REFUSALS = (RecordError, IngestError)
 
 
+_MALFORMED = Rate(10.0, 100)
+_DEFECTS = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_RANGE, grpc.StatusCode.FAILED_PRECONDITION)
+
+
 async def abort(context: Context, code: grpc.StatusCode, text: str) -> NoReturn:
     """Ends the call with ``code`` and ``text``, which is cut where clients would refuse it."""
+    if code in _DEFECTS and (wait_s := _MALFORMED.wait_s()) > 0:
+        await asyncio.sleep(wait_s)  # who sends what is malformed again and again costs the others little
     await context.abort(code, text if len(text) <= MAX_DETAILS else text[:MAX_DETAILS] + " ...")
     raise AssertionError("abort returned")
 

@@ -131,8 +131,9 @@ def read_run(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise RunFolderError(f"{path} holds no run (no run.json)") from None
     except ValueError as error:
         raise RunFolderError(f"{file} cannot be read: {error}") from error
-    if run.get("format") != FORMAT:
-        raise RunFolderError(f"{file} must have format {FORMAT!r}. Got: {run.get('format')!r}")
+    if not isinstance(run, dict) or run.get("format") != FORMAT:
+        got = run.get("format") if isinstance(run, dict) else type(run).__name__
+        raise RunFolderError(f"{file} must have format {FORMAT!r}. Got: {got!r}")
     return run
 
 
@@ -181,6 +182,9 @@ def _make(path: Path, contract: Contract, env: str, replay_bytes: int, settings:
 
 def _open(path: Path, contract: Contract, env: str, settings: Mapping[str, Any]) -> RunFolder:
     run = read_run(path)
+    kinds = {"run_id": str, "env": str, "settings": dict, "replay_bytes": int}
+    if odd := [key for key, kind in kinds.items() if not isinstance(run.get(key), kind)]:
+        raise RunFolderError(f"{path / 'run.json'} is damaged at {', '.join(odd)}. Restore it from a copy")
     try:
         recorded = load_contract(path / "contract.json")
     except ContractError as error:

@@ -19,13 +19,15 @@ from learner.publisher import PolicyPublisher
 from learner.servicer import LearnerServicer
 from transport import service_pb2 as pb
 from transport import service_pb2_grpc
+from transport.certificates import Identity
+from transport.gate import TokenInterceptor
 from transport.push import add_push
 from transport.server import (
     MAX_CONCURRENT_CALLS,
-    TokenInterceptor,
     bind,
+    check_encrypted,
     check_free,
-    check_loopback,
+    place_of,
     server_options,
 )
 
@@ -50,11 +52,13 @@ class LearnerServer:
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         *,
         serving: bool = True,
+        identity: Identity | None = None,
+        mutual: bool = False,
     ):
         """Binds nothing yet.
 
         Args:
-            address: ``localhost:50051`` or another loopback ``host:port``; port 0 takes a free one.
+            address: ``host:port``; loopback without an ``identity``; port 0 takes a free one.
             token: Asked of every call but health.
             run: Answer to Describe; Join compares with its contract.
             ingest: Takes the records.
@@ -62,10 +66,14 @@ class LearnerServer:
             status_fn: Called in the service's thread for GetStatus; must return within milliseconds.
             max_message_bytes: Larger messages are refused; raised where one record of the contract needs more.
             serving: Whether health says SERVING from the start, or NOT_SERVING until ``set_serving``.
+            identity: The learner's certificate; None for plain text.
+            mutual: Whether clients must show a certificate of the same authority.
 
-        Raises BindError for an address that is not loopback.
+        Raises BindError for plain text on an address that is not loopback.
         """
-        self._place = check_loopback(address)
+        self._place = place_of(address)
+        check_encrypted(self._place, identity)
+        self._identity, self._mutual = identity, mutual
         self._token = token
         observation_bytes = sum(f.nbytes for f in Contract.from_message(run.contract).stored)
         max_message_bytes = max(max_message_bytes, observation_bytes + _RECORD_BYTES)
@@ -129,7 +137,7 @@ class LearnerServer:
             options=server_options(self._max_message_bytes),
             maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS,
         )
-        self._place = self._place._replace(port=bind(server, self._place))
+        self._place = self._place._replace(port=bind(server, self._place, self._identity, mutual=self._mutual))
         service_pb2_grpc.add_LearnerServicer_to_server(self._servicer, server)
         add_push(server, self._servicer.Push)
         health = HealthServicer()

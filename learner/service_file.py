@@ -24,17 +24,19 @@ class ServiceFile(NamedTuple):
         run_id: Of the run.
         address: host:port on the learner's machine.
         token_path: Absolute path of the token's file; empty where the token came from TANDEM_TOKEN.
+        ca: Fingerprint of the learner's authority; empty for plain text.
     """
 
     run_id: str
     address: str
     token_path: str
+    ca: str = ""
 
 
-def write_service_file(folder: Path, run_id: str, address: str, token_path: str) -> None:
+def write_service_file(folder: Path, run_id: str, address: str, token_path: str, ca: str = "") -> None:
     """Writes the file, whole or not at all. ``token_path`` is the learner's setting. Raises OSError."""
     path = "" if VARIABLE in os.environ else str((Path(token_path or default_token_path())).expanduser().resolve())
-    text = json.dumps(ServiceFile(run_id, address, path)._asdict(), indent=2) + "\n"
+    text = json.dumps(ServiceFile(run_id, address, path, ca)._asdict(), indent=2) + "\n"
     write_durably(folder / NAME, text.encode())
 
 

@@ -84,11 +84,18 @@ class LearnerServicer(service_pb2_grpc.LearnerServicer):
                 "and the same version of Tandem, or the learner with the actor's",
             )
         try:
-            acknowledged = self._ingest.join(request.spool_id, request.actor)
+            acknowledged = self._ingest.join(
+                request.spool_id, request.actor, takeover=request.takeover, deliver_only=request.deliver_only
+            )
         except REFUSALS as error:
             await refuse(context, error)
+        if request.takeover:
+            self._pushes.wake()
         return pb.JoinReply(
-            acknowledged=acknowledged, window_bytes=WINDOW_BYTES, max_message_bytes=self._max_message_bytes
+            acknowledged=acknowledged,
+            window_bytes=WINDOW_BYTES,
+            max_message_bytes=self._max_message_bytes,
+            replaced=self._ingest.progress(request.spool_id).replaced,
         )
 
     async def Push(self, request_iterator: Any, context: Context) -> None:  # noqa: N802

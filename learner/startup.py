@@ -24,6 +24,18 @@ if TYPE_CHECKING:
 
 _SEEN = ("inputs", "stacks", "sizes", "images", "image_", "action_size")
 _PROGRESS_EVERY_S = 1.0
+NEEDED = {
+    "run_id",
+    "log_offset",
+    "algorithm",
+    "replay_rng",
+    "limiter",
+    "evaluation",
+    "elapsed_s",
+    "env_steps",
+    "updates",
+}
+"""Of the state of every checkpoint."""
 
 
 class StartInterruptedError(Exception):
@@ -117,6 +129,8 @@ def _newest(trainer: Trainer) -> Checkpoint | None:
     if path is None:
         return None
     checkpoint = load_checkpoint(path)
+    if lacks := sorted(NEEDED - checkpoint.state.keys()):
+        raise CheckpointError(f"the checkpoint {path} is damaged: its state lacks {', '.join(lacks)}. Delete it")
     if checkpoint.state["run_id"] != trainer.folder.run_id:
         raise CheckpointError(
             f"the checkpoint {path} is of another run: expected run_id {trainer.folder.run_id!r}, "

@@ -1,4 +1,4 @@
-"""Channels to a learner: keepalive, message sizes and the token in every call."""
+"""Channels to a learner: keepalive, message sizes, encryption, and the token in every call."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import Any, Literal, NamedTuple, overload
 
 import grpc
 import grpc.aio
+
+from transport.certificates import SERVER_NAME
+from transport.trust import Trust
 
 PROTOCOL = 1
 MAX_RECEIVE_BYTES = 8 << 20
@@ -28,23 +31,36 @@ CLIENT_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.enable_retries", 0),
 )
 
+# Whatever its authority signed for a server is the learner, by whichever address it is reached.
+_NAMED = (*CLIENT_OPTIONS, ("grpc.ssl_target_name_override", SERVER_NAME))
+
 
 @overload
-def open_channel(address: str, token: str, *, aio: Literal[False] = False) -> grpc.Channel: ...
+def open_channel(
+    address: str, token: str, trust: Trust | None = None, *, aio: Literal[False] = False
+) -> grpc.Channel: ...
 @overload
-def open_channel(address: str, token: str, *, aio: Literal[True]) -> grpc.aio.Channel: ...
-def open_channel(address: str, token: str, *, aio: bool = False) -> grpc.Channel | grpc.aio.Channel:
+def open_channel(address: str, token: str, trust: Trust | None = None, *, aio: Literal[True]) -> grpc.aio.Channel: ...
+def open_channel(
+    address: str, token: str, trust: Trust | None = None, *, aio: bool = False
+) -> grpc.Channel | grpc.aio.Channel:
     """A connection of its own to the learner at ``host:port``; it is made, and made again, when calls need it.
 
-    Every call carries ``authorization: Bearer TOKEN``. Give unary calls ``timeout=UNARY_TIMEOUT_S``.
+    ``trust`` is what ``transport.trust.find_trust`` found; without it the channel is plain text. Every call carries
+    ``authorization: Bearer TOKEN``. Give unary calls ``timeout=UNARY_TIMEOUT_S``.
     """
     metadata = ("authorization", f"Bearer {token}")
     if aio:
         kinds = (_AioUnaryUnary, _AioUnaryStream, _AioStreamUnary, _AioStreamStream)
-        return grpc.aio.insecure_channel(
-            address, options=CLIENT_OPTIONS, interceptors=[kind(metadata) for kind in kinds]
-        )
-    return grpc.intercept_channel(grpc.insecure_channel(address, options=CLIENT_OPTIONS), _Token(metadata))
+        interceptors = [kind(metadata) for kind in kinds]
+        if trust is None:
+            return grpc.aio.insecure_channel(address, options=CLIENT_OPTIONS, interceptors=interceptors)
+        return grpc.aio.secure_channel(address, trust.credentials(), options=_NAMED, interceptors=interceptors)
+    if trust is None:
+        channel = grpc.insecure_channel(address, options=CLIENT_OPTIONS)
+    else:
+        channel = grpc.secure_channel(address, trust.credentials(), options=_NAMED)
+    return grpc.intercept_channel(channel, _Token(metadata))
 
 
 class _Details(NamedTuple):

@@ -85,28 +85,34 @@ class RunDescription(_message.Message):
     def __init__(self, protocol: _Optional[int] = ..., run_id: _Optional[str] = ..., env: _Optional[str] = ..., env_settings: _Optional[_Iterable[_Union[Setting, _Mapping]]] = ..., contract: _Optional[_Union[_records_pb2.Contract, _Mapping]] = ..., interface_fingerprint: _Optional[str] = ..., view_fingerprint: _Optional[str] = ..., policy_spec: _Optional[_Iterable[_Union[Setting, _Mapping]]] = ..., acting: _Optional[_Iterable[_Union[Setting, _Mapping]]] = ...) -> None: ...
 
 class JoinRequest(_message.Message):
-    __slots__ = ("protocol", "run_id", "actor", "spool_id", "contract")
+    __slots__ = ("protocol", "run_id", "actor", "spool_id", "contract", "takeover", "deliver_only")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     ACTOR_FIELD_NUMBER: _ClassVar[int]
     SPOOL_ID_FIELD_NUMBER: _ClassVar[int]
     CONTRACT_FIELD_NUMBER: _ClassVar[int]
+    TAKEOVER_FIELD_NUMBER: _ClassVar[int]
+    DELIVER_ONLY_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     run_id: str
     actor: str
     spool_id: str
     contract: _records_pb2.Contract
-    def __init__(self, protocol: _Optional[int] = ..., run_id: _Optional[str] = ..., actor: _Optional[str] = ..., spool_id: _Optional[str] = ..., contract: _Optional[_Union[_records_pb2.Contract, _Mapping]] = ...) -> None: ...
+    takeover: bool
+    deliver_only: bool
+    def __init__(self, protocol: _Optional[int] = ..., run_id: _Optional[str] = ..., actor: _Optional[str] = ..., spool_id: _Optional[str] = ..., contract: _Optional[_Union[_records_pb2.Contract, _Mapping]] = ..., takeover: _Optional[bool] = ..., deliver_only: _Optional[bool] = ...) -> None: ...
 
 class JoinReply(_message.Message):
-    __slots__ = ("acknowledged", "window_bytes", "max_message_bytes")
+    __slots__ = ("acknowledged", "window_bytes", "max_message_bytes", "replaced")
     ACKNOWLEDGED_FIELD_NUMBER: _ClassVar[int]
     WINDOW_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    REPLACED_FIELD_NUMBER: _ClassVar[int]
     acknowledged: int
     window_bytes: int
     max_message_bytes: int
-    def __init__(self, acknowledged: _Optional[int] = ..., window_bytes: _Optional[int] = ..., max_message_bytes: _Optional[int] = ...) -> None: ...
+    replaced: bool
+    def __init__(self, acknowledged: _Optional[int] = ..., window_bytes: _Optional[int] = ..., max_message_bytes: _Optional[int] = ..., replaced: _Optional[bool] = ...) -> None: ...
 
 class RecordBatch(_message.Message):
     __slots__ = ("run_id", "spool_id", "records", "compression")
@@ -121,16 +127,18 @@ class RecordBatch(_message.Message):
     def __init__(self, run_id: _Optional[str] = ..., spool_id: _Optional[str] = ..., records: _Optional[_Iterable[_Union[_records_pb2.Record, _Mapping]]] = ..., compression: _Optional[_Union[Compression, str]] = ...) -> None: ...
 
 class Acknowledgement(_message.Message):
-    __slots__ = ("sequence", "step_credit", "finished", "finished_reason")
+    __slots__ = ("sequence", "step_credit", "finished", "finished_reason", "replaced")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     STEP_CREDIT_FIELD_NUMBER: _ClassVar[int]
     FINISHED_FIELD_NUMBER: _ClassVar[int]
     FINISHED_REASON_FIELD_NUMBER: _ClassVar[int]
+    REPLACED_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     step_credit: int
     finished: bool
     finished_reason: str
-    def __init__(self, sequence: _Optional[int] = ..., step_credit: _Optional[int] = ..., finished: _Optional[bool] = ..., finished_reason: _Optional[str] = ...) -> None: ...
+    replaced: bool
+    def __init__(self, sequence: _Optional[int] = ..., step_credit: _Optional[int] = ..., finished: _Optional[bool] = ..., finished_reason: _Optional[str] = ..., replaced: _Optional[bool] = ...) -> None: ...
 
 class PullPolicyRequest(_message.Message):
     __slots__ = ("run_id", "spool_id", "have_version", "have_evaluation", "have_frozen", "wants_reward", "have_reward")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
-import stat
-import tempfile
 from pathlib import Path
+
+from transport.private_file import read_private, write_private
 
 VARIABLE = "TANDEM_TOKEN"
 MIN_LENGTH = 16
@@ -63,16 +62,12 @@ def _from_environment() -> str | None:
 
 def _from_file(path: Path) -> str | None:
     try:
-        with open(path, encoding="ascii", errors="replace") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            text = file.read(4096)
-    except FileNotFoundError:
-        return None
+        data = read_private(path, 4096)
+    except PermissionError as error:
+        raise TokenError(f"token file {error.strerror or error}") from None
     except OSError as error:
         raise TokenError(f"token file {path} cannot be read: {error.strerror}") from None
-    if mode & 0o077:
-        raise TokenError(f"token file {path} may be read by others (mode {mode:04o}, expected 0600): chmod 600 {path}")
-    return _checked(text, f"token file {path}")
+    return None if data is None else _checked(data.decode("ascii", "replace"), f"token file {path}")
 
 
 def _checked(text: str, where: str) -> str:
@@ -88,17 +83,7 @@ def _checked(text: str, where: str) -> str:
 def _create(path: Path) -> str:
     """Writes a new token; where another process was quicker, returns that one's."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle, making = tempfile.mkstemp(dir=path.parent, prefix=".token-")
-        try:
-            with open(handle, "w", encoding="ascii") as file:
-                file.write(secrets.token_urlsafe(32) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            with contextlib.suppress(FileExistsError):
-                os.link(making, path)
-        finally:
-            os.unlink(making)
+        write_private(path, f"{secrets.token_urlsafe(32)}\n".encode(), replace=False)
     except OSError as error:
         raise TokenError(f"token file {path} cannot be made: {error.strerror}. Set {VARIABLE} instead") from None
     token = _from_file(path)

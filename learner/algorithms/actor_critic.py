@@ -137,6 +137,20 @@ class ActorCritic(ABC):
         self._starts_pretrained()
         return {"clone_loss": loss.detach()}
 
+    @abstractmethod
+    def update(self, batch: Batch, actor: bool | None = None) -> dict[str, Tensor]:
+        """One update of critics and encoder and, where due, of the actor.
+
+        While the critics warm up, the encoder stays as it is too: the policy acts on what it gives.
+
+        Args:
+            batch: Sample of replay, n-step and stacked, its images shifted by up to ``shift_px``.
+            actor: Whether the actor is updated; None for every ``actor_every``-th update. Never in critic warm-up.
+
+        Returns:
+            Metrics as 0-d tensors on the device, so that nothing waits for it.
+        """
+
     def images_wanted(self, batch: Batch) -> tuple[np.ndarray, np.ndarray] | None:
         """All: see ``Algorithm``."""
         return None

@@ -79,17 +79,7 @@ class SAC(ActorCritic):
             self._cloning_adams.append(self.gripper.adam)
 
     def update(self, batch: Batch, actor: bool | None = None) -> dict[str, Tensor]:
-        """One update of critics and encoder and, where due, one of actor and temperature.
-
-        While the critics warm up, the encoder stays as it is too: the policy acts on what it gives.
-
-        Args:
-            batch: Sample of replay, n-step and stacked, its images shifted by up to ``shift_px``.
-            actor: Whether the actor is updated; None for every ``actor_every``-th update. Never in critic warm-up.
-
-        Returns:
-            Metrics as 0-d tensors on the device, so that nothing waits for it.
-        """
+        """See ``ActorCritic``; the temperature is updated with the actor."""
         warm = self.updates >= self.warmup_until
         actor = warm and (self.updates % self.config.actor_every == 0 if actor is None else actor)
         trained = self._trains_encoder

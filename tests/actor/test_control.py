@@ -12,6 +12,7 @@ from actor.config import ControlConfig
 from actor.control import Control
 from actor.control_process import ControlProcess
 from actor.device_operator import publish
+from actor.policy_pilot import PolicyPilot
 from actor.shared import Board, Mailbox, Phase, create_block
 from actor.spool import Spool, record_bytes
 from envs.generic import GymConfig
@@ -76,7 +77,7 @@ class Stage:
         )
         self.alive = True
         self.events, self.driving = [], False
-        self.control = Control(replace(config, **settings), lambda: self.alive)
+        self.control = Control(replace(config, **settings), lambda: self.alive, PolicyPilot)
         self._threads = [threading.Thread(target=run) for run in (self._press, self.control.run)]
 
     def start(self):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from actor.downlink import Downlink, PolicyError, PolicyTooLargeError, assemble
-from actor.pilot import PolicyPilot
+from actor.policy_pilot import PolicyPilot
 from actor.shared import Mailbox, create_block
 from envs.generic import GymConfig
 from learner.publisher import PolicyPublisher
@@ -76,7 +76,9 @@ def test_the_frozen_part_comes_once_and_a_late_joiner_gets_everything(publisher,
     wait_for(lambda: late.downlink.version == 2)
     assert late.frozen.get().payload == frozen_bytes(policy)
     letters = iter([late.weights.get().payload])
-    pilot = PolicyPilot(lambda: next(letters, None), frozen=lambda: late.frozen.get().payload, exploration_share=0.0)
+    pilot = PolicyPilot(
+        lambda: next(letters, None), frozen=lambda: bytes(late.frozen.get().payload), exploration_share=0.0
+    )
     pilot.refresh()
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     pilot.begin_episode({FRONT: image})

@@ -5,7 +5,7 @@ import pytest
 
 from actor.episode import EpisodeRunner, Plan
 from actor.pacing import LockstepPacer
-from actor.pilot import PolicyPilot
+from actor.policy_pilot import PolicyPilot
 from actor.safety import MOST_BLIND_STEPS, Guard
 from envs.registry import derive_contract, make_env
 from envs.so101_sim import SO101SimConfig

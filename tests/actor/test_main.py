@@ -278,7 +278,7 @@ def test_an_operator_that_cannot_drive_is_refused(bench, actor):
 
 def test_the_control_process_imports_nothing_that_speaks():
     code = (
-        "import sys, actor.control, envs.so101_sim, envs.generic, envs.teleop.scripted; "
+        "import sys, actor.control_main, actor.policy_pilot, envs.so101_sim, envs.generic, envs.teleop.scripted; "
         "print([m for m in ('grpc', 'wandb', 'rich', 'pynput') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"

@@ -63,7 +63,7 @@ def test_there_is_time_for_something_else_but_not_right_before_the_deadline():
     pacer = RealtimePacer(10, clock=clock, sleep=clock.sleep)
     left = []
 
-    def meanwhile():
+    def meanwhile(left_s):
         left.append(pacer._deadline - clock.now)
         clock.work(0.02)
 

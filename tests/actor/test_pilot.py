@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from actor.pilot import PolicyPilot
+from actor.policy_pilot import PolicyPilot
 from policies.snapshot import NotFiniteError, _digest, _header, save_snapshot
 from policies.spec import PolicySpec, build_policy
 from policies.stacking import frame_indices, join_frames
@@ -86,3 +86,24 @@ def test_the_policy_explores_in_a_share_of_the_episodes_and_in_whole_ones():
     half = explored(0.5, seed=0)
     assert 70 < sum(half) < 130
     assert half == explored(0.5, seed=0) != explored(0.5, seed=1)
+
+
+def test_a_policy_that_takes_long_waits_for_a_period_with_time_enough_but_not_for_long(monkeypatch):
+    policy = build_policy(SPEC)
+    payloads = [save_snapshot(policy, version) for version in (1, 2, 3, 4)]
+    pilot = PolicyPilot(lambda: payloads.pop(0) if payloads else None)
+    pilot.refresh()
+    assert pilot.version == 1
+    pilot._swap_s = 0.05
+    pilot.refresh(0.0)
+    assert pilot.version == 1, "no time is left"
+    pilot.refresh(0.06)
+    assert pilot.version == 2
+    pilot._swap_s = 0.05
+    monkeypatch.setattr("actor.policy_pilot._PUT_OFF_S", 0.0)
+    pilot.refresh(0.0)
+    assert pilot.version == 3, "it has waited long enough"
+    pilot._swap_s = 0.0005
+    monkeypatch.undo()
+    pilot.refresh(0.0)
+    assert pilot.version == 4, "nobody notices"

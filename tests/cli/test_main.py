@@ -100,14 +100,6 @@ def test_no_token_says_where_one_comes_from(tmp_path):
     assert "Traceback" not in result.stderr
 
 
-def test_a_learner_refuses_to_bind_more_than_loopback(tmp_path, capsys):
-    arguments = ("tracker=none", f"learner.token_path={tmp_path / 'token'}")
-    assert main(["learner", f"run={tmp_path / 'run'}", "learner.address=0.0.0.0:0", *arguments]) == 1
-    said = capsys.readouterr().err
-    assert "ssh -L" in said
-    assert "Traceback" not in said
-
-
 def test_eval_of_no_run_is_one_message(tmp_path, capsys):
     assert main(["eval", f"run={tmp_path}"]) == 1
     assert capsys.readouterr().err == f"tandem: {tmp_path} holds no run (no run.json)\n"

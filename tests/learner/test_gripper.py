@@ -14,16 +14,18 @@ import torch
 
 from episodes.contract import Contract, Feature, FeatureView, Interface, RewardBounds, View
 from episodes.outcome import Outcome, Purpose
-from learner.algorithms import SACConfig, build_algorithm, discrete_gripper, policy_spec
+from learner.algorithms import build_algorithm, discrete_gripper, policy_spec
 from learner.replay import ReplayBuffer
 from policies.snapshot import SnapshotError, read_snapshot, save_snapshot
 from policies.spec import PolicySpecError, build_policy
 from tests.learner.reference import Adam, Recorder, close, close_losses, follow, gradients
 from tests.learner.sac_reference import actor_of, critics_of, trainable
+from tests.learner.test_sac_exactness import BASE as SAC
+from tests.learner.test_sac_exactness import BATCH
 from tests.learner.test_sac_exactness import Reference as SacReference
 from transport import records_pb2 as pb
 
-NAME, BATCH, HIDDEN, COMMAND, GRIPPER = "observation.state", 32, (24, 16), 3, 1
+NAME, COMMAND, GRIPPER = "observation.state", 3, 1
 CONTRACT = Contract(
     Interface(
         "t",
@@ -111,20 +113,7 @@ class Reference:
         return {"gripper_loss": temporal}, found
 
 
-BASE = SACConfig(
-    gripper="discrete",
-    hidden=HIDDEN,
-    batch_size=BATCH,
-    n_step=1,
-    clone_weight=0.0,
-    input_noise=0.0,
-    clamp_targets=False,
-    critic_warmup_updates=0,
-    actor_lr=1e-3,
-    critic_lr=1e-3,
-    tau=0.05,
-    ema=0.1,
-)
+BASE = replace(SAC, gripper="discrete")
 CASES = {
     "plain": {},
     "clamped, n-step, noise": {"clamp_targets": True, "n_step": 3, "gamma": 0.9, "input_noise": 0.1},

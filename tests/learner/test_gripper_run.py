@@ -8,14 +8,14 @@ import pytest
 from actor.episode import EpisodeRunner, Plan
 from actor.evaluate import evaluate
 from actor.pacing import LockstepPacer
-from actor.pilot import PolicyPilot
+from actor.policy_pilot import PolicyPilot
 from actor.safety import Guard
 from envs.so101_sim import SO101SimConfig, derive_contract, make
 from envs.teleop.scripted import ScriptedOperator, ScriptedOperatorConfig
 from episodes.commands import command_component, gripper_component
 from episodes.outcome import Purpose
 from learner.startup import prepare
-from tests.learner.training_run import CONFIG, Arm, assert_equal, opened, tensors, update
+from tests.learner.training_run import CONFIG, assert_equal, opened, started, tensors, update
 from transport import records_pb2 as pb
 
 WORLD = SO101SimConfig(max_episode_steps=25)
@@ -74,9 +74,7 @@ def acted(run, arm, episodes, *, warmup, demonstrate):
 def test_what_is_executed_learned_from_and_shown_is_one_and_the_same(tmp_path, warmup):
     """No step of anybody has another gripper command than one of its classes: closed, open, or the last one."""
     config = dataclasses.replace(CONFIG, algorithm=SETTINGS)
-    with opened(tmp_path, config, CONTRACT) as run:
-        prepare(run.trainer, run.log)
-        arm = Arm(run)
+    with started(tmp_path, config, CONTRACT) as (run, arm):
         steps = acted(run, arm, 2, warmup=warmup, demonstrate=False)
         steps += acted(run, arm, 2, warmup=warmup, demonstrate=True)
         assert {step.human for step in steps} == {True, False}
@@ -95,9 +93,7 @@ def test_what_is_executed_learned_from_and_shown_is_one_and_the_same(tmp_path, w
 
 def test_a_run_learns_publishes_evaluates_and_resumes_exactly(tmp_path):
     config = dataclasses.replace(CONFIG, algorithm=SETTINGS)
-    with opened(tmp_path, config, CONTRACT) as run:
-        prepare(run.trainer, run.log)
-        arm = Arm(run)
+    with started(tmp_path, config, CONTRACT) as (run, arm):
         acted(run, arm, 3, warmup="policy", demonstrate=True)
         before = tensors(run.trainer)
         update(run.trainer, 8)

@@ -196,3 +196,32 @@ def test_a_name_is_one_actors_until_its_stream_is_gone(ingest):
 def test_the_name_of_an_actor_that_joined_and_never_came_is_free_again(ingest, monkeypatch):
     monkeypatch.setattr("learner.ingest.JOINED_HOLDS_NAME_S", 0.0)
     assert ingest.join("b", "arm") == 0
+
+
+def test_takeover_lets_the_older_spool_deliver_and_tells_it_to_end(ingest, episode):
+    ingest.connected("a", 1)
+    records = serialized(episode(1, 3))
+    ingest.accept("a", records[:2])
+    assert not ingest.progress("a").replaced
+    assert ingest.join("b", "arm", takeover=True) == 0
+    assert ingest.progress("a").replaced
+    assert not ingest.progress("b").replaced
+    ingest.accept("a", records[2:])
+    ingest.connected("a", -1)
+    ingest.connected("b", 1)
+    ingest.join("a", "arm")
+    assert ingest.progress("a").replaced, "it comes back while the name is the other's"
+    ingest.connected("b", -1)
+    ingest.join("a", "arm")
+    assert not ingest.progress("a").replaced, "the name is free again"
+
+
+def test_a_spool_that_only_delivers_asks_for_no_name(ingest, episode):
+    ingest.connected("a", 1)
+    assert ingest.join("b", "arm", deliver_only=True) == 0
+    ingest.accept("b", serialized(episode(1, 3)))
+    assert not ingest.progress("a").replaced
+    ingest.accept("a", serialized(episode(2, 3)))
+    ingest.connected("b", 1)
+    ingest.connected("a", -1)
+    assert ingest.join("c", "arm") == 0, "who delivers holds no name"

@@ -17,7 +17,8 @@ from learner.service import LearnerServer
 from transport import service_pb2 as sp
 from transport import service_pb2_grpc
 from transport.channel import PROTOCOL, open_channel
-from transport.server import MAX_WATCHES, BindError
+from transport.gate import MAX_WATCHES
+from transport.server import BindError
 
 TOKEN = "token-of-the-tests-0123456789"
 
@@ -318,3 +319,15 @@ def test_of_two_actors_of_one_name_that_join_at_once_one_is_refused(wire):
     assert [error.code() for error in errors] == [grpc.StatusCode.ALREADY_EXISTS]
     assert "another actor named 'arm' serves this learner" in errors[0].details()
     assert "actor.name=NAME" in errors[0].details()
+
+
+def test_whoever_floods_waits_and_leaves_the_others_their_turn(wire, monkeypatch):
+    monkeypatch.setattr("transport.gate.STRANGERS", (50.0, 50))
+    stranger = open_channel(wire.address, "another-token-0123456789")
+    with stranger:
+        call = service_pb2_grpc.LearnerStub(stranger).Describe
+        flood = [call.future(sp.DescribeRequest(protocol=PROTOCOL), timeout=30) for _ in range(200)]
+        assert wire.join().acknowledged == 0
+        waiting = sum(not one.done() for one in flood)
+        assert waiting > 0, "200 refusals take a second and more"
+        assert {one.code() for one in flood} == {grpc.StatusCode.UNAUTHENTICATED}

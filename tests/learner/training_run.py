@@ -25,6 +25,7 @@ from learner.main import replay_buffer
 from learner.publisher import PolicyPublisher
 from learner.reporting import Reporter
 from learner.run_folder import open_run_folder
+from learner.startup import prepare
 from learner.training import Trainer
 from metrics.tracker import NoTracker
 from policies.snapshot import load_snapshot
@@ -168,6 +169,14 @@ class Arm:
         trainer = self.run.trainer
         while self.run.ingest.progress(self.spool_id).sequence < self.sequence or trainer.drain():
             pass
+
+
+@contextlib.contextmanager
+def started(path: Path, config: LearnerConfig = CONFIG, contract: Contract = CONTRACT) -> Iterator[tuple[Run, Arm]]:
+    """A run that is prepared, and an arm that has joined it."""
+    with opened(path, config, contract) as run:
+        prepare(run.trainer, run.log)
+        yield run, Arm(run)
 
 
 def update(trainer: Trainer, count: int) -> None:

@@ -1,0 +1,120 @@
+"""The newest policy as the pilot of an episode, or what stands in for it during warm-up."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import numpy as np
+import torch
+
+from actor.device import policy_device
+from policies.policy import Policy
+from policies.snapshot import NotFiniteError, load_snapshot, load_weights
+from policies.stacking import FrameStack
+
+_UNNOTICED_S = 0.001
+"""What may be late at any time [s]."""
+_PUT_OFF_S = 1.0
+"""How long a policy waits, at most, for a period with time enough [s]."""
+
+
+class PolicyPilot:
+    """The newest policy of a stream, swapped in between two steps.
+
+    Args:
+        newest: The payload of a policy newer than the last one asked for, or None.
+        frozen: The part of all of them that never changes, or None where they have none.
+        exploration_share: Share of episodes in which it samples; in the others it proposes the mean.
+        seed: Of the samples, and of which episodes these are.
+        warmup: ``policy``, ``uniform`` or ``operator``: who acts while the policy is version 0.
+        device: Where they run, as a torch device.
+    """
+
+    def __init__(
+        self,
+        newest: Callable[[], bytes | bytearray | None],
+        *,
+        frozen: Callable[[], bytes | None] = lambda: None,
+        exploration_share: float = 1.0,
+        seed: int = 0,
+        warmup: str = "policy",
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self.version = 0
+        self._newest = newest
+        self._frozen = frozen
+        self._exploration_share = exploration_share
+        self._deterministic = exploration_share == 0.0
+        self._warmup = warmup
+        self._device = torch.device(device)
+        self._policy: Policy | None = None
+        self._generator = torch.Generator().manual_seed(seed)
+        self._uniform = np.random.default_rng(seed)
+        self._swap_s, self._asked_s = 0.0, float("-inf")
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is a policy at all."""
+        return self._policy is not None
+
+    @property
+    def hands_off(self) -> bool:
+        return self._warmup == "operator" and self.version == 0
+
+    def refresh(self, spare_s: float = math.inf) -> None:
+        """Keeps the policy it has, and says so, where a newer one is not finite.
+
+        One that took longer to load, last time, than ``spare_s`` is left for a moment with more time, but not for long.
+        Raises policies.snapshot.SnapshotError for a payload that is no policy or another one than before.
+        """
+        began_s = time.monotonic()
+        if self._swap_s > max(spare_s, _UNNOTICED_S) and began_s - self._asked_s < _PUT_OFF_S:
+            return
+        self._asked_s = began_s
+        payload = self._newest()
+        if payload is None:
+            return
+        self._load(payload)
+        self._swap_s = 1.2 * (time.monotonic() - began_s)
+
+    def _load(self, payload: bytes | bytearray) -> None:
+        if self._policy is None:
+            _, self.version, policy = load_snapshot(bytes(payload), self._frozen())
+            self._policy = policy.to(self._device).eval()
+        else:
+            try:
+                self.version = load_weights(self._policy, payload, verified=True)
+            except NotFiniteError as error:
+                print(f"keeping policy version {self.version}: {error}", flush=True)
+
+    def begin_episode(self, observation: Mapping[str, np.ndarray]) -> None:
+        drawn = torch.rand((), generator=self._generator).item()
+        self._deterministic = drawn >= self._exploration_share
+        self._stack = FrameStack(self._loaded.spec.frames)
+        self._stacked = self._stack.reset(observation)
+
+    def observe(self, observation: Mapping[str, np.ndarray]) -> None:
+        self._stacked = self._stack.push(observation)
+
+    def propose(self) -> np.ndarray:
+        if self._warmup == "uniform" and self.version == 0:
+            return self.expressed(self._uniform.uniform(-1, 1, self._loaded.spec.action_size))
+        return self._loaded.act(self._stacked, deterministic=self._deterministic, generator=self._generator)
+
+    def expressed(self, action: np.ndarray) -> np.ndarray:
+        return self._loaded.expressed(self._stacked, action)
+
+    @property
+    def _loaded(self) -> Policy:
+        if self._policy is None:
+            raise RuntimeError("there is no policy yet")
+        return self._policy
+
+
+def policy_pilots(device: str, threads: int) -> Callable[..., PolicyPilot]:
+    """Makes pilots whose policies run on ``actor.device``. Raises actor.device.DeviceError."""
+    torch.set_num_threads(threads)
+    return partial(PolicyPilot, device=policy_device(device))
