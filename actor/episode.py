@@ -85,8 +85,7 @@ class EpisodeRunner:
         sink: Where steps go.
         guard: Limits and faults.
         pacer: When steps begin.
-        gate: Asked before every step; blocks while the step may not be taken, and returns why the episode must be cut
-            here, or nothing.
+        gate: Asked before every step; blocks while it may not be taken; returns why to cut the episode, or nothing.
         on_step: Told after every step, with what the operator said.
         say: Told, in one line, when a camera is lost.
         person: Author of what the operator decides, ``person`` or ``operator``.
