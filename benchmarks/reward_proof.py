@@ -65,12 +65,12 @@ class Tape:
 class Elsewhere:
     """The world that no label is from, with a classifier as judge."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, seed: int, gates: tuple[str, ...]) -> None:
         config = SO101SimConfig(obs="pixels", **ELSEWHERE)
         contract = derive_contract("so101_sim", config)
         self._env, self._contract, self._seed = make_env("so101_sim", config), contract, seed
         classifier = load_classifier(read_classifier(folder))
-        self._rewarding = ClassifierRewarding(ClassifierReward(), contract, classifier)
+        self._rewarding = ClassifierRewarding(ClassifierReward(gates=gates), contract, classifier)
 
     def play(self, near_miss: str, episodes: int) -> Tape:
         """Episodes of the scripted person, of success or of one kind of near miss."""
@@ -94,9 +94,9 @@ class Elsewhere:
         return tape
 
 
-def measure(folder: Path, seed: int, episodes: int, hours: float) -> dict[str, Any]:
+def measure(folder: Path, seed: int, episodes: int, hours: float, gates: tuple[str, ...] = ()) -> dict[str, Any]:
     """Precision and recall of ``episodes`` successes and as many near misses, and false positives in ``hours``."""
-    world = Elsewhere(folder, seed)
+    world = Elsewhere(folder, seed, gates)
     confirmed = right = succeeded = events = failing = 0
     rounds = [("", episodes), *((kind, -(-episodes // len(NEAR_MISSES))) for kind in NEAR_MISSES)]
     wanted = hours * SECONDS_AN_HOUR * 10
@@ -116,7 +116,7 @@ def measure(folder: Path, seed: int, episodes: int, hours: float) -> dict[str, A
     while failing < wanted:
         kind = tuple(NEAR_MISSES)[turn % len(NEAR_MISSES)]
         turn += 1
-        for steps in Elsewhere(folder, seed + 1000 * turn).play(kind, 20).episodes:
+        for steps in Elsewhere(folder, seed + 1000 * turn, gates).play(kind, 20).episodes:
             events += bool(steps and steps[-1][1] and not steps[-1][0])
             failing += sum(not env for env, _ in steps)
         print(f"  {failing / 600:.1f} minutes without success, {events} false positives", flush=True)
@@ -182,6 +182,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=None, help="runs/reward-proof/seed-SEED")
     parser.add_argument("--episodes", type=int, default=60, help="unseen successes, and as many near misses")
     parser.add_argument("--hours", type=float, default=1.0, help="of robot time without success, for false positives")
+    parser.add_argument("--gates", nargs="*", default=[], help="reward.gates, such as tool.z>0.06")
     parser.add_argument("--no-training", action="store_true", help="leave out the two trainings of a policy")
     parser.add_argument("--document", action="store_true", help="write docs/reward-proof.md from what there is")
     arguments = parser.parse_args()
@@ -196,7 +197,9 @@ def main() -> None:
     if not (model / JSON_FILE).is_file():
         tandem("reward", "train", f"data={labels}", f"out={model}", f"seed={seed}", "name=lift")
     report = json.loads((model / JSON_FILE).read_text())
-    result: dict[str, Any] = {"seed": seed, **measure(model, seed, arguments.episodes, arguments.hours)}
+    gates = tuple(arguments.gates)
+    measured = measure(model, seed, arguments.episodes, arguments.hours, gates)
+    result: dict[str, Any] = {"seed": seed, "gates": gates, **measured}
     low, high = report["false_positives_an_hour"]["interval"]
     result["estimate_holds"] = low <= result["fp_per_hour"] <= high
     result["latency_ms_p99"] = round(float(np.percentile(classifier_milliseconds(), 99)), 2)
