@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from actor.operators import DEVICES, make_operator
 from actor.pacing import LockstepPacer, RealtimePacer
 from actor.pilot import ReadyPilot
 from actor.safety import Guard
-from actor.shared import Board, Mailbox, Phase
+from actor.shared import Board, Letter, Mailbox, Phase
 from actor.spool import Spool
 from actor.tally import Tally
 from envs.registry import derive_contract, env_config_type, env_entry, make_env
@@ -54,6 +54,7 @@ class Control:
         self._requests = Mailbox(config.evaluation_fd, _capacity(config.evaluation_fd))
         self._frozen = Mailbox(config.frozen_fd, _capacity(config.frozen_fd))
         self._taken = 0
+        self._reading: Generator[None, None, Letter | None] | None = None
         self._stopped_by_person = False
         settings = pb.RunDescription.FromString(base64.b64decode(config.env_settings)).env_settings
         env_config: Any = config_from(env_config_type(config.env), settings)
@@ -225,9 +226,17 @@ class Control:
         time.sleep(_POLL_S)
 
     def _newest_weights(self) -> bytearray | None:
-        if self._weights.number == self._taken:
+        """A newer policy than the last, once all of it is copied: a part in each call, so that no step is late."""
+        if self._reading is None:
+            if self._weights.number == self._taken:
+                return None
+            self._reading = self._weights.pieces()
+        try:
+            next(self._reading)
             return None
-        letter = self._weights.get()
+        except StopIteration as ended:
+            self._reading = None
+            letter: Letter | None = ended.value
         if letter is None:
             return None
         self._taken = letter.number
