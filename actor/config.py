@@ -78,6 +78,7 @@ class ControlConfig:
         pacing: ``lockstep`` or ``realtime``.
         control_hz: Control rate in realtime pacing, Hz.
         warmup: ``policy``, ``uniform`` or ``operator``: who acts while version 0 of the policy is the newest.
+        exploration_share: Share of training episodes in which the policy explores.
         seed: Seed of the run.
         max_action, stale_observation_s, watchdog_s, device, torch_threads, view_port: As in ActorConfig.
         board_fd, policy_fd, evaluation_fd, frozen_fd: Shared memory blocks (actor.shared).
@@ -92,6 +93,7 @@ class ControlConfig:
     pacing: str
     control_hz: float
     warmup: str
+    exploration_share: float
     seed: int
     max_action: float
     stale_observation_s: float

@@ -87,7 +87,9 @@ class Control:
             say=say,
             person="operator" if config.operator == "scripted" else "person",
         )
-        self.pilot = self._pilot(self._newest_weights, seed=drawn, warmup=config.warmup)
+        self.pilot = self._pilot(
+            self._newest_weights, exploration_share=config.exploration_share, seed=drawn, warmup=config.warmup
+        )
         self._longest = 1
         self.tally = Tally(self.board)
 
@@ -135,7 +137,7 @@ class Control:
         if request is None:
             return
         payloads = iter([request.payload])
-        pilot = self._pilot(lambda: next(payloads, None), deterministic=True)
+        pilot = self._pilot(lambda: next(payloads, None), exploration_share=0.0)
         say(f"evaluating policy version {request.version} over {request.episodes} episodes")
         number = 0
         while number < request.episodes:

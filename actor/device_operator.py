@@ -12,10 +12,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from actor.safety import command_component
 from actor.shared import Board
 from envs.teleop.device_state import AXES, DeviceState, TapReader
 from envs.teleop.operator import Event, OperatorInput
+from episodes.commands import command_component, gripper_component
 from episodes.contract import Interface
 
 EVENTS = tuple(Event)
@@ -43,7 +43,7 @@ class DeviceOperator:
 
     Args:
         board: Shared with the comms process.
-        interface: Of the environment; a component with ``gripper`` in its name is the gripper.
+        interface: Of the environment; ``episodes.commands`` says which component is the gripper.
         clock_ns: Monotonic nanoseconds, the same clock in both processes.
     """
 
@@ -51,8 +51,7 @@ class DeviceOperator:
         self._comms = board.comms
         self._clock_ns = clock_ns
         self._size = interface.action.shape[0]
-        names = interface.action.components
-        self._gripper = next((i for i, name in enumerate(names) if "gripper" in name), None)
+        self._gripper = gripper_component(interface)
         self._axes = [i for i in range(self._size) if i != self._gripper][: AXES - 1]
         self._command = None if self._gripper is None else command_component(interface, self._gripper)
         self._gripper_action = 0.0

@@ -223,6 +223,8 @@ class EpisodeRunner:
             fault = self.guard.fault_of_action(chosen)
         if fault is not Held.NO:
             chosen, human = self.guard.hold(), False
+        elif human:
+            chosen = pilot.expressed(chosen)
         proposed = proposed if np.isfinite(proposed).all() else self.guard.hold()
         chosen = self.guard.choose(chosen)
         return pb.Step(

@@ -211,6 +211,7 @@ class _Actor:
             pacing="lockstep" if run.lockstep else "realtime",
             control_hz=run.control_hz,
             warmup=run.acting.warmup,
+            exploration_share=run.acting.exploration_share,
             seed=run.acting.seed,
             max_action=config.max_action,
             stale_observation_s=config.stale_observation_s,

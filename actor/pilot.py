@@ -31,6 +31,9 @@ class Pilot(Protocol):
     def propose(self) -> np.ndarray:
         """The action for the newest observation, shape (A,), in [-1, 1]."""
 
+    def expressed(self, action: np.ndarray) -> np.ndarray:
+        """A person's action as the policy could have chosen it, shape (A,): see ``Policy.expressed``."""
+
 
 class ReadyPilot(Pilot, Protocol):
     """A pilot that has to wait for a first policy."""
@@ -60,3 +63,6 @@ class Idle:
 
     def propose(self) -> np.ndarray:
         return self._action
+
+    def expressed(self, action: np.ndarray) -> np.ndarray:
+        return action

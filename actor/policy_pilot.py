@@ -27,8 +27,8 @@ class PolicyPilot:
     Args:
         newest: The payload of a policy newer than the last one asked for, or None.
         frozen: The part of all of them that never changes, or None where they have none.
-        deterministic: The mean instead of a sample.
-        seed: Of the samples.
+        exploration_share: Share of episodes in which it samples; in the others it proposes the mean.
+        seed: Of the samples, and of which episodes these are.
         warmup: ``policy``, ``uniform`` or ``operator``: who acts while the policy is version 0.
         device: Where they run, as a torch device.
     """
@@ -38,7 +38,7 @@ class PolicyPilot:
         newest: Callable[[], bytes | bytearray | None],
         *,
         frozen: Callable[[], bytes | None] = lambda: None,
-        deterministic: bool = False,
+        exploration_share: float = 1.0,
         seed: int = 0,
         warmup: str = "policy",
         device: str | torch.device = "cpu",
@@ -46,7 +46,8 @@ class PolicyPilot:
         self.version = 0
         self._newest = newest
         self._frozen = frozen
-        self._deterministic = deterministic
+        self._exploration_share = exploration_share
+        self._deterministic = exploration_share == 0.0
         self._warmup = warmup
         self._device = torch.device(device)
         self._policy: Policy | None = None
@@ -90,6 +91,8 @@ class PolicyPilot:
                 print(f"keeping policy version {self.version}: {error}", flush=True)
 
     def begin_episode(self, observation: Mapping[str, np.ndarray]) -> None:
+        drawn = torch.rand((), generator=self._generator).item()
+        self._deterministic = drawn >= self._exploration_share
         self._stack = FrameStack(self._loaded.spec.frames)
         self._stacked = self._stack.reset(observation)
 
@@ -98,8 +101,11 @@ class PolicyPilot:
 
     def propose(self) -> np.ndarray:
         if self._warmup == "uniform" and self.version == 0:
-            return self._uniform.uniform(-1, 1, self._loaded.spec.action_size).astype(np.float32)
+            return self.expressed(self._uniform.uniform(-1, 1, self._loaded.spec.action_size))
         return self._loaded.act(self._stacked, deterministic=self._deterministic, generator=self._generator)
+
+    def expressed(self, action: np.ndarray) -> np.ndarray:
+        return self._loaded.expressed(self._stacked, action)
 
     @property
     def _loaded(self) -> Policy:

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from envs.image_view import LOST_CAMERA
-from episodes.contract import Contract, Interface
+from episodes.commands import command_component
+from episodes.contract import Contract
 from episodes.layout import MAX_MAGNITUDE
 from episodes.outcome import Held
 
@@ -114,12 +115,3 @@ class Guard:
 
     def fault_of_duration(self, step_s: float) -> Held:
         return Held.WATCHDOG if self._watchdog_s and step_s > self._watchdog_s else Held.NO
-
-
-def command_component(interface: Interface, index: int) -> tuple[str, int] | None:
-    """Where an observation shows the last command of an action component: the feature's name and the index in it."""
-    wanted = interface.action.components[index] if interface.action.components else ""
-    for feature in interface.observations:
-        if wanted in feature.components:
-            return feature.name, feature.components.index(wanted)
-    return None

@@ -1,7 +1,7 @@
 """The rule that fixes how narrow the slot of ``env.task=insert`` is, carried out before any reinforcement learning.
 
-    python benchmarks/play.py                 from state
-    python benchmarks/play.py --obs pixels
+    python -m benchmarks.play                 from state
+    python -m benchmarks.play --obs pixels
 
 The play is the largest of 8, 6, 4, 3 and 2 mm at which cloning on 20 demonstrations succeeds in less than 60 % of
 episodes while the scripted operator succeeds in 95 % or more, both pooled over three seeds of 100 starts. With pixels
@@ -177,7 +177,7 @@ def write(out: Path) -> dict[str, Any]:
     found = {
         "rule": f"the largest of {', '.join(f'{p:g}' for p in PLAYS_MM)} mm with cloning on {DEMONSTRATIONS} "
         f"demonstrations below {CLONING_BELOW:.0%} and the scripted operator at {OPERATOR_FROM:.0%} or more",
-        "command": "python benchmarks/play.py --obs OBS",
+        "command": "python -m benchmarks.play --obs OBS",
         "machine": machine(),
         "play_mm": {obs: chosen_play_mm(rows) for obs, rows in tables.items() if rows},
         "rows": [row for rows in tables.values() for row in rows],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import signal
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +14,7 @@ from cli import learner as learner_verb
 from cli.composition import Settings, defaults_of
 from cli.errors import CAP_REACHED, INTERRUPTED, OK, CommandError, UsageError
 from cli.keys import Group, Key, as_text, keys_of
+from cli.leaving import leave_on_signals
 from episodes.durable import write_durably
 
 ENV = "so101_sim"
@@ -89,12 +89,12 @@ def run(settings: Settings) -> int:
     folder = Path(config.run or f"runs/demo-{time.strftime('%Y%m%d-%H%M%S')}")
     settings.values["run"] = str(folder)
     env_config = dataclasses.replace(settings.configs["env"], obs=config.obs)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+    stopped = f"Stopped. {how_to_resume(folder)}"
+    leave_on_signals(f"{stopped}\n")
     try:
         return _run(config, settings, folder, env_config, started_s)
     except KeyboardInterrupt:
-        print(f"Stopped. {how_to_resume(folder)}", flush=True)
+        print(stopped, flush=True)
         return INTERRUPTED
 
 

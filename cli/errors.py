@@ -69,10 +69,14 @@ def report(error: BaseException, log_folder: Path | None) -> int:
     return ERROR
 
 
+def speaks() -> bool:
+    """Whether this process is to say what happens: of the ranks of a learner that torchrun started, the first alone."""
+    return os.environ.get("RANK", "0") == "0" or "WORLD_SIZE" not in os.environ
+
+
 def _say(text: str) -> None:
-    if os.environ.get("RANK", "0") != "0" and "WORLD_SIZE" in os.environ:
-        return  # of the ranks of a learner that torchrun started the first alone speaks
-    print(f"tandem: {text}", file=sys.stderr, flush=True)
+    if speaks():
+        print(f"tandem: {text}", file=sys.stderr, flush=True)
 
 
 def _keep_traceback(error: BaseException, folder: Path | None) -> Path | None:

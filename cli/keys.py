@@ -75,8 +75,11 @@ def default_of(field: dataclasses.Field) -> Any:
 
 
 def docs_of(config: type) -> dict[str, str]:
-    """One line per field of a dataclass, from its docstring's ``Attributes:`` or from the text below the field."""
-    docs = {**_docs_below_fields(config), **_docs_in_attributes(config)}
+    """One line per field of a dataclass, from the ``Attributes:`` of its docstring and of those of its bases, or from
+    the text below the field."""
+    docs: dict[str, str] = {}
+    for kind in reversed([kind for kind in config.__mro__ if dataclasses.is_dataclass(kind)]):
+        docs |= {**_docs_below_fields(kind), **_docs_in_attributes(kind)}
     return {name: " ".join(doc.replace("``", "").split()) for name, doc in docs.items()}
 
 

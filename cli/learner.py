@@ -33,7 +33,7 @@ MACHINE = {
         "console",
     )
 }
-ACTING = {"seed": "seed", "pacing": "pacing", "warmup": "warmup", "warmup_steps": "warmup_steps"}
+ACTING = {name: name for name in ("seed", "pacing", "warmup", "warmup_steps", "exploration_share")}
 OF_ONE_START = ("run", "resume", "learner.address", "learner.token_path", "learner.console")
 SECTIONS = ("policy", "replay", "log", "evaluation", "stop")
 CHOICES = {

@@ -11,6 +11,7 @@ from typing import Any
 
 from cli.errors import OK, USAGE, nearest, report
 from cli.help import overview, verb_help
+from cli.leaving import leave_on_signals
 from cli.parent import end_with_parent
 from cli.verbs import VERBS
 
@@ -20,6 +21,8 @@ HELP = ("-h", "--help", "help")
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs `tandem` and returns its exit code: 0 done, 1 failed, 2 not a valid command, 3 a cap was reached without
     success, 130 stopped by Ctrl-C."""
+    if argv is None:  # as a program
+        leave_on_signals()
     end_with_parent()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in HELP:

@@ -127,6 +127,6 @@ def _open(condition: Any) -> str:
         row = f" ({condition.reached} of {condition.in_a_row} in a row)" if condition.in_a_row > 1 else ""
         return f"success {stands} {condition.mark:.2f}{row}"
     if condition.name == names.EVAL_CYCLE_STEPS:
-        stands = "not known yet, the person's" if value is None else f"{value:.1f} over the person's"
-        return f"cycle {stands} {condition.mark:.1f}"
+        stands = "not known yet," if value is None else f"{value:.1f} of"
+        return f"cycle {stands} at most {condition.mark:.1f}"
     return f"interventions {value:.1%} of under {condition.mark:.0%}"

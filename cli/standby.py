@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from cli.errors import INTERRUPTED
+from cli.leaving import leave_on_signals
 from cli.main import main
 from cli.parent import end_with_parent
 
@@ -18,17 +18,16 @@ POLL_S = 0.05
 
 def run(awaited: Path, arguments: list[str]) -> int:
     """Exit code of `tandem ARGUMENTS`; 130 when stopped before FILE is there."""
+    leave_on_signals("")
     end_with_parent()
     import learner.algorithms.sac
     import learner.main  # noqa: F401
 
     while not awaited.exists():
         time.sleep(POLL_S)
+    leave_on_signals()
     return main(arguments)
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(run(Path(sys.argv[1]), sys.argv[2:]))
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+    sys.exit(run(Path(sys.argv[1]), sys.argv[2:]))

@@ -14,6 +14,7 @@ from typing import Any
 from cli.children import Child, stop_all
 from cli.connection import Connection
 from cli.errors import CAP_REACHED, OK, CommandError
+from cli.leaving import interrupted_by_signals
 from cli.progress import Progress
 
 FIRST_UPDATE = "first_update.json"
@@ -84,7 +85,7 @@ class TrainingSession:
         load_or_create_token(self._token)
         print(f"To look closer, from another terminal: tandem status run={self._folder}", flush=True)
         try:
-            with Progress(self._title, self._started_s) as progress:
+            with interrupted_by_signals(), Progress(self._title, self._started_s) as progress:
                 demos = self._folder / "demonstrations"
                 recorder = self._start_recorder(demos)
                 actor = self._start(

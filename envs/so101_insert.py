@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.so101_interface import SO101SimConfig
+from envs.so101_interface import NEAR_SLOT_M, SO101SimConfig
 from envs.so101_model import CUBE_SIZE_M
 from envs.so101_tasks import LEFT_WORKSPACE, Lift, coarse_and_near
 
@@ -55,7 +55,9 @@ class Insert(Lift):
         rotation = self._data.xmat[self._body]
         yaw = 4.0 * self.yaw()
         middle = (tool[2], *gripper, cube[2], np.sin(yaw), np.cos(yaw), rotation[2], rotation[5], *slot[:2])
-        return np.concatenate((*coarse_and_near(cube - tool), *coarse_and_near(cube - slot), middle, target - tool))
+        return np.concatenate(
+            (*coarse_and_near(cube - tool), *coarse_and_near(cube - slot, NEAR_SLOT_M), middle, target - tool)
+        )
 
     def outcome(self, tool: np.ndarray) -> tuple[bool, str]:
         if self.left_workspace():

@@ -19,6 +19,8 @@ PLAY_MM = {"state": 2.0, "proprio": 2.0, "pixels": 8.0}
 """Play of the slot with each kind of observation, as docs/play.json has it."""
 NEAR_M = 0.04
 """Range of the fine copy of a relative position: close in, a few millimetres then fill the scale."""
+NEAR_SLOT_M = 0.01
+"""The same of cube minus slot, where a millimetre decides."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,7 @@ def _relative_state(task: str) -> Feature:
     thing = "goal" if task == "reach" else "cube"
     rows = _xyz(f"{thing}_minus_tool", 1.0) + _xyz(f"{thing}_minus_tool_near", NEAR_M)
     if task == "insert":
-        rows += _xyz("cube_minus_slot", 1.0) + _xyz("cube_minus_slot_near", NEAR_M)
+        rows += _xyz("cube_minus_slot", 1.0) + _xyz("cube_minus_slot_near", NEAR_SLOT_M)
     if task != "reach":
         rows += [
             ("tool.z", "m", -1.0, 1.0),

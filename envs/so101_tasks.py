@@ -140,6 +140,6 @@ class Reach:
         return bool(np.linalg.norm(self.position() - tool) < self._config.reach_tolerance_m), ""
 
 
-def coarse_and_near(relative: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A relative position in [m], and the same clipped to NEAR_M, where a few millimetres fill the scale."""
-    return relative, np.minimum(np.maximum(relative, -NEAR_M), NEAR_M)
+def coarse_and_near(relative: np.ndarray, near_m: float = NEAR_M) -> tuple[np.ndarray, np.ndarray]:
+    """A relative position in [m], and the same clipped to ``near_m``, where a few millimetres fill the scale."""
+    return relative, np.minimum(np.maximum(relative, -near_m), near_m)

@@ -69,13 +69,15 @@ class StopConfig:
 
     Attributes:
         when_autonomous: Stop when the policy succeeds on its own: ``evaluation.in_a_row`` evaluations at the mark, a
-            cycle no longer than the operator's, and interventions below ``intervention_rate``.
+            cycle of at most ``cycle_ratio`` times the operator's, and interventions below ``intervention_rate``.
+        cycle_ratio: Share of the operator's mean cycle that the policy's may last.
         intervention_rate: Share of human steps in the last 20 training episodes that counts as autonomous.
         max_env_steps: Environment steps at which training stops; 0 for no cap.
         max_time_s: Time since the first actor step at which training stops [s]; 0 for no cap.
     """
 
     when_autonomous: bool = False
+    cycle_ratio: float = 1.0
     intervention_rate: float = 0.05
     max_env_steps: int = 0
     max_time_s: float = 0.0
@@ -165,6 +167,8 @@ class LearnerConfig:
         for key in ("max_ahead", "publish_every", "keep_checkpoints"):
             if getattr(self, key) < 1:
                 raise ConfigError(f"{key} must be at least 1. Got: {getattr(self, key)}")
+        if self.stop.cycle_ratio <= 0:
+            raise ConfigError(f"stop.cycle_ratio must be positive. Got: {self.stop.cycle_ratio}")
         if self.evaluation.every_env_steps < 0 or self.evaluation.episodes < 1 or self.evaluation.in_a_row < 1:
             raise ConfigError(
                 "evaluation needs every_env_steps >= 0, episodes >= 1 and in_a_row >= 1. "

@@ -12,7 +12,7 @@ from envs.registry import derive_contract
 from episodes.contract import Contract
 from episodes.disk import check_writable
 from episodes.log import EpisodeLog
-from learner.algorithms import build_algorithm, policy_spec
+from learner.algorithms import build_algorithm, discrete_gripper, policy_spec
 from learner.checkpoint import CheckpointError
 from learner.config import ConfigError, LearnerConfig
 from learner.console import Console
@@ -146,32 +146,32 @@ def _serve(
     stop = StopSignal()
     trainer: Trainer | None = None
     try:
-        with stop.on_signals():
-            port = server.start()
-            place = place_of(config.address)._replace(port=port)
-            address = f"{config.address.rpartition(':')[0]}:{port}"
-            _note_address(folder, address, config, identity, console)
-            # Programs that start a learner wait for this line: it names the port that 0 has become.
-            print(f"learner of {contract.interface.task} listens on {address}", flush=True)
-            console.event(f"join: {join_line(config, place, identity)}")
-            console.event(f"run folder: {folder.path}{' (resumed)' if folder.resumed else ''}")
-            try:
-                with out_of_memory_explained(config, folder.path):
-                    trainer = _trainer(config, folder, contract, ingest, publisher, console)
-                    trainers.append(trainer)
-                    stop.stops(trainer)
-                    prepare(trainer, log)
-                    server.set_serving()
-                    gc.freeze()  # a full collection would walk all that was imported, for a good part of a second
-                    ending = trainer.run()
-            except StartInterruptedError:
-                ending = Ending("stopped by the user before learning was ready", "interrupted", 130)
-            assert trainer is not None
+        port = server.start()
+        place = place_of(config.address)._replace(port=port)
+        address = f"{config.address.rpartition(':')[0]}:{port}"
+        _note_address(folder, address, config, identity, console)
+        # Programs that start a learner wait for this line: it names the port that 0 has become.
+        print(f"learner of {contract.interface.task} listens on {address}", flush=True)
+        console.event(f"join: {join_line(config, place, identity)}")
+        console.event(f"run folder: {folder.path}{' (resumed)' if folder.resumed else ''}")
+        try:
             with out_of_memory_explained(config, folder.path):
-                code = finish(trainer, ending, server)
-            release(trainer.algorithm)
-            return code
+                trainer = _trainer(config, folder, contract, ingest, publisher, console)
+                trainers.append(trainer)
+                stop.stops(trainer)
+                prepare(trainer, log)
+                server.set_serving()
+                gc.freeze()  # a full collection would walk all that was imported, for a good part of a second
+                ending = trainer.run()
+        except StartInterruptedError:
+            ending = Ending("stopped by the user before learning was ready", "interrupted", 130)
+        assert trainer is not None
+        with out_of_memory_explained(config, folder.path):
+            code = finish(trainer, ending, server)
+        release(trainer.algorithm)
+        return code
     finally:
+        stop.close()
         server.stop()
         with contextlib.suppress(OSError):
             remove_service_file(folder.path)
@@ -263,6 +263,7 @@ def replay_buffer(
         takeover_discount=config.algorithm.takeover_discount,
         gamma=config.algorithm.gamma,
         cut_at_takeover=config.replay.cut_at_takeover,
+        gripper=discrete_gripper(contract, config.algorithm),
         seed=config.acting.seed,
         device=replay_device(config.replay, contract, capacity_bytes, device),
     )

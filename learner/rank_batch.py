@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _ALIGNMENT = 64
 _SCALARS = ("reward", "discount", "share", "human_share")
 _ROWS = ("rows", "next_rows", "generation", "next_generation")
+_MAYBE = ("toggles", *_ROWS)
+"""What a batch may lack."""
 
 
 def whole_batch(batch: Batch, spec: PolicySpec, device: torch.device, ranks: int, *, following: bool) -> RankBatch:
@@ -35,7 +37,7 @@ def whole_batch(batch: Batch, spec: PolicySpec, device: torch.device, ranks: int
         discount=batch.discount,
         share=tensor(share, device) * ranks,
         human_share=tensor(human_share, device) * ranks,
-        **{name: getattr(batch, name, np.empty(0, np.int32)) for name in _ROWS},
+        **{name: getattr(batch, name, np.empty(0, np.int32)) for name in _MAYBE},
     )
 
 
@@ -109,7 +111,7 @@ def _named(batch: RankBatch) -> dict[str, Any]:
     arrays = {f"observation/{name}": value for name, value in batch.observation.items()}
     arrays |= {f"next_observation/{name}": value for name, value in batch.next_observation.items()}
     arrays |= {name: getattr(batch, name) for name in ("action", *_SCALARS)}
-    return arrays | {name: getattr(batch, name) for name in _ROWS if len(getattr(batch, name))}
+    return arrays | {name: getattr(batch, name) for name in _MAYBE if len(getattr(batch, name))}
 
 
 def _batch(arrays: dict[str, Tensor]) -> RankBatch:
@@ -122,5 +124,6 @@ def _batch(arrays: dict[str, Tensor]) -> RankBatch:
         next_observation=of("next_observation/"),
         action=arrays["action"],
         **{name: arrays[name] for name in _SCALARS},
+        toggles=arrays.get("toggles", empty),
         **{name: arrays.get(name, empty).numpy() for name in _ROWS},
     )

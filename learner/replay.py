@@ -17,6 +17,7 @@ from learner.memory import free_memory_bytes
 from learner.replay_records import ReplayRecords
 from learner.replay_rows import RowStorage, row_bytes
 from learner.windows import Batch, Draw, Windows
+from policies.gripper import Gripper
 from transport import records_pb2 as pb
 
 __all__ = ["Batch", "EmptyReplayError", "ReplayBuffer", "ReplayConfig", "replay_device"]
@@ -83,6 +84,7 @@ class ReplayBuffer:
         cut_at_takeover: Whether a window ends where who acts changes.
         takeover_discount: Factor on the discount of a window that ends where a person takes over, in [0, 1].
         seed: Of the generator that draws batches.
+        gripper: Whose changes of side batches count; None where it is continuous.
         device: Torch device that keeps the images, and on which those of batches then are, as tensors; None for the
             memory of this process.
 
@@ -103,6 +105,7 @@ class ReplayBuffer:
         gamma: float = 0.99,
         cut_at_takeover: bool = True,
         takeover_discount: float = 1.0,
+        gripper: Gripper | None = None,
         seed: int = 0,
         device: Any = None,
     ):
@@ -121,7 +124,7 @@ class ReplayBuffer:
                 f"{self._storage.capacity} rows of {row_bytes(contract)} bytes"
             )
         self._stacks = {f.name: contract.view.stack(f.name) for f in self._storage.features}
-        self._windows = Windows(self._storage, self._stacks, n_step, gamma, takeover_discount)
+        self._windows = Windows(self._storage, self._stacks, n_step, gamma, takeover_discount, gripper)
         self._records = ReplayRecords(
             self._storage,
             protected_rows=protected_rows,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from learner.config import EvaluationConfig, LearnerConfig
+from learner.config import EvaluationConfig, LearnerConfig, StopConfig
 from learner.evaluation import EvaluationResult
 from learner.evaluator import certify
 from metrics import names
@@ -57,21 +57,21 @@ class StopCondition:
 def stop_conditions(
     results: Sequence[EvaluationResult],
     config: EvaluationConfig,
+    stop: StopConfig,
     *,
     operator_cycle_steps: float | None,
     intervention_rate: float | None,
-    intervention_mark: float,
 ) -> list[StopCondition]:
     """Where each condition stands. The policy succeeds on its own when all are met.
 
     Args:
         results: Evaluations in order.
         config: The mark, and how many in a row must reach it.
-        operator_cycle_steps: Mean steps the operator needs, which the policy's mean cycle over the last ``in_a_row``
-            evaluations may not exceed; None where that is not known, and then no condition.
+        stop: The other marks.
+        operator_cycle_steps: Mean steps the operator needs. The policy's mean cycle over the last ``in_a_row``
+            evaluations may not exceed ``stop.cycle_ratio`` times this; None, and no condition, where it is not known.
         intervention_rate: Share of human steps in the recent training episodes; None, and no condition, where there
             are none.
-        intervention_mark: It must be below this.
     """
     last = results[-config.in_a_row :]
     reached = sum(1 for _ in takewhile(lambda result: result.success_rate >= config.success_mark, reversed(last)))
@@ -86,13 +86,14 @@ def stop_conditions(
         )
     ]
     if operator_cycle_steps is not None:
+        mark = stop.cycle_ratio * operator_cycle_steps
         cycles = [result.cycle_steps for result in last if result.cycle_steps is not None]
         cycle = sum(cycles) / len(cycles) if cycles else None
-        quick = cycle is not None and cycle <= operator_cycle_steps
-        found.append(StopCondition(names.EVAL_CYCLE_STEPS, cycle, operator_cycle_steps, quick))
+        quick = cycle is not None and cycle <= mark
+        found.append(StopCondition(names.EVAL_CYCLE_STEPS, cycle, mark, quick))
     if intervention_rate is not None:
-        rare = intervention_rate < intervention_mark
-        found.append(StopCondition(names.INTERVENTION_RATE, intervention_rate, intervention_mark, rare))
+        rare = intervention_rate < stop.intervention_rate
+        found.append(StopCondition(names.INTERVENTION_RATE, intervention_rate, stop.intervention_rate, rare))
     return found
 
 
@@ -118,9 +119,9 @@ class StopRule:
             self.conditions = stop_conditions(
                 trainer.schedule.results,
                 self.config.evaluation,
+                stop,
                 operator_cycle_steps=trainer.metrics.operator_cycle_steps,
                 intervention_rate=trainer.metrics.intervention_rate,
-                intervention_mark=stop.intervention_rate,
             )
             if all(condition.met for condition in self.conditions):
                 certify(trainer)

@@ -1,45 +1,36 @@
-"""What Ctrl-C and SIGTERM do to a learner."""
+"""What Ctrl-C and SIGTERM do to a learner that has something to save."""
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import threading
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from learner.training import Trainer
 
 
 class StopSignal:
-    """What SIGINT and SIGTERM do: stop the trainer, or end the process where there is none yet."""
+    """What SIGINT and SIGTERM do once there is a trainer: stop it. Before, nothing is there that could be lost."""
 
     def __init__(self) -> None:
-        self._asked = False
         self._trainer: Trainer | None = None
+        self._before: dict[int, Any] = {}
 
     def stops(self, trainer: Trainer) -> None:
-        self._trainer = trainer
-
-    @contextlib.contextmanager
-    def on_signals(self) -> Iterator[None]:
         """SIGINT and SIGTERM stop the trainer; a second one ends the process at once. Only in the main thread."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        self._trainer = trainer
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def close(self) -> None:
+        """Signals do again what they did before."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _stop(self, number: int, frame: object) -> None:
-        if self._asked:
+        assert self._trainer is not None
+        if self._trainer.stop:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
-        self._asked = True
-        if self._trainer is None:
-            raise KeyboardInterrupt  # nothing is there that could be lost
         self._trainer.stop = True

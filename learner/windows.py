@@ -10,10 +10,15 @@ import numpy as np
 
 from learner.batch_memory import BatchMemory, aligned_bytes
 from learner.replay_rows import RowStorage
+from policies.gripper import Gripper
 
 # numpy arrays as they are drawn, torch tensors of the same shapes once a batch was moved to a GPU. Any, so that what
 # reads a state alone need not import torch.
 type Array = Any
+
+
+def _no_toggles() -> np.ndarray:
+    return np.empty(0, np.float32)
 
 
 def _no_rows() -> np.ndarray:
@@ -40,6 +45,8 @@ class Batch:
         k: Steps in the window, 1 to n, int64 (B,).
         demonstration: Drawn from the demonstration view, bool (B,).
         proposed: What the policy proposed, float32 (B, A); NaN where it proposed nothing.
+        toggles: sum over i < k of gamma^i where step i changes the gripper's side, float32 (B,); empty where nobody
+            counts that.
         rows: Row of the newest frame of each observation, int32 (B,); always numpy, and empty where no replay buffer
             made the batch, like the three that follow.
         next_rows: The same of each next observation, int32 (B,).
@@ -57,6 +64,7 @@ class Batch:
     k: Array
     demonstration: Array
     proposed: Array
+    toggles: Array = field(default_factory=_no_toggles)
     rows: np.ndarray = field(default_factory=_no_rows)
     next_rows: np.ndarray = field(default_factory=_no_rows)
     generation: np.ndarray = field(default_factory=_no_generations)
@@ -72,6 +80,7 @@ class Batch:
             observation={name: change(value) for name, value in self.observation.items()},
             next_observation={name: change(value) for name, value in self.next_observation.items()},
             **{name: change(getattr(self, name)) for name in _ARRAYS},
+            toggles=change(self.toggles) if len(self.toggles) else self.toggles,
         )
 
 
@@ -147,6 +156,7 @@ class Windows:
         n_step: Longest window, at least 1.
         gamma: Discount per step, in [0, 1].
         takeover_discount: Factor on the discount of a window that ends where a person takes over, in [0, 1].
+        gripper: Whose changes of side are counted; None to count none.
     """
 
     def __init__(
@@ -156,6 +166,7 @@ class Windows:
         n_step: int,
         gamma: float,
         takeover_discount: float = 1.0,
+        gripper: Gripper | None = None,
     ):
         if n_step < 1:
             raise ValueError(f"n_step must be at least 1. Got: {n_step}")
@@ -166,6 +177,7 @@ class Windows:
         self._storage = storage
         self._stacks = stacks
         self._n_step = n_step
+        self._gripper = gripper
         self._takeover_discount = np.float32(takeover_discount)
         self._gammas = (float(gamma) ** np.arange(n_step + 1)).astype(np.float32)
 
@@ -174,7 +186,9 @@ class Windows:
         shapes = [self._shape(f.name, size) for f in self._storage.features if images or not f.is_image]
         observations = 2 * sum(aligned_bytes(shape, dtype) for shape, dtype in shapes)
         actions = 2 * aligned_bytes((size, self._storage.action.shape[1]), np.float32)
-        numbers = 2 * aligned_bytes((size,), np.float32) + aligned_bytes((size,), np.int64)
+        numbers = (2 + (self._gripper is not None)) * aligned_bytes((size,), np.float32) + aligned_bytes(
+            (size,), np.int64
+        )
         return observations + actions + numbers + 2 * aligned_bytes((size,), bool)
 
     def draw(
@@ -202,11 +216,16 @@ class Windows:
         s.reward.take(rows, out=reward, mode="clip")
         k = new((size,), np.int64)
         k[...] = 1
+        toggles = new((size if self._gripper else 0,), np.float32)
+        if self._gripper:
+            toggles[...] = self._toggled(self._gripper, rows)
         last = rows
         for i in range(1, self._n_step):
             goes_on = s.continues[last]
             last = np.where(goes_on, s.following[last], last)
             reward += np.where(goes_on, self._gammas[i] * s.reward[last], 0)
+            if self._gripper:
+                toggles += np.where(goes_on, self._gammas[i] * self._toggled(self._gripper, last), 0)
             k += goes_on
         following = s.following[last]
         discount = new((size,), np.float32)
@@ -237,6 +256,7 @@ class Windows:
             action=action,
             reward=reward,
             discount=discount,
+            toggles=toggles,
             next_observation=next_observation,
             human=human,
             k=k,
@@ -248,6 +268,11 @@ class Windows:
             next_generation=s.generation[following],
         )
         return Draw(s, batch, to_copy)
+
+    def _toggled(self, gripper: Gripper, rows: np.ndarray) -> np.ndarray:
+        """Whether the step taken from each of ``rows`` changes the gripper's side, bool (B,)."""
+        last_command = self._storage.vectors[gripper.feature][rows, gripper.place]
+        return gripper.toggles(self._storage.action[rows], last_command)
 
     def _shape(self, name: str, size: int) -> tuple[tuple[int, ...], type]:
         """Shape and dtype of a feature in a batch."""

@@ -43,6 +43,7 @@ ACTOR_LOSS = "actor_loss"
 CLONING_LOSS = "cloning_loss"
 TEMPERATURE = "temperature"
 ENTROPY = "entropy"
+GRIPPER_LOSS = "gripper_loss"
 EXPLORATION_STD = "exploration_std"
 Q_MEAN = "q_mean"
 UTD_RATIO = "utd_ratio"
@@ -81,6 +82,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(CLONING_LOSS, "", "of human actions: negative log-likelihood (SAC) or squared distance (DrQ-v2)"),
     Metric(TEMPERATURE, "", "entropy temperature"),
     Metric(ENTROPY, "nat", "of the policy's action distribution"),
+    Metric(GRIPPER_LOSS, "", "mean squared temporal-difference error of the gripper critic (gripper=discrete)"),
     Metric(EXPLORATION_STD, "", "standard deviation of exploration noise, in action units (DrQ-v2)"),
     Metric(Q_MEAN, "", "mean Q of the actions sampled from the online view"),
     Metric(UTD_RATIO, "", "critic updates per online environment step since learning started"),

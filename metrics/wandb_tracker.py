@@ -19,6 +19,7 @@ LEARNING_METRICS = (
     "cloning_loss",
     "temperature",
     "entropy",
+    "gripper_loss",
     "exploration_std",
     "q_mean",
     "updates_per_s",

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from policies.gripper_critic import GripperCritic
 from policies.perceptron import perceptron
 from policies.policy import Policy
 from policies.spec import PolicySpec
@@ -26,18 +27,20 @@ class GaussianPolicy(Policy):
         sizes = (spec.feature_size, *spec.hidden)
         self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(sizes))
         self.offsets = nn.ParameterList(nn.Parameter(torch.zeros(width)) for width in spec.hidden)
-        self.head = nn.Linear(sizes[-1], 2 * spec.action_size)
+        self.head = nn.Linear(sizes[-1], 2 * spec.continuous_size)
         with torch.no_grad():
             self.head.weight.mul_(0.1)
             self.head.bias.zero_()
-            self.head.bias[spec.action_size :] = spec.initial_log_std
+            self.head.bias[spec.continuous_size :] = spec.initial_log_std
         layers = [*self.layers, self.head]
         # Reading a ParameterList takes longer than a small operation on what is in it.
         self._layers = [each.weight for each in layers], [each.bias for each in layers], list(self.offsets)
         self._log_std_range = (math.log(spec.std_min), math.log(spec.std_max))
+        if self.gripper is not None:
+            self.gripper_critic = GripperCritic(spec.feature_size, spec.hidden)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (B, F), vectors first, to mean and log standard deviation, (B, A) each, before squashing."""
+        """Features (B, F), vectors first, to mean and log standard deviation, (B, C) each, before squashing."""
         mean, log_std = perceptron([features], *self._layers).chunk(2, -1)
         return mean, log_std.clamp(*self._log_std_range)
 

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from policies.gripper import commands
+from policies.gripper_critic import greedy
 from policies.normalization import Normalizer, Statistics, stacked_statistics
 from policies.spec import PolicySpec
 
@@ -21,12 +23,16 @@ class Policy(nn.Module, ABC):
         normalizer: Frozen normalisation of its vectors.
         encoder: Of its images, or None where it has none. What of it is pretrained and frozen is not among the
             parameters.
+        gripper: The component of an action that ``gripper_critic`` chooses; None where all are continuous.
+        gripper_critic: Values of what the gripper can do, or None.
     """
 
     def __init__(self, spec: PolicySpec) -> None:
         super().__init__()
         self.spec = spec
         self.normalizer = Normalizer(spec.vector_size, spec.clip)
+        self.gripper = spec.discrete_gripper
+        self.gripper_critic: nn.Module | None = None
         self.encoder: nn.Module | None = None
         if spec.images:
             from policies.encoders import build_encoder
@@ -86,9 +92,30 @@ class Policy(nn.Module, ABC):
             name: torch.from_numpy(np.ascontiguousarray(observation[name])).unsqueeze(0).to(self.device)
             for name in self.spec.frames
         }
-        noise = None if deterministic else torch.randn((1, self.spec.action_size), generator=generator).to(self.device)
-        return self.action(self.features(batch), noise).squeeze(0).cpu().numpy()
+        size = self.spec.continuous_size
+        noise = None if deterministic else torch.randn((1, size), generator=generator).to(self.device)
+        features = self.features(batch)
+        action = self.action(features, noise)
+        if self.gripper is not None and self.gripper_critic is not None:
+            last = self.gripper.last_command(batch)
+            command = commands(greedy(self.gripper_critic(features), last), last).unsqueeze(-1)
+            at = self.gripper.component
+            action = torch.cat((action[:, :at], command, action[:, at:]), -1)
+        return action.squeeze(0).cpu().numpy()
+
+    def expressed(self, observation: Mapping[str, np.ndarray], action: np.ndarray) -> np.ndarray:
+        """A person's action (A,) as this policy could have chosen it after a stacked observation, float32 (A,): where
+        the gripper is one of a few classes, its command is that of the class that the action is of.
+
+        So what is executed is what is learned from. NaN stays NaN.
+        """
+        action = np.array(action, np.float32)
+        if self.gripper is not None and np.isfinite(action[self.gripper.component]):
+            last = self.gripper.last_command(observation)
+            action[self.gripper.component] = commands(self.gripper.classes(action, last), last)
+        return action
 
     @abstractmethod
     def action(self, features: Tensor, noise: Tensor | None) -> Tensor:
-        """Features (B, F) and standard normal noise (B, A), or None, to actions (B, A) in [-1, 1]."""
+        """Features (B, F) and standard normal noise (B, C), or None, to actions (B, C) in [-1, 1], without what
+        ``gripper_critic`` chooses."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from policies.encoder_kinds import ENCODERS, EncoderKind
+from policies.gripper import Gripper
 
 if TYPE_CHECKING:
     from episodes.contract import Contract
@@ -37,6 +38,9 @@ class PolicySpec:
         encoder_sha256: Of the file that frozen pretrained weights came from; empty where there are none.
         trunk_size: Units of the layer between image features and the rest, where the kind is ``deterministic``.
         action_size: Components of an action, each in [-1, 1].
+        gripper: The one of them that a gripper critic chooses (``policies.gripper``); -1 where all are continuous.
+        gripper_input: Input that shows its last command; empty where ``gripper`` is -1.
+        gripper_place: Of the last command there, counted from the end of the input: -1 is the last component.
         hidden: Units of each hidden layer.
         initial_log_std: Logarithm of the standard deviation before squashing, at initialisation.
         std_min: Least standard deviation before squashing.
@@ -57,6 +61,9 @@ class PolicySpec:
     encoder_sha256: str = ""
     trunk_size: int = 50
     action_size: int = 1
+    gripper: int = -1
+    gripper_input: str = ""
+    gripper_place: int = -1
     hidden: tuple[int, ...] = (256, 256)
     initial_log_std: float = 0.0
     std_min: float = 1e-5
@@ -84,6 +91,17 @@ class PolicySpec:
         if not 0 < self.std_min < self.std_max:
             raise PolicySpecError(f"std_min and std_max must be 0 < min < max. Got: {self.std_min} and {self.std_max}")
         _check_images(self)
+        _check_gripper(self)
+
+    @property
+    def continuous_size(self) -> int:
+        """Components of an action but for a gripper that a critic chooses."""
+        return self.action_size - (self.gripper >= 0)
+
+    @property
+    def discrete_gripper(self) -> Gripper | None:
+        """The gripper that a critic chooses; None where all of an action is continuous."""
+        return Gripper(self.gripper, self.gripper_input, self.gripper_place) if self.gripper >= 0 else None
 
     @property
     def vector_size(self) -> int:
@@ -142,6 +160,23 @@ def _check_images(spec: PolicySpec) -> None:
         raise PolicySpecError(f"encoder {spec.encoder!r} is not pretrained. Got: encoder_sha256={spec.encoder_sha256}")
 
 
+def _check_gripper(spec: PolicySpec) -> None:
+    if spec.gripper == -1:
+        return
+    if not 0 <= spec.gripper < spec.action_size or spec.action_size < 2 or spec.kind != "gaussian":
+        raise PolicySpecError(
+            "gripper must be a component of an action with others beside it, of a gaussian policy. "
+            f"Got: {spec.gripper} of {spec.action_size}, {spec.kind}"
+        )
+    frames = dict(zip(spec.inputs, zip(spec.sizes, spec.stacks, strict=True), strict=True))
+    size, stack = frames.get(spec.gripper_input, (0, 1))
+    if not -(size // stack) <= spec.gripper_place < 0:
+        raise PolicySpecError(
+            "gripper_input and gripper_place must name a component of one frame of an input, from its end. "
+            f"Got: {spec.gripper_input!r} and {spec.gripper_place}"
+        )
+
+
 def spec_differences(expected: PolicySpec, actual: PolicySpec) -> list[str]:
     """One line for each field in which two specs differ."""
     return [
@@ -171,6 +206,7 @@ def spec_from_contract(
     std_min: float = 1e-5,
     std_max: float = 5.0,
     clip: float = 5.0,
+    gripper: Gripper | None = None,
 ) -> PolicySpec:
     """The spec of a policy over every feature that the contract stores.
 
@@ -178,6 +214,8 @@ def spec_from_contract(
         encoder: Of the images; without any, the three settings of the encoder are left out of the spec.
         encoder_size: 0 for the encoder's own: 64 (``small``) or 256 a camera (``lerobot``, ``resnet10``,
             ``resnet18``). ``drqv2`` ends in no layer whose size could be chosen: it always gives its flattened map.
+
+        gripper: That a critic chooses; None where all of an action is continuous.
 
     Raises:
         PolicySpecError: where no such network can be built.
@@ -187,6 +225,13 @@ def spec_from_contract(
     stacks = tuple(contract.view.stack(f.name) for f in vectors)
     heights, widths = tuple(f.shape[0] for f in images), tuple(f.shape[1] for f in images)
     encoding: dict[str, Any] = {}
+    choosing: dict[str, Any] = {}
+    if gripper is not None:
+        choosing = {
+            "gripper": gripper.component,
+            "gripper_input": gripper.feature,
+            "gripper_place": gripper.place,
+        }
     if images:
         chosen = encoder_kind(encoder)
         size = encoder_size if encoder_size and chosen.default_size else chosen.feature_size(heights, widths)
@@ -208,6 +253,7 @@ def spec_from_contract(
         std_max=std_max,
         clip=clip,
         **encoding,
+        **choosing,
     )
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from episodes.contract import Contract
     from learner.replay import Batch
+    from policies.gripper import Gripper
     from policies.normalization import Statistics
     from policies.policy import Policy
     from policies.pretrained import WeightsFile
@@ -112,8 +113,26 @@ def policy_spec(contract: Contract, config: Any) -> PolicySpec:
         hidden=tuple(config.hidden),
         clip=config.input_clip,
         encoder_sha256=encoder_weights(contract, config).sha256,
+        gripper=discrete_gripper(contract, config),
         **settings,
     )
+
+
+def discrete_gripper(contract: Contract, config: Any) -> Gripper | None:
+    """The gripper that an algorithm's settings have a critic choose; None where all of an action is continuous.
+
+    Raises:
+        PolicySpecError: where the contract has no such gripper.
+    """
+    from policies.gripper import Gripper, GripperError
+    from policies.spec import PolicySpecError
+
+    if getattr(config, "gripper", "continuous") != "discrete":
+        return None
+    try:
+        return Gripper.of(contract)
+    except GripperError as error:
+        raise PolicySpecError(str(error)) from error
 
 
 def encoder_weights(contract: Contract, config: Any) -> WeightsFile:

@@ -18,6 +18,10 @@ def not_negative(config: object, *keys: str) -> None:
     _check(config, keys, "0 or more", lambda value: value >= 0)
 
 
+def not_positive(config: object, *keys: str) -> None:
+    _check(config, keys, "0 or less", lambda value: value <= 0)
+
+
 def between_0_and_1(config: object, *keys: str) -> None:
     """Neither 0 nor 1."""
     _check(config, keys, "between 0 and 1", lambda value: 0 < value < 1)

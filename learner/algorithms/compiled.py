@@ -58,12 +58,15 @@ def _networks(algorithm: Any, batch_size: int) -> Iterator[tuple[nn.Module, tupl
     """What updates call, and inputs of the shapes they call it with."""
     spec, device = algorithm.spec, algorithm.device
     features = torch.zeros(batch_size, spec.feature_size, device=device)
-    action = torch.zeros(batch_size, spec.action_size, device=device)
+    action = torch.zeros(batch_size, spec.continuous_size, device=device)
     yield algorithm.policy, (features,)
     yield algorithm.critic, (features, action)
     if hasattr(algorithm, "fixed_critic"):
         yield algorithm.fixed_critic, (features, action)
     yield algorithm.target, (features, action)
+    if gripper := getattr(algorithm, "gripper", None):
+        yield gripper.critic, (features,)
+        yield gripper.target, (features,)
 
 
 def _try(network: nn.Module, inputs: tuple[Tensor, ...]) -> None:

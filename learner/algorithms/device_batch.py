@@ -25,6 +25,8 @@ class DeviceBatch:
         action: Chosen actions, float32 (B, A).
         reward: Sum of discounted rewards, float32 (B,).
         discount: Of the value after them, float32 (B,).
+        toggles: Discounted count of the window's steps that change the gripper's side, float32 (B,); None without a
+            discrete gripper.
         following: Like ``observation``, after the last step.
         human_share: Share of each transition in means over those whose action a person chose, float32 (B,).
         share: Share of each transition in means over the online ones, or over all where there is none, float32 (B,).
@@ -36,6 +38,7 @@ class DeviceBatch:
     action: Tensor
     reward: Tensor
     discount: Tensor
+    toggles: Tensor | None
     following: dict[str, Tensor]
     human_share: Tensor
     share: Tensor
@@ -55,6 +58,7 @@ def device_batch(batch: Batch | RankBatch, spec: PolicySpec, device: torch.devic
         action=tensor(batch.action, device),
         reward=tensor(batch.reward, device),
         discount=tensor(batch.discount, device),
+        toggles=tensor(batch.toggles, device) if spec.discrete_gripper else None,
         following=observation_tensors(batch.next_observation, spec, device),
         human_share=tensor(human_share, device),
         share=tensor(share, device),

@@ -17,25 +17,17 @@ vectors stand beside what the trunks of actor and critics make of h. Without ima
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from learner.algorithms.actor_critic import ActorCritic, join
-from learner.algorithms.adam import Adam
-from learner.algorithms.device import choose_device
-from learner.algorithms.device_batch import device_batch, observation_tensors, tensor
+from learner.algorithms.device_batch import device_batch
 from learner.algorithms.drqv2_config import DrQv2Config
 from learner.algorithms.drqv2_critic import TrunkCritics
-from learner.algorithms.noise import Noise
-from learner.algorithms.shared_encoder import SharedEncoder
-from learner.algorithms.state import load_state, save_state
 from policies.deterministic import DeterministicPolicy
-from policies.snapshot import Snapshot
-from policies.spec import PolicySpec, build_policy
+from policies.spec import PolicySpec
 
 if TYPE_CHECKING:
     from episodes.contract import Contract
@@ -48,103 +40,38 @@ _EDGE = 1e-6
 
 
 class DrQv2(ActorCritic):
-    """One learner's networks, optimisers and random numbers.
+    """DrQ-v2, beside what ``ActorCritic`` has.
 
     Attributes:
-        config: Settings.
-        spec: Of the policy.
-        device: Where updates run.
-        policy: The acting policy, being trained; the encoder is its own.
-        ema_policy: Its exponential moving average.
-        critic: Two critics over image features and normalised vectors.
-        target: Their target networks.
-        encoder: The image encoder that all share.
-        noise: Every random number of an update.
-        updates: Critic updates so far.
-        clones: Cloning updates so far.
-        warmup_until: Critic updates before actor and encoder move.
-        pretrained: Whether the actor started from a cloned or given policy.
-        shift_px: Random shift of images that batches are to come with, in pixels; 0 without images.
+        pretrained: Whether the actor started from a cloned or given policy: exploration then starts from
+            ``std_start_pretrained``.
         target_bounds: Least and greatest target, or None where targets are not clamped.
     """
+
+    policy: DeterministicPolicy
 
     def __init__(
         self, contract: Contract, config: DrQv2Config, spec: PolicySpec, *, device: str = "auto", seed: int = 0
     ) -> None:
-        self.config = config
-        self.spec = spec
-        self.device = choose_device(device)
-        initial, updating = (int(s) for s in np.random.SeedSequence(seed).generate_state(2))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(initial)
-            policy = build_policy(spec)
-            assert isinstance(policy, DeterministicPolicy), type(policy)
-            self.policy = policy.to(self.device)
-            self.critic = TrunkCritics(
+        super().__init__(
+            config,
+            spec,
+            lambda: TrunkCritics(
                 spec.vector_size,
                 spec.feature_size - spec.vector_size,
                 spec.action_size,
                 trunk_size=config.trunk_size,
                 hidden=tuple(config.hidden),
-            ).to(self.device)
-        self.encoder = SharedEncoder(self.policy.encoder, lr=config.encoder_lr, averaged=False)
-        self.ema_policy = copy.deepcopy(self.policy).requires_grad_(False)
-        self.target = copy.deepcopy(self.critic).requires_grad_(False)
-        self.noise = Noise(self.device, updating)
-        self.updates = 0
-        self.clones = 0
-        self.warmup_until = 0
+            ),
+            device=device,
+            seed=seed,
+        )
         self.pretrained = False
-        self.shift_px = config.shift_px if spec.images else 0
         self.target_bounds = contract.interface.reward.returns(config.gamma) if config.clamp_targets else None
-        self._actor = {n: p for n, p in self.policy.named_parameters() if not n.startswith("encoder.")}
-        self._actor_parameters: list[Tensor] = list(self._actor.values())
-        self._critic_parameters: list[Tensor] = list(self.critic.parameters())
-        self._target_parameters: list[Tensor] = list(self.target.parameters())
-        self._policy_parameters: list[Tensor] = list(self.policy.parameters())
-        self._ema_parameters: list[Tensor] = list(self.ema_policy.parameters())
-        self._actor_adam = Adam(self._actor_parameters, config.actor_lr)
-        self._critic_adam = Adam(self._critic_parameters, config.critic_lr)
         self._set_std()
 
-    def load_policy(self, snapshot: Snapshot) -> None:
-        """Starts from a given policy and its statistics: exploration from ``std_start_pretrained``, the critics first.
-
-        Raises:
-            SnapshotError: where the policy is not of this run's spec, or its statistics were never set.
-        """
-        self._take_policy(snapshot)
-        self._starts_pretrained()
-
-    def images_wanted(self, batch: Batch) -> None:
-        """All: see ``Algorithm``."""
-
-    def clone(self, batch: Batch) -> dict[str, Tensor]:
-        """One cloning update of actor and encoder on recorded actions; the moving average follows at once."""
-        observation = observation_tensors(batch.observation, self.spec, self.device)
-        vectors = self._noisy_vectors(observation, "clone_observation")
-        features = join(vectors, self.encoder.encode(observation, trained=True))
-        loss = self._clone_loss(features, tensor(batch.action, self.device)).mean()
-        gradients = torch.autograd.grad(loss, [*self._actor_parameters, *self.encoder.parameters.values()])
-        self._actor_adam.step(gradients)
-        self.encoder.step(gradients[len(self._actor_parameters) :])
-        torch._foreach_copy_(self._ema_parameters, self._policy_parameters)
-        self.clones += 1
-        self._starts_pretrained()
-        return {"clone_loss": loss.detach()}
-
     def update(self, batch: Batch, actor: bool | None = None) -> dict[str, Tensor]:
-        """One update of critics and encoder and, where due, of the actor.
-
-        While the critics warm up, the encoder stays as it is too: the policy acts on what it gives.
-
-        Args:
-            batch: Sample of replay, n-step and stacked, its images shifted by up to ``shift_px``.
-            actor: Whether the actor is updated; None for every ``actor_every``-th update. Never in critic warm-up.
-
-        Returns:
-            Metrics as 0-d tensors on the device, so that nothing waits for it.
-        """
+        """See ``ActorCritic``."""
         if actor is None:
             actor = self.updates % self.config.actor_every == 0
         warm = self.updates >= self.warmup_until
@@ -164,7 +91,7 @@ class DrQv2(ActorCritic):
         if trained:
             self.encoder.train(encoded[0], pulls)
         if warm:
-            torch._foreach_lerp_(self._ema_parameters, self._policy_parameters, self.config.ema)
+            torch._foreach_lerp_(self._averages, self._averaged, self.config.ema)
         metrics["exploration_std"] = self.policy.std.clone()
         self.updates += 1
         self._set_std()
@@ -195,7 +122,7 @@ class DrQv2(ActorCritic):
             "q_mean": values.detach().mean(0) @ share,
             "target_mean": target.mean(),
         }
-        return metrics, [g[:, self.spec.vector_size :] for g in gradients[len(self._critic_parameters) :]]
+        return metrics, self._of_images(gradients[len(self._critic_parameters) :])
 
     def _update_actor(
         self, features: Tensor, action: Tensor, human_share: Tensor, trained: bool
@@ -208,12 +135,12 @@ class DrQv2(ActorCritic):
             # A leaf of its own: J_pi must not reach the encoder.
             pulled = features.detach().requires_grad_(trained)
             wanted += [pulled] if trained else []
-            clone_loss = self._clone_loss(pulled, action) @ human_share
+            clone_loss = self._cloning_loss(pulled, {}, action) @ human_share
             loss = loss + weight * clone_loss
             metrics["clone_loss"] = clone_loss.detach()
         gradients = torch.autograd.grad(loss, wanted)
         self._actor_adam.step(gradients)
-        return metrics, [g[:, self.spec.vector_size :] for g in gradients[len(self._actor_parameters) :]]
+        return metrics, self._of_images(gradients[len(self._actor_parameters) :])
 
     def _noisy_action(self, features: Tensor, name: str) -> Tensor:
         """The policy's action (B, A) with clipped noise, inside [-1, 1]; its gradient is that of the policy alone."""
@@ -223,13 +150,13 @@ class DrQv2(ActorCritic):
         inside = (mean.detach() + noise).clamp_(-1 + _EDGE, 1 - _EDGE)
         return mean + (inside - mean.detach())
 
-    def _clone_loss(self, features: Tensor, action: Tensor) -> Tensor:
+    def _cloning_loss(self, features: Tensor, observation: dict[str, Tensor], action: Tensor) -> Tensor:
         """|pi(h) - a|^2, shape (B,)."""
         return (self.policy(features) - action).square().sum(-1)
 
     def _starts_pretrained(self) -> None:
+        super()._starts_pretrained()
         self.pretrained = True
-        self.warmup_until = self.updates + self.config.critic_warmup_updates
         self._set_std()
 
     def _set_std(self) -> None:
@@ -237,36 +164,12 @@ class DrQv2(ActorCritic):
         self.policy.std.fill_(std)
         self.ema_policy.std.fill_(std)
 
-    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Everything a resumed run needs: tensors by name, copied to the CPU, and JSON values."""
-        return save_state(self._tensors(), self.noise.generator, self._meta())
-
     def load_state(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
-        """Loads what ``state`` returned.
-
-        Raises:
-            StateError: with nothing changed, where anything is missing, unexpected or of another kind.
-        """
-        load_state(self._tensors(), self.noise.generator, self._meta(), tensors, meta)
-        self.updates, self.clones, self.warmup_until = meta["updates"], meta["clones"], meta["warmup_until"]
+        super().load_state(tensors, meta)
         self.pretrained = bool(meta["pretrained"])
 
     def _meta(self) -> dict[str, Any]:
-        return {
-            "algorithm": "drqv2",
-            "encoder_sha256": self.spec.encoder_sha256,
-            "updates": self.updates,
-            "clones": self.clones,
-            "warmup_until": self.warmup_until,
-            "pretrained": int(self.pretrained),
-        }
+        return {**super()._meta(), "pretrained": int(self.pretrained)}
 
     def _tensors(self) -> dict[str, Tensor]:
-        modules = {"policy": self.policy, "ema": self.ema_policy, "critic": self.critic, "target": self.target}
-        tensors = {f"{name}.{key}": value for name, m in modules.items() for key, value in m.state_dict().items()}
-        return {
-            **tensors,
-            **self._actor_adam.tensors("actor_adam", self._actor),
-            **self._critic_adam.tensors("critic_adam", dict(self.critic.named_parameters())),
-            **self.encoder.tensors(),
-        }
+        return {**super()._tensors(), **self._actor_adam.tensors("actor_adam", self._actor)}

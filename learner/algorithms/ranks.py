@@ -53,7 +53,8 @@ class RankBatch:
     """B of the B * ranks transitions of a batch, as ``learner.windows.Batch`` has them.
 
     Attributes:
-        observation, action, reward, discount, next_observation, rows, next_rows, generation, next_generation: As there.
+        observation, action, reward, discount, next_observation, toggles, rows, next_rows, generation, next_generation:
+            As there.
             ``next_observation`` is empty where it was not asked for.
         share: As ``DeviceBatch.share`` of the whole batch, times the number of ranks,
             so that the mean over ranks is that over the whole batch, float32 (B,).
@@ -67,6 +68,7 @@ class RankBatch:
     discount: Any
     share: Any
     human_share: Any
+    toggles: Any
     rows: Any
     next_rows: Any
     generation: Any

@@ -62,6 +62,7 @@ class Stage:
             pacing="lockstep",
             control_hz=0.0,
             warmup=ActingSettings().warmup,
+            exploration_share=ActingSettings().exploration_share,
             seed=0,
             max_action=1.0,
             stale_observation_s=0.5,

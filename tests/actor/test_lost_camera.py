@@ -79,7 +79,7 @@ def play():
     def run(config, runs=1):
         contract = derive_contract("gym", config)
         payloads = iter([save_snapshot(build_policy(spec_from_contract(contract, hidden=(8,))), 1)])
-        pilot = Watched(lambda: next(payloads, None), deterministic=True)
+        pilot = Watched(lambda: next(payloads, None), exploration_share=0.0)
         pilot.refresh()
         env, sink, said = make_env("gym", config), Records(contract), []
         opened.append(env)

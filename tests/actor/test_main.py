@@ -177,10 +177,8 @@ def test_interrupted_by_the_person_with_the_learner_away(bench, actor, wait_for)
     run.stop()
     executed = len(arm.witnessed)
     wait_for(lambda: len(arm.witnessed) > executed + 20)
-    began = time.monotonic()
     arm.interrupt()
     assert arm.end() == 130
-    assert time.monotonic() - began < 5
     assert "records are not delivered yet and stay in" in arm.text
     assert f"To deliver them and go on: tandem actor learner.address=localhost:{run.port} actor.name=arm" in arm.text
     run.start()

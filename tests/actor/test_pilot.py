@@ -24,7 +24,7 @@ def test_a_policy_that_is_not_finite_leaves_the_one_before_acting(capsys):
     policy = build_policy(SPEC)
     policy.freeze_statistics({"s": (np.arange(4.0), np.full(4, 3.0))}, 0.01)
     newest = iter([save_snapshot(policy, 1), not_finite(save_snapshot(policy, 2)), save_snapshot(policy, 3)])
-    pilot = PolicyPilot(lambda: next(newest, None), deterministic=True)
+    pilot = PolicyPilot(lambda: next(newest, None), exploration_share=0.0)
     pilot.refresh()
     pilot.begin_episode({"s": np.ones(4, np.float32)})
     before = pilot.propose()
@@ -48,7 +48,7 @@ def test_an_image_policy_sees_the_frames_that_replay_would_stack():
     spec = PolicySpec(inputs=("s",), stacks=(2,), sizes=(4,), action_size=2, hidden=(16,), encoder="small", **sizes)
     policy = build_policy(spec).eval()
     newest = iter([save_snapshot(policy, 1)])
-    pilot = PolicyPilot(lambda: next(newest, None), deterministic=True, device=torch.device("cpu"))
+    pilot = PolicyPilot(lambda: next(newest, None), exploration_share=0.0, device=torch.device("cpu"))
     pilot.refresh()
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (4, 32, 40, 3), np.uint8)
@@ -61,6 +61,31 @@ def test_an_image_policy_sees_the_frames_that_replay_would_stack():
         np.testing.assert_array_equal(pilot.propose(), policy.act(stacked, deterministic=True))
         seen.append(pilot.propose())
     assert len({tuple(action) for action in seen}) == 4
+
+
+def test_the_policy_explores_in_a_share_of_the_episodes_and_in_whole_ones():
+    policy = build_policy(SPEC).eval()
+    payload = save_snapshot(policy, 1)
+    observation = {"s": np.ones(4, np.float32)}
+    mean = policy.act(observation, deterministic=True)
+
+    def explored(share: float, seed: int) -> list[bool]:
+        newest = iter([payload])
+        pilot = PolicyPilot(lambda: next(newest, None), exploration_share=share, seed=seed)
+        pilot.refresh()
+        episodes = []
+        for _ in range(200):
+            pilot.begin_episode(observation)
+            noisy = {bool((pilot.propose() != mean).any()) for _ in range(3)}
+            assert len(noisy) == 1
+            episodes.append(noisy.pop())
+        return episodes
+
+    assert all(explored(1.0, seed=0))
+    assert not any(explored(0.0, seed=0))
+    half = explored(0.5, seed=0)
+    assert 70 < sum(half) < 130
+    assert half == explored(0.5, seed=0) != explored(0.5, seed=1)
 
 
 def test_a_policy_that_takes_long_waits_for_a_period_with_time_enough_but_not_for_long(monkeypatch):

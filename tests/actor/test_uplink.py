@@ -1,5 +1,7 @@
 """Delivery to the real service, of records that are not there yet or cannot be read."""
 
+import contextlib
+
 import numpy as np
 import pytest
 
@@ -14,6 +16,20 @@ from transport import service_pb2 as pb
 from transport.channel import PROTOCOL, open_channel
 
 
+@contextlib.contextmanager
+def uplink_to(run, spool, *codec):
+    """An uplink of a spool to a bench that it joins as ``arm``."""
+    join = pb.JoinRequest(
+        protocol=PROTOCOL,
+        run_id=run.run_id,
+        actor="arm",
+        spool_id=spool.spool_id,
+        contract=run.contract.to_message(),
+    )
+    with open_channel(f"localhost:{run.port}", run.token) as channel:
+        yield Uplink(channel, spool, join, Board(create_block(Board.SIZE)), lambda text: None, *codec)
+
+
 @pytest.fixture
 def uplink(bench, tmp_path):
     """An uplink to a bench, of a spool with one record; to be started by the test."""
@@ -24,15 +40,7 @@ def uplink(bench, tmp_path):
     spool.start_episode(
         records.EpisodeStart(episode_id="0" * 32, purpose=records.PURPOSE_TRAINING, observation=observation)
     )
-    join = pb.JoinRequest(
-        protocol=PROTOCOL,
-        run_id=run.run_id,
-        actor="arm",
-        spool_id=spool.spool_id,
-        contract=run.contract.to_message(),
-    )
-    with open_channel(f"localhost:{run.port}", run.token) as channel:
-        one = Uplink(channel, spool, join, Board(create_block(Board.SIZE)), lambda text: None)
+    with uplink_to(run, spool) as one:
         one.spool = spool
         yield one
         one.finish(0.0)
@@ -105,15 +113,7 @@ def test_compressed_images_are_logged_as_they_were(bench, tmp_path, wait_for):
         spool.begin_step(step)
         spool.finish_step(step, [item.data for item in seen])
     held = [records.Record.FromString(spool.read(n + 1)) for n in range(spool.produced)]
-    join = pb.JoinRequest(
-        protocol=PROTOCOL,
-        run_id=run.run_id,
-        actor="arm",
-        spool_id=spool.spool_id,
-        contract=run.contract.to_message(),
-    )
-    with open_channel(f"localhost:{run.port}", run.token) as channel:
-        one = Uplink(channel, spool, join, Board(create_block(Board.SIZE)), lambda text: None, codec)
+    with uplink_to(run, spool, codec) as one:
         one.start()
         wait_for(lambda: spool.acknowledged == 4 or one.error)
         one.finish(1.0)

@@ -25,6 +25,18 @@ class InDocstring:
 
 
 @dataclass(frozen=True)
+class Inherited(InDocstring):
+    """Something else.
+
+    Attributes:
+        fourth: Its own.
+    """
+
+    first: int = 2
+    fourth: int = 4
+
+
+@dataclass(frozen=True)
 class BelowFields:
     """Something."""
 
@@ -35,6 +47,7 @@ class BelowFields:
 
 def test_docs_of_both_forms():
     assert docs_of(InDocstring) == {"first": "Its first line and the second.", "second": "Both.", "third": "Both."}
+    assert docs_of(Inherited) == docs_of(InDocstring) | {"fourth": "Its own."}
     assert docs_of(BelowFields) == {"first": "Of the field above."}
 
 

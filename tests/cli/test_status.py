@@ -86,7 +86,7 @@ def test_progress_shows_what_the_user_is_promised():
     assert {"training", "steps", "episodes", "updates/s", "update-to-data", "policy lag"} <= set(shown)
 
 
-TO_GO = "success 0.85 of 0.95 (0 of 2 in a row), cycle 17.2 over the person's 15.5"
+TO_GO = "success 0.85 of 0.95 (0 of 2 in a row), cycle 17.2 of at most 15.5"
 
 
 def test_what_is_open_of_the_stop_rule():
@@ -96,7 +96,7 @@ def test_what_is_open_of_the_stop_rule():
     unknown = [pb.StopCondition(name="eval_success_rate", mark=0.95, in_a_row=1)]
     unknown += [pb.StopCondition(name="eval_cycle_steps", mark=15.5)]
     assert to_go(pb.Status(stop_conditions=unknown)) == (
-        "success not evaluated yet, 0.95, cycle not known yet, the person's 15.5"
+        "success not evaluated yet, 0.95, cycle not known yet, at most 15.5"
     )
     assert to_go(pb.Status()) == ""
 

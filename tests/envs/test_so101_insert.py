@@ -179,18 +179,18 @@ def test_a_cube_that_leaves_ends_the_episode():
 def test_state_names_the_26_numbers_it_shows():
     env = started(seed=4)
     place_cube(env, (0.22, 0.05, 0.05), yaw=0.1, tilt=0.2)
-    place_slot(env, (0.20, 0.06, 0.0))
+    place_slot(env, (0.20, 0.058, 0.0))
     (feature,) = env._features
     shown = dict(zip(feature.components, env._observe()["observation.state"], strict=True))
     state = env.privileged_state()
     assert len(shown) == 26
     for axis, name in enumerate("xyz"):
         assert shown[f"cube_minus_tool.{name}"] == pytest.approx(state.thing[axis] - state.tool[axis], abs=1e-6)
-        off = (0.02, -0.01, 0.05)[axis]
+        off = (0.02, -0.008, 0.05)[axis]
         assert shown[f"cube_minus_slot.{name}"] == pytest.approx(off, abs=1e-6)
-        assert shown[f"cube_minus_slot_near.{name}"] == pytest.approx(min(off, 0.04), abs=1e-6)
+        assert shown[f"cube_minus_slot_near.{name}"] == pytest.approx(np.clip(off, -0.01, 0.01), abs=1e-6)
         assert shown[f"target_minus_tool.{name}"] == pytest.approx(state.target[axis] - state.tool[axis], abs=1e-6)
-    assert (shown["slot.x"], shown["slot.y"]) == pytest.approx((0.20, 0.06), abs=1e-6)
+    assert (shown["slot.x"], shown["slot.y"]) == pytest.approx((0.20, 0.058), abs=1e-6)
     assert shown["cube.z"] == pytest.approx(0.05, abs=1e-6)
     assert np.hypot(shown["cube.up.x"], shown["cube.up.y"]) == pytest.approx(np.sin(0.2), abs=1e-5)
     assert shown["cube.sin_4yaw"] == pytest.approx(np.sin(4 * state.yaw), abs=1e-5)

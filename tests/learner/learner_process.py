@@ -59,12 +59,12 @@ class Learner:
         self._reader = threading.Thread(target=self.lines.extend, args=(self.process.stdout,), daemon=True)
         self._reader.start()
 
-    def end(self, number: int = signal.SIGINT, timeout_s: float = 20.0) -> int:
+    def end(self, number: int = signal.SIGINT, timeout_s: float = 60.0) -> int:
         """Sends the signal and returns the exit code."""
         self.process.send_signal(number)
         return self.code(timeout_s)
 
-    def code(self, timeout_s: float = 20.0) -> int:
+    def code(self, timeout_s: float = 60.0) -> int:
         code = self.process.wait(timeout_s)
         self._reader.join(5)
         return code

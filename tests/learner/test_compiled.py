@@ -22,8 +22,8 @@ INDUCTOR = pytest.param(
 CONTRACT = Contract(
     Interface(
         "t",
-        (Feature(NAME, "float32", (STATE,)),),
-        Feature("action", "float32", (ACTION,), low=(-1.0,), high=(1.0,)),
+        (Feature(NAME, "float32", (STATE,), ("gripper", "b", "c", "d", "e")),),
+        Feature("action", "float32", (ACTION,), ("x", "y", "gripper"), low=(-1.0,), high=(1.0,)),
     ),
     View((FeatureView(NAME),)),
 )
@@ -41,13 +41,15 @@ def batch(seed):
         action=np.tanh(normal(BATCH, ACTION)),
         reward=normal(BATCH),
         discount=np.full(BATCH, 0.97, np.float32),
+        toggles=np.abs(normal(BATCH)),
         human=np.arange(BATCH) % 3 == 0,
         demonstration=np.zeros(BATCH, bool),
     )
 
 
 def sac():
-    config = SACConfig(batch_size=BATCH, hidden=(24, 16), actor_every=1, critic_warmup_updates=0, clamp_targets=False)
+    plain = {"actor_every": 1, "critic_warmup_updates": 0, "clamp_targets": False}
+    config = SACConfig(batch_size=BATCH, hidden=(24, 16), gripper="discrete", **plain)
     return build_algorithm(CONTRACT, config, device="cpu", seed=0)
 
 
@@ -63,7 +65,8 @@ def test_compiled_and_uncompiled_updates_agree_on_identical_inputs(backend):
     said, eager, compiled = [], sac(), sac()
     names = list(compiled.state()[0])
     assert compile_networks(compiled, "on", BATCH, said.append, backend=backend), said
-    assert compiled.critic._compiled_call_impl is not None
+    for network in (compiled.critic, compiled.gripper.critic, compiled.gripper.target):
+        assert network._compiled_call_impl is not None
     for seed in range(3):
         expected, metrics = eager.update(batch(seed)), compiled.update(batch(seed))
         for key, value in expected.items():

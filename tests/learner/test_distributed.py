@@ -32,13 +32,16 @@ DRQ = DrQv2Config(hidden=(32, 32), trunk_size=12, batch_size=ROWS, critic_warmup
 CASES = {
     "sac-vectors": (SAC, 0),
     "sac-images": (replace(SAC, target_encoder=True), 1),
+    "sac-gripper": (replace(SAC, gripper="discrete"), 1),
     "drqv2": (replace(DRQ, input_noise=0.1), 3),
 }
 
 
 def contract_of(stack: int) -> Contract:
-    features = [Feature(STATE, "float32", (4,))] + [Feature(IMAGE, "uint8", (SIZE, SIZE, 3))] * (stack > 0)
-    action = Feature("action", "float32", (2,), low=(-1.0,), high=(1.0,))
+    features = [Feature(STATE, "float32", (4,), ("a", "b", "c", "gripper"))] + [
+        Feature(IMAGE, "uint8", (SIZE, SIZE, 3))
+    ] * (stack > 0)
+    action = Feature("action", "float32", (2,), ("x", "gripper"), low=(-1.0,), high=(1.0,))
     interface = Interface("t", tuple(features), action, reward=RewardBounds(True, 0.0, 1.0, True))
     return Contract(interface, View(tuple(FeatureView(f.name, stack=stack if f.is_image else 1) for f in features)))
 
@@ -57,6 +60,7 @@ def batch(seed: int, stack: int) -> SimpleNamespace:
         action=rng.uniform(-0.9, 0.9, (ROWS, 2)).astype(np.float32),
         reward=(rng.random(ROWS) < 0.3).astype(np.float32),
         discount=np.full(ROWS, 0.97, np.float32),
+        toggles=rng.integers(0, 3, ROWS).astype(np.float32),
         human=np.arange(ROWS) >= ROWS - 5,
         demonstration=np.arange(ROWS) >= ROWS - 4,
     )

@@ -4,6 +4,7 @@ from dataclasses import fields
 
 import pytest
 
+from cli.keys import docs_of
 from learner.algorithms import ALGORITHMS
 from learner.algorithms.drqv2_config import DrQv2Config
 
@@ -39,7 +40,7 @@ def test_the_defaults_are_the_published_recipe():
 
 
 def test_every_setting_is_documented():
-    assert all(f"{f.name}:" in (DrQv2Config.__doc__ or "") for f in fields(DrQv2Config))
+    assert {f.name for f in fields(DrQv2Config)} == docs_of(DrQv2Config).keys()
     assert ALGORITHMS["drqv2"].config is DrQv2Config
 
 

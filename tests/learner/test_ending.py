@@ -11,19 +11,16 @@ import torch
 from episodes.outcome import Purpose
 from learner.config import EvaluationConfig, StopConfig
 from learner.evaluator import ask_evaluation
-from learner.startup import prepare
 from metrics import names
 from metrics.history import read_history
 from policies.snapshot import load_snapshot
-from tests.learner.training_run import AUTONOMOUS, CONFIG, Arm, assert_equal, opened, update
+from tests.learner.training_run import AUTONOMOUS, CONFIG, Arm, assert_equal, opened, started, update
 
 
 def test_the_caps_end_training_and_say_whether_that_was_success(tmp_path):
     evaluation = EvaluationConfig(every_env_steps=1000)
     stop = StopConfig(when_autonomous=True, max_env_steps=30)
-    with opened(tmp_path, dataclasses.replace(CONFIG, stop=stop, evaluation=evaluation)) as run:
-        prepare(run.trainer, run.log)
-        arm = Arm(run)
+    with started(tmp_path, dataclasses.replace(CONFIG, stop=stop, evaluation=evaluation)) as (run, arm):
         arm.episode(30)
         arm.flush()
         ending = run.trainer.run()
@@ -37,9 +34,7 @@ def test_a_good_policy_ends_training_and_the_best_checkpoint_holds_what_was_eval
         evaluation=EvaluationConfig(every_env_steps=20, episodes=3, in_a_row=2),
         keep_checkpoints=1,
     )
-    with opened(tmp_path, config) as run:
-        prepare(run.trainer, run.log)
-        arm = Arm(run)
+    with started(tmp_path, config) as (run, arm):
         run.ingest.connected("arm", 1)
         arm.episode(20)
         for evaluation in range(2):
@@ -73,9 +68,7 @@ def test_a_good_policy_ends_training_and_the_best_checkpoint_holds_what_was_eval
 
 
 def test_the_best_is_one_of_the_evaluations_that_ended_training(tmp_path):
-    with opened(tmp_path, AUTONOMOUS) as run:
-        prepare(run.trainer, run.log)
-        arm = Arm(run)
+    with started(tmp_path, AUTONOMOUS) as (run, arm):
         run.ingest.connected("arm", 1)
         arm.episode(20)
         found = [run.evaluate(arm, successes=n, episodes=4, steps=s) for n, s in ((4, 9), (1, 5), (3, 4), (3, 6))]
@@ -100,9 +93,7 @@ def test_a_policy_that_is_helped_or_slow_does_not_end_training(tmp_path, human, 
         arm = Arm(run)
         arm.episode(operator_steps, human=range(operator_steps), purpose=Purpose.DEMONSTRATION)
         arm.flush()
-    with opened(tmp_path, AUTONOMOUS) as run:
-        prepare(run.trainer, run.log)
-        arm = Arm(run)
+    with started(tmp_path, AUTONOMOUS) as (run, arm):
         run.ingest.connected("arm", 1)
         arm.episode(20, human=range(human))
         for _ in range(2):
@@ -111,9 +102,7 @@ def test_a_policy_that_is_helped_or_slow_does_not_end_training(tmp_path, human, 
 
 
 def test_what_is_evaluated_and_kept_is_the_moving_average(tmp_path):
-    with opened(tmp_path, AUTONOMOUS) as run:
-        prepare(run.trainer, run.log)
-        arm = Arm(run)
+    with started(tmp_path, AUTONOMOUS) as (run, arm):
         run.ingest.connected("arm", 1)
         arm.episode(20)
         arm.episode(20)

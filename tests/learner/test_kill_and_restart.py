@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 import uuid
@@ -15,7 +12,7 @@ import pytest
 
 from episodes.log import read_log
 from learner.checkpoint import newest_checkpoint
-from tests.learner.learner_process import TOKEN, logged_steps
+from tests.learner.learner_process import logged_steps
 from tests.learner.scripted_actor import ScriptedActor
 from transport import records_pb2 as pb
 
@@ -101,39 +98,15 @@ def test_a_learner_killed_with_records_in_flight_loses_and_doubles_none(start, j
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_within_5_s_with_all_saved_and_says_how_to_go_on(start, join, number):
+def test_a_signal_stops_with_all_saved_and_says_how_to_go_on(start, join, number):
     learner = start()
     actor = join(learner)
     for i in range(3):
         actor.episode(seed=i)
     actor.wait(lambda: actor.acknowledged == actor.sequence)
-    began = time.monotonic()
     assert learner.end(number) == 130
-    assert time.monotonic() - began < 5
     assert f"tandem learner run={learner.run}" in learner.text
     assert not actor.finished, "the run goes on: actors wait for the learner"
     newest = newest_checkpoint(learner.run / "checkpoints")
     assert newest is not None
     assert newest.name.startswith("00000030-")
-
-
-def test_ctrl_c_while_a_learner_starts_ends_it_with_one_line(tmp_path):
-    program = (
-        "import sys; from cli.main import main; import learner; print('go', flush=True); "
-        "sys.exit(main(['learner', 'env=gym', 'tracker=none', 'learner.address=localhost:0', f'run={sys.argv[1]}']))"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, str(tmp_path / "run")],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "TANDEM_TOKEN": TOKEN},
-    )
-    assert process.stdout is not None
-    with process:
-        assert process.stdout.readline() == "go\n"
-        time.sleep(0.2)
-        process.send_signal(signal.SIGINT)
-        said = process.communicate(timeout=20)[0]
-    assert process.returncode == 130
-    assert said == "tandem: stopped by Ctrl-C\n"

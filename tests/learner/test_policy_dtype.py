@@ -7,10 +7,9 @@ import pytest
 import torch
 
 from learner.checkpoint import newest_checkpoint
-from learner.startup import prepare
 from policies.snapshot import load_snapshot, read_snapshot, save_snapshot
 from policies.spec import PolicySpec, build_policy
-from tests.learner.training_run import CONFIG, Arm, opened, update
+from tests.learner.training_run import CONFIG, started, update
 
 STATE, FRONT = "observation.state", "observation.images.front"
 
@@ -50,9 +49,7 @@ def test_actions_agree_to_a_hundredth_of_their_range(kind, images):
 
 
 def test_the_setting_halves_what_is_published_and_neither_what_is_saved_nor_what_is_trained(tmp_path):
-    with opened(tmp_path, replace(CONFIG, policy_dtype="bfloat16")) as run:
-        prepare(run.trainer, run.log)
-        arm = Arm(run)
+    with started(tmp_path, replace(CONFIG, policy_dtype="bfloat16")) as (run, arm):
         arm.episode(30)
         arm.flush()
         update(run.trainer, 10)

@@ -84,10 +84,8 @@ def test_credit_is_told_at_once_when_the_update_loop_waits(wire, stream, episode
 def test_finish_reaches_open_streams_and_later_ones(wire, stream, episode):
     stream.send(wire.batch(episode(1, 1)))
     stream.until(lambda reply: reply.sequence == 3)
-    began = time.monotonic()
     wire.ingest.finish("success 20/20")
     reply = stream.until(lambda reply: reply.finished)
-    assert time.monotonic() - began < 0.5
     assert (reply.sequence, reply.finished_reason) == (3, "success 20/20")
     wire.join("late")
     (late,) = wire.stub.Push(iter([wire.batch([], "late")]), timeout=10)

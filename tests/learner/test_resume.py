@@ -9,15 +9,13 @@ import pytest
 
 from learner.checkpoint import CheckpointError
 from learner.startup import prepare
-from tests.learner.training_run import AUTONOMOUS, CONFIG, Arm, assert_equal, opened, tensors, update
+from tests.learner.training_run import AUTONOMOUS, CONFIG, Arm, assert_equal, opened, started, tensors, update
 
 
 @pytest.mark.parametrize("prefetch", ["off", "on"])
 def test_resumed_updates_are_bit_identical_to_uninterrupted_ones(tmp_path, prefetch):
     config = dataclasses.replace(CONFIG, prefetch=prefetch)
-    with opened(tmp_path, config) as run:
-        prepare(run.trainer, run.log)
-        arm = Arm(run)
+    with started(tmp_path, config) as (run, arm):
         for i in range(8):
             arm.episode(10, human=range(3, 6) if i % 2 else ())
         arm.flush()
@@ -38,9 +36,7 @@ def test_resumed_updates_are_bit_identical_to_uninterrupted_ones(tmp_path, prefe
 @pytest.mark.parametrize("prefetch", ["off", "on"])
 def test_what_came_after_the_checkpoint_is_new_data(tmp_path, prefetch):
     config = dataclasses.replace(CONFIG, prefetch=prefetch)
-    with opened(tmp_path, config) as run:
-        prepare(run.trainer, run.log)
-        arm = Arm(run)
+    with started(tmp_path, config) as (run, arm):
         for _ in range(4):
             arm.episode()
         arm.flush()
@@ -76,9 +72,7 @@ def test_a_resumed_run_publishes_versions_that_nobody_has_seen(tmp_path):
 
 
 def test_a_resumed_run_goes_on_with_its_evaluations_best_and_time(tmp_path):
-    with opened(tmp_path, AUTONOMOUS) as run:
-        prepare(run.trainer, run.log)
-        arm = Arm(run)
+    with started(tmp_path, AUTONOMOUS) as (run, arm):
         run.ingest.connected("arm", 1)
         arm.episode(20)
         first = run.evaluate(arm, successes=4, episodes=4)
@@ -116,9 +110,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused_and_nothing_falls_back(tmp_pa
 
 
 def test_a_log_that_was_cut_behind_a_checkpoint_is_refused(tmp_path):
-    with opened(tmp_path) as run:
-        prepare(run.trainer, run.log)
-        arm = Arm(run)
+    with started(tmp_path) as (run, arm):
         arm.episode(10)
         arm.flush()
         run.trainer.save()

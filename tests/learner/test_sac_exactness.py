@@ -162,7 +162,7 @@ def test_three_updates_agree_with_the_reference(case):
     for moment, wanted in (("exp_avg", "m"), ("exp_avg_sq", "v")):
         moments = twin(sac.critic, lambda p, name=moment: sac._critic_adam.state[p][name])
         close(trainable(*critics_of(moments)), getattr(reference.critic_adam, wanted), f"critic Adam {moment}")
-        moments = twin(sac.policy, lambda p, name=moment: sac._policy_adam.state[p][name])
+        moments = twin(sac.policy, lambda p, name=moment: sac._actor_adam.state[p][name])
         close(trainable(actor_of(moments)), getattr(reference.actor_adam, wanted), f"actor Adam {moment}")
 
 

@@ -14,7 +14,7 @@ from learner.config import ConfigError, PolicyConfig
 from learner.startup import prepare
 from metrics import names
 from policies.snapshot import load_snapshot
-from tests.learner.training_run import CONFIG, Arm, assert_equal, opened, update
+from tests.learner.training_run import CONFIG, Arm, assert_equal, opened, started, update
 
 
 def test_statistics_come_with_version_1_where_there_are_no_demonstrations_and_stay(tmp_path):
@@ -77,9 +77,7 @@ def test_cloning_that_diverges_ends_the_start_and_names_the_tensors(tmp_path):
 
 
 def test_a_given_policy_starts_a_run_and_is_not_cloned_over(tmp_path):
-    with opened(tmp_path / "first") as run:
-        prepare(run.trainer, run.log)
-        arm = Arm(run)
+    with started(tmp_path / "first") as (run, arm):
         arm.episode(40)
         arm.flush()
         update(run.trainer, 30)

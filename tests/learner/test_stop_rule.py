@@ -2,7 +2,7 @@
 
 import pytest
 
-from learner.config import EvaluationConfig
+from learner.config import EvaluationConfig, StopConfig
 from learner.evaluation import EvaluationResult
 from learner.stop_rule import StopCondition, stop_conditions
 from metrics import names
@@ -10,16 +10,16 @@ from metrics import names
 CONFIG = EvaluationConfig(every_env_steps=500, episodes=4, success_mark=0.95, in_a_row=2, patience_s=30.0)
 
 
-def conditions(rates, cycle, operator, interventions):
+def conditions(rates, cycle, operator, interventions, cycle_ratio=1.0):
     results = [
         EvaluationResult(i + 1, i, 500 * i, 0, "c", round(20 * rate), 20, cycle, 0.0) for i, rate in enumerate(rates)
     ]
     return stop_conditions(
         results,
         CONFIG,
+        StopConfig(intervention_rate=0.05, cycle_ratio=cycle_ratio),
         operator_cycle_steps=operator,
         intervention_rate=interventions,
-        intervention_mark=0.05,
     )
 
 
@@ -59,3 +59,9 @@ def test_before_the_first_evaluation_nothing_is_claimed():
         StopCondition(names.EVAL_SUCCESS_RATE, None, 0.95, False, 0, 2),
         StopCondition(names.EVAL_CYCLE_STEPS, None, 15.5, False),
     ]
+
+
+def test_the_cycle_may_have_to_be_a_good_deal_shorter_than_the_operators():
+    (_, cycle, _) = conditions((1.0, 1.0), 15.0, 16.0, 0.0, cycle_ratio=0.9)
+    assert (cycle.mark, cycle.met) == (pytest.approx(14.4), False)
+    assert all(condition.met for condition in conditions((1.0, 1.0), 14.4, 16.0, 0.0, cycle_ratio=0.9))

@@ -10,14 +10,12 @@ from learner.startup import prepare
 from learner.status import status_message
 from learner.training import TRAINING
 from metrics import names
-from tests.learner.training_run import CONFIG, Arm, assert_equal, opened, tensors, update
+from tests.learner.training_run import CONFIG, Arm, assert_equal, opened, started, tensors, update
 from transport import records_pb2 as pb
 
 
 def test_the_ratio_counts_from_the_very_step_the_warm_up_ends(tmp_path):
-    with opened(tmp_path) as run:
-        prepare(run.trainer, run.log)
-        arm = Arm(run)
+    with started(tmp_path) as (run, arm):
         for _ in range(5):
             arm.episode(10)
         arm.flush()
@@ -29,9 +27,7 @@ def test_the_ratio_counts_from_the_very_step_the_warm_up_ends(tmp_path):
 
 
 def test_an_amendment_reaches_replay_and_metrics(tmp_path):
-    with opened(tmp_path) as run:
-        prepare(run.trainer, run.log)
-        arm = Arm(run)
+    with started(tmp_path) as (run, arm):
         episode = arm.episode(10, Outcome.SUCCESS)
         run.ingest.amend(pb.Amendment(episode_id=episode, author="person", outcome=Outcome.DISCARDED)).result(5)
         arm.flush()
@@ -53,9 +49,7 @@ def test_how_long_versions_take_to_act_is_reported_and_in_the_status(tmp_path):
 
 def test_learning_off_updates_nothing_and_holds_nobody(tmp_path):
     config = dataclasses.replace(CONFIG, learning=False, stop=StopConfig(max_env_steps=40))
-    with opened(tmp_path, config) as run:
-        prepare(run.trainer, run.log)
-        arm = Arm(run)
+    with started(tmp_path, config) as (run, arm):
         for _ in range(4):
             arm.episode(10)
         arm.flush()
@@ -70,9 +64,7 @@ def test_learning_off_updates_nothing_and_holds_nobody(tmp_path):
 
 def test_the_share_of_demonstrations_is_the_one_asked_for(tmp_path):
     config = dataclasses.replace(CONFIG, algorithm=dataclasses.replace(CONFIG.algorithm, demo_share=0.25))
-    with opened(tmp_path, config) as run:
-        prepare(run.trainer, run.log)
-        arm = Arm(run)
+    with started(tmp_path, config) as (run, arm):
         arm.episode(40, human=range(5, 15))
         arm.flush()
         update(run.trainer, 1)

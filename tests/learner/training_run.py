@@ -25,6 +25,7 @@ from learner.main import replay_buffer
 from learner.publisher import PolicyPublisher
 from learner.reporting import Reporter
 from learner.run_folder import open_run_folder
+from learner.startup import prepare
 from learner.training import Trainer
 from metrics.tracker import NoTracker
 from policies.snapshot import load_snapshot
@@ -56,23 +57,23 @@ CONFIG = LearnerConfig(
 class Run:
     """One process of a run, without its service."""
 
-    def __init__(self, path: Path, config: LearnerConfig = CONFIG):
-        self.folder = open_run_folder(path, CONTRACT, env="tests", resume="auto", replay_bytes=1_000_000, settings={})
+    def __init__(self, path: Path, config: LearnerConfig = CONFIG, contract: Contract = CONTRACT):
+        self.folder = open_run_folder(path, contract, env="tests", resume="auto", replay_bytes=1_000_000, settings={})
         self.log = EpisodeLog(
             self.folder.log,
             run_id=self.folder.run_id,
-            interface_fingerprint=CONTRACT.interface_fingerprint,
+            interface_fingerprint=contract.interface_fingerprint,
             sync="os",
         )
-        self.ingest = Ingest(self.log, CONTRACT)
+        self.ingest = Ingest(self.log, contract)
         self.publisher = PolicyPublisher()
         self.trainer = Trainer(
             config,
             self.folder,
             ingest=self.ingest,
             publisher=self.publisher,
-            algorithm=build_algorithm(CONTRACT, config.algorithm, device="cpu", seed=config.acting.seed),
-            replay=replay_buffer(config, CONTRACT, self.folder.replay_bytes),
+            algorithm=build_algorithm(contract, config.algorithm, device="cpu", seed=config.acting.seed),
+            replay=replay_buffer(config, contract, self.folder.replay_bytes),
             reporter=Reporter(self.folder.metrics, NoTracker()),
             console=Console(False),
         )
@@ -107,8 +108,8 @@ class Run:
 
 
 @contextlib.contextmanager
-def opened(path: Path, config: LearnerConfig = CONFIG) -> Iterator[Run]:
-    run = Run(path, config)
+def opened(path: Path, config: LearnerConfig = CONFIG, contract: Contract = CONTRACT) -> Iterator[Run]:
+    run = Run(path, config, contract)
     try:
         yield run
     finally:
@@ -168,6 +169,14 @@ class Arm:
         trainer = self.run.trainer
         while self.run.ingest.progress(self.spool_id).sequence < self.sequence or trainer.drain():
             pass
+
+
+@contextlib.contextmanager
+def started(path: Path, config: LearnerConfig = CONFIG, contract: Contract = CONTRACT) -> Iterator[tuple[Run, Arm]]:
+    """A run that is prepared, and an arm that has joined it."""
+    with opened(path, config, contract) as run:
+        prepare(run.trainer, run.log)
+        yield run, Arm(run)
 
 
 def update(trainer: Trainer, count: int) -> None:

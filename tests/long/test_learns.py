@@ -36,6 +36,13 @@ def test_a_gymnasium_task_is_learned_from_scratch(tmp_path: Path, env_id: str, s
     assert sum(returns) / len(returns) > mark
 
 
+def test_the_demo_learns_with_a_gripper_critic(tmp_path: Path):
+    run = tmp_path / "run"
+    summary, _ = demo(run, "algorithm.gripper=discrete", timeout_s=900)
+    assert summary["success_rate"] >= 0.9
+    assert '"gripper_loss"' in (run / "metrics.jsonl").read_text()
+
+
 def test_the_demo_learns_and_leaves_what_it_promises(tmp_path: Path):
     run = tmp_path / "run"
     summary, said = demo(run, timeout_s=900)
@@ -53,6 +60,7 @@ def test_the_demo_learns_and_leaves_what_it_promises(tmp_path: Path):
         "control_period_ms_p50",
         "control_period_ms_p99",
         "exploration_std",
+        "gripper_loss",
     }
     assert (run / "config.yaml").exists()
     assert list((run / "log").glob("segment-*.log"))

@@ -1,0 +1,27 @@
+"""Ctrl-C while a program starts, at the moments at which a KeyboardInterrupt would be lost."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.parametrize("library", ["_yaml", "libtorch_cpu"])
+def test_ctrl_c_while_a_learner_imports_ends_it_with_one_line(tmp_path, library):
+    """At the moment at which the system loads one of its libraries."""
+    command = [sys.executable, "-m", "cli.main", "learner", "env=gym", "tracker=none", "learner.address=localhost:0"]
+    process = subprocess.Popen(
+        [*command, f"run={tmp_path / 'run'}"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    with process:
+        deadline = time.monotonic() + 60
+        while library not in Path(f"/proc/{process.pid}/maps").read_text():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=60)[0]
+    assert process.returncode == 130
+    assert said == "tandem: stopped by Ctrl-C\n"
