@@ -11,7 +11,7 @@ READY := $(VENV)/.ready
 
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup demo test test-long faults check format proto lock bench results clean
+.PHONY: help setup demo test test-long faults check format proto lock bench results reward-proof clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -53,6 +53,9 @@ bench: $(READY)  ## measure throughput against LeRobot's own classes
 
 results: $(READY)  ## train seeds and ablations for docs/results.md, most important first (BUDGET_MIN=60)
 	@$(PYTHON) -m benchmarks.results --budget-min $(BUDGET_MIN)
+
+reward-proof: $(READY)  ## measure the success classifier, and training with it (SEED=0 TRAINING=0 to leave that out)
+	@$(PYTHON) -m benchmarks.reward_proof $(if $(SEED),--seed $(SEED)) $(if $(filter 0,$(TRAINING)),--no-training)
 
 clean:  ## remove .venv and caches; keeps runs/
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
+
+from reward.config import EnvReward, RewardConfig
 
 COMPRESSIONS = ("none", "zlib")
 
@@ -36,6 +39,7 @@ class ActorConfig:
         torch_threads: Threads of the policy on the CPU.
         status_every_s: Period of the status line where there is no terminal.
         view_port: Port on this machine's loopback where a browser shows the simulated robot live; 0 for none.
+        reward: Where rewards and successes come from.
     """
 
     learner_address: str = "localhost:50051"
@@ -62,6 +66,7 @@ class ActorConfig:
     torch_threads: int = 1
     status_every_s: float = 5.0
     view_port: int = 0
+    reward: RewardConfig = field(default_factory=EnvReward)
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,10 @@ class ControlConfig:
         exploration_share: Share of training episodes in which the policy explores.
         seed: Seed of the run.
         max_action, stale_observation_s, watchdog_s, device, torch_threads, view_port: As in ActorConfig.
-        board_fd, policy_fd, evaluation_fd, frozen_fd: Shared memory blocks (actor.shared).
+        board_fd, policy_fd, evaluation_fd, frozen_fd, reward_fd: Shared memory blocks (actor.shared); the last one for
+            ``reward=classifier`` alone.
+        reward: ``env``, ``classifier`` or ``human``.
+        reward_settings: Fields of its config.
     """
 
     env: str
@@ -105,3 +113,6 @@ class ControlConfig:
     policy_fd: int
     evaluation_fd: int
     frozen_fd: int
+    reward_fd: int = -1
+    reward: str = "env"
+    reward_settings: dict[str, Any] = field(default_factory=dict)

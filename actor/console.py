@@ -22,6 +22,7 @@ WORDS = {
     Phase.EVALUATING: "evaluating",
     Phase.CLOSING: "closing",
     Phase.STOPPED: "stopped",
+    Phase.WAITING_REWARD: "holding still: waiting for a classifier in RUN/reward of the learner, or set reward.model=",
 }
 SILENT_AFTER_S = 5.0
 
@@ -94,6 +95,8 @@ def status(board: Board, *, connected: bool, undelivered: int) -> dict[str, str]
     if p99 := float(control["period_error_p99_ms"]):
         p50, skipped = float(control["period_error_p50_ms"]), int(control["skipped_periods"])
         rows["period error"] = f"p50 {p50:.2f} ms, p99 {p99:.2f} ms, {skipped} skipped"
+    if board.reward:
+        rows["reward"] = board.reward
     if board.doing:
         rows["operator"] = board.doing
     return rows

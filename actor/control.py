@@ -7,27 +7,29 @@ standard output.
 from __future__ import annotations
 
 import base64
-import os
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from actor.amending import amend
 from actor.config import ControlConfig
 from actor.episode import Episode, EpisodeRunner, Plan
-from actor.operators import DEVICES, make_operator
+from actor.operators import make_crew, person_of
 from actor.pacing import LockstepPacer, RealtimePacer
 from actor.pilot import ReadyPilot
+from actor.rewarding import make_rewarding
 from actor.safety import Guard
-from actor.shared import Board, Letter, Mailbox, Phase
+from actor.shared import Board, Letters, Mailbox, Phase
 from actor.spool import Spool
 from actor.tally import Tally
 from envs.registry import derive_contract, env_config_type, env_entry, make_env
-from envs.teleop.operator import Event, NoOperator, OperatorInput, Supervisor
+from envs.teleop.operator import Event, OperatorInput
 from envs.view import LiveView
 from episodes.outcome import Outcome, Purpose
 from episodes.seeds import SeedStream, start_seed
+from reward.config import reward_config
 from transport import service_pb2 as pb
 from transport.settings import config_from
 
@@ -44,28 +46,31 @@ class Control:
     def __init__(
         self, config: ControlConfig, parent_alive: Callable[[], bool], pilots: Callable[..., ReadyPilot]
     ) -> None:
-        self._pilot = partial(pilots, frozen=self._frozen_part)
+        self._frozen = Mailbox.open(config.frozen_fd)
+        self._pilot = partial(pilots, frozen=lambda: self._frozen.payload)
         self.config = config
         self.board = Board(config.board_fd)
         self.board.beat(Phase.STARTING)
         self.spool = Spool(Path(config.spool_path))
         self._parent_alive = parent_alive
-        self._weights = Mailbox(config.policy_fd, _capacity(config.policy_fd))
-        self._requests = Mailbox(config.evaluation_fd, _capacity(config.evaluation_fd))
-        self._frozen = Mailbox(config.frozen_fd, _capacity(config.frozen_fd))
-        self._taken = 0
-        self._reading: Generator[None, None, Letter | None] | None = None
+        self._weights = Letters(Mailbox.open(config.policy_fd))
+        self._requests = Mailbox.open(config.evaluation_fd)
         self._stopped_by_person = False
         settings = pb.RunDescription.FromString(base64.b64decode(config.env_settings)).env_settings
         env_config: Any = config_from(env_config_type(config.env), settings)
         self.contract = derive_contract(config.env, env_config)
         self.env = make_env(config.env, env_config)
+        self.rewarding = make_rewarding(
+            reward_config(config.reward, config.reward_settings),
+            self.contract,
+            None if config.reward_fd < 0 else Letters(Mailbox.open(config.reward_fd)).newest,
+            say,
+        )
         drawn = start_seed(config.seed, SeedStream.TRAINING, f"{config.name}/samples", self.spool.produced)
-        interface = self.contract.interface
-        driver = partial(make_operator, config.operator, self.env, interface, board=self.board, seed=drawn)
-        self.operator = driver()
-        self._demonstrator = driver(demonstrate=True) if config.warmup == "operator" else self.operator
-        self._supervisor = Supervisor(self.operator) if config.operator in DEVICES else NoOperator()
+        self.person, crew = person_of(config.operator), partial(make_crew, config.operator, self.env, self.contract)
+        self.operator, self._demonstrator, self._supervisor = crew(
+            board=self.board, seed=drawn, demonstrate=config.warmup == "operator", judging=self.rewarding.asks
+        )
         self._view = LiveView(self.env, config.view_port) if config.view_port else None
         if self._view is not None:
             say(f"watch the robot at {self._view.url}")
@@ -85,20 +90,25 @@ class Control:
             gate=self._gate,
             on_step=self._stepped,
             say=say,
-            person="operator" if config.operator == "scripted" else "person",
+            person=self.person,
+            rewarding=self.rewarding,
         )
         self.pilot = self._pilot(
-            self._newest_weights, exploration_share=config.exploration_share, seed=drawn, warmup=config.warmup
+            self._weights.newest, exploration_share=config.exploration_share, seed=drawn, warmup=config.warmup
         )
         self._longest = 1
+        self._last: Episode | None = None
         self.tally = Tally(self.board)
 
     def run(self) -> None:
         """Episodes until told to stop, or until the parent is gone."""
         while not self._leaving:
             self.pilot.refresh()
+            self.rewarding.refresh()
             if not self.pilot.ready:
                 self._wait(Phase.WAITING_POLICY)
+            elif not self.rewarding.ready:
+                self._wait(Phase.WAITING_REWARD)
             elif not self._has_room:
                 self._wait_for_room()
             elif self._requests.number > self.tally.evaluated:
@@ -164,6 +174,7 @@ class Control:
             if Event.STOP in said.events:
                 self._stop_for_person()
                 return False
+            amend(self._last, said.events, self.person, self.spool.amend, say)
             if Event.READY in said.events:
                 return True
             self.board.say(said.doing)
@@ -192,6 +203,7 @@ class Control:
     def _stepped(self, episode: Episode, said: OperatorInput) -> None:
         self.tally.step(episode, self.pilot.version)
         self.board.say(said.doing)
+        self.board.reward = self.rewarding.doing
         if self._view is not None:
             self._view.show()
 
@@ -200,6 +212,7 @@ class Control:
         self._stopped_by_person = True
 
     def _ended(self, episode: Episode) -> None:
+        self._last = episode
         if episode.stop:
             self._stop_for_person()
         self.tally.end(episode, self.pacer)
@@ -227,33 +240,7 @@ class Control:
         self.board.beat(phase)
         time.sleep(_POLL_S)
 
-    def _newest_weights(self) -> bytearray | None:
-        """A newer policy than the last, once all of it is copied: a part in each call, so that no step is late."""
-        if self._reading is None:
-            if self._weights.number == self._taken:
-                return None
-            self._reading = self._weights.pieces()
-        try:
-            next(self._reading)
-            return None
-        except StopIteration as ended:
-            self._reading = None
-            letter: Letter | None = ended.value
-        if letter is None:
-            return None
-        self._taken = letter.number
-        return letter.payload
-
-    def _frozen_part(self) -> bytes | None:
-        """What never changes of the policies; it is here before the first that needs it."""
-        letter = self._frozen.get()
-        return None if letter is None else bytes(letter.payload)
-
 
 def say(text: str) -> None:
     """One line for the person, shown by the comms process."""
     print(text, flush=True)
-
-
-def _capacity(fd: int) -> int:
-    return (os.fstat(fd).st_size - Mailbox.size(0)) // 2

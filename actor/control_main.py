@@ -26,6 +26,7 @@ from actor.spool_folder import lock
 from envs.errors import EnvError
 from envs.mujoco_gl import RenderError
 from policies.errors import SnapshotError
+from reward.config import RewardError
 
 FAILED = 3
 
@@ -50,7 +51,7 @@ def main(pilots: Callable[[str, int], Callable[..., ReadyPilot]]) -> int:
         control = Control(config, _parent_alive, pilots(config.device, config.torch_threads))
         gc.freeze()  # a full collection walks all that was imported: more than a period of some step
         control.run()
-    except (EnvError, RenderError, SpoolError, SnapshotError, ResetError, DeviceError) as error:
+    except (EnvError, RenderError, SpoolError, SnapshotError, ResetError, DeviceError, RewardError) as error:
         say(str(error))
         return FAILED
     except Exception as error:

@@ -35,6 +35,7 @@ class Downlink:
         weights: Gets every acting policy.
         requests: Gets every evaluation request with its weights.
         frozen: Gets the part of them that never changes, before the first policy that needs it.
+        rewards: Gets every success classifier; None where this actor is not rewarded by one.
         largest: Bytes of the largest policy accepted, its frozen part included.
         say: Told what went wrong, in one line.
 
@@ -53,6 +54,7 @@ class Downlink:
         frozen: Mailbox,
         largest: int,
         say: Callable[[str], None],
+        rewards: Mailbox | None = None,
     ) -> None:
         self.version: int | None = None
         self.error = ""
@@ -63,6 +65,8 @@ class Downlink:
         self._requests = requests
         self._frozen = frozen
         self._have_frozen = ""
+        self._rewards = rewards
+        self._have_reward = ""
         self._largest = largest
         self._say = SaidRarely(say)
         self._evaluation = 0
@@ -88,6 +92,8 @@ class Downlink:
                 have_version=0 if self.version is None else self.version + 1,
                 have_evaluation=self._evaluation,
                 have_frozen=self._have_frozen,
+                wants_reward=self._rewards is not None,
+                have_reward=self._have_reward,
             )
             call = self._call = self._stub.PullPolicy(request, timeout=PULL_TIMEOUT_S)
             try:
@@ -115,6 +121,11 @@ class Downlink:
 
     def _put(self, received: Received) -> None:
         head = received.head
+        if head.use == pb.POLICY_USE_REWARD:
+            if self._rewards is not None:
+                self._rewards.put(received.payload, version=head.version)
+                self._have_reward = head.sha256
+            return
         if received.frozen:
             self._frozen.put(received.frozen, version=head.version)
             self._have_frozen = head.frozen_sha256

@@ -8,22 +8,23 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from dataclasses import dataclass, replace
+from typing import Protocol, cast
 
 import gymnasium as gym
 import numpy as np
 
 from actor.pacing import Pacer
 from actor.pilot import Pilot
+from actor.rewarding import ASKING, EnvRewarding, Rewarding, ending_of_env, verdict_of, with_verdict
 from actor.safety import Guard
 from envs.teleop.operator import Event, Operator, OperatorInput
 from episodes.contract import Contract
 from episodes.layout import ObservationLayout
 from episodes.outcome import Held, Outcome, Purpose
+from reward.effective import step_reward
 from transport import records_pb2 as pb
 
-VERDICTS = {Event.SUCCESS: Outcome.SUCCESS, Event.FAILURE: Outcome.FAILURE}
 _PAUSED_POLL_S = 0.02
 
 
@@ -58,7 +59,7 @@ class Episode:
     Attributes:
         episode_id: 32 hexadecimal digits.
         steps: Executed steps, of which ``human_steps`` by a person and ``held_steps`` overridden by safety.
-        episode_return: Undiscounted sum of the environment's rewards.
+        episode_return: Undiscounted sum of the rewards that count.
         outcome: None while it runs.
         again: A person wants the same start once more.
         stop: A person wants the run to end.
@@ -88,7 +89,8 @@ class EpisodeRunner:
             here, or nothing.
         on_step: Told after every step, with what the operator said.
         say: Told, in one line, when a camera is lost.
-        person: Author of what the operator decides: ``person`` or ``operator``.
+        person: Author of what the operator decides, ``person`` or ``operator``.
+        rewarding: Where the reward comes from; the environment's own by default.
     """
 
     def __init__(
@@ -103,8 +105,10 @@ class EpisodeRunner:
         on_step: Callable[[Episode, OperatorInput], None] = lambda episode, said: None,
         say: Callable[[str], None] = lambda text: None,
         person: str = "person",
+        rewarding: Rewarding | None = None,
     ) -> None:
         self.env = env
+        self.rewarding = rewarding or EnvRewarding()
         self.layout = ObservationLayout(contract.stored)
         self.sink = sink
         self.guard = guard
@@ -125,6 +129,8 @@ class EpisodeRunner:
         pilot.refresh()
         pilot.begin_episode(observation)
         operator.begin_episode()
+        self.rewarding.refresh()
+        self.rewarding.begin_episode()
         self.sink.start_episode(
             pb.EpisodeStart(
                 episode_id=episode.episode_id,
@@ -138,6 +144,8 @@ class EpisodeRunner:
         )
         self.pacer.restart()
         author = self._steps(episode, observation, pilot, operator)
+        if self.rewarding.asks and episode.outcome is Outcome.TIMEOUT:
+            author = self._asked(episode, operator, author)
         assert episode.outcome is not None
         self.sink.end_episode(
             pb.EpisodeEnd(
@@ -161,6 +169,7 @@ class EpisodeRunner:
                 return "actor"
             late_ms = self.pacer.wait(pilot.refresh)
             pilot.refresh(self.pacer.spare_s)  # what came in the last moment acts in this step too
+            self.rewarding.refresh()
             proposed = pilot.propose() if fault is Held.NO else self.guard.hold()
             fault = fault or self.guard.fault_of_action(proposed)
             said = operator.poll(observation, np.where(np.isfinite(proposed), proposed, 0).astype(np.float32))
@@ -193,23 +202,36 @@ class EpisodeRunner:
             step.held = _held(Held(step.held) or fault or self.guard.fault_of_duration(took_s))
             if "sent_action" in info:
                 step.sent[:] = np.asarray(info["sent_action"], np.float32).tolist()
-            step.rewards.add(source="env", value=reward)
-            verdict = next((VERDICTS[event] for event in said.events if event in VERDICTS), None)
-            if verdict is not None:
-                step.rewards.add(source="person", value=float(verdict is Outcome.SUCCESS))
-            step.terminated = bool(terminated) or verdict is not None
-            step.truncated = bool(truncated) and not step.terminated
+            env = ending_of_env(terminated, truncated, info)
+            judged = self.rewarding.judge(observation, episode.steps, env, bool(truncated), bool(step.held))
+            judged = with_verdict(judged, said.events, self.person)
+            rewards = (("env", reward), *judged.rewards)
+            step.rewards.extend(pb.Reward(source=source, value=value) for source, value in rewards)
+            step.terminated, step.truncated = judged.ending.terminated, judged.ending.truncated
             self.sink.finish_step(step, self.layout.views(observation))
             episode.steps += 1
             episode.human_steps += step.human
             episode.held_steps += step.held != Held.NO
-            episode.episode_return += reward
-            if step.terminated or step.truncated:
-                episode.outcome = verdict or outcome_of(step.terminated, info)
+            episode.episode_return += step_reward(step.rewards)
+            episode.outcome = judged.ending.outcome
             self.on_step(episode, said)
             if episode.outcome is not None:
-                return "env" if verdict is None else self.person
+                return judged.ending.author
             pilot.observe(observation)
+
+    def _asked(self, episode: Episode, operator: Operator, author: str) -> str:
+        """What became of an episode that ran out of time, if the person says. Returns who decided it."""
+        while not self.gate(episode.plan.purpose):
+            said = operator.between_episodes()
+            episode.stop = Event.STOP in said.events
+            if (verdict := verdict_of(said.events)) is not None:
+                episode.outcome = verdict
+                return self.person
+            if episode.stop or Event.READY in said.events:
+                break
+            self.on_step(episode, replace(said, doing=ASKING))
+            time.sleep(_PAUSED_POLL_S)
+        return author
 
     def _decided(
         self, episode: Episode, pilot: Pilot, proposed: np.ndarray, said: OperatorInput, fault: Held
@@ -277,10 +299,3 @@ class EpisodeRunner:
 
 def _held(reason: Held) -> pb.HeldReason:
     return cast(pb.HeldReason, int(reason))
-
-
-def outcome_of(terminated: bool, info: dict[str, Any]) -> Outcome:
-    """What an environment's last step says of its episode: its success flag, else failure or time-out."""
-    if bool(np.any(info.get("success", info.get("is_success", False)))):
-        return Outcome.SUCCESS
-    return Outcome.FAILURE if terminated else Outcome.TIMEOUT

@@ -16,6 +16,7 @@ from actor.operators import make_operator
 from actor.pacing import LockstepPacer
 from actor.pilot import Idle, Pilot
 from actor.policy_pilot import PolicyPilot
+from actor.rewarding import make_rewarding
 from actor.safety import Guard
 from actor.shared import Board, create_block
 from envs.registry import derive_contract, make_env
@@ -25,6 +26,7 @@ from episodes.outcome import Outcome, Purpose
 from episodes.seeds import SeedStream, start_seed
 from policies.snapshot import SnapshotError, read_snapshot
 from policies.spec import PolicySpec
+from reward.config import EnvReward, RewardConfig
 from transport import records_pb2 as pb
 
 
@@ -85,6 +87,7 @@ def evaluate(
     stream: SeedStream = SeedStream.FINAL,
     render: int = 0,
     on_episode: Callable[[Episode], None] = lambda episode: None,
+    reward: RewardConfig | None = None,
 ) -> Evaluation:
     """Runs a policy, or an operator in its place, on the same start states for the same seed.
 
@@ -99,6 +102,7 @@ def evaluate(
         stream: Of start states; the final figure's by default.
         render: Of how many episodes frames are kept.
         on_episode: Told after each.
+        reward: Who says what succeeds; the environment by default.
 
     Raises:
         SnapshotError: the policy is none, or does not fit the environment.
@@ -126,7 +130,14 @@ def evaluate(
             films[-1].append(np.asarray(world.render()))
 
     runner = EpisodeRunner(
-        world, contract, _NoSink(), Guard(contract), LockstepPacer(), on_step=film, say=partial(print, flush=True)
+        world,
+        contract,
+        _NoSink(),
+        Guard(contract),
+        LockstepPacer(),
+        on_step=film,
+        say=partial(print, flush=True),
+        rewarding=make_rewarding(reward or EnvReward(), contract),
     )
     done: list[Episode] = []
     try:

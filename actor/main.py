@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 from actor.config import ActorConfig, ControlConfig
@@ -21,6 +22,7 @@ from actor.stop_signal import StopSignal
 from actor.uplink import Uplink
 from episodes.disk import DiskError
 from episodes.image_codec import ImageCodec
+from reward.config import ClassifierReward, reward_name
 from transport import service_pb2 as pb
 from transport import service_pb2_grpc as rpc
 from transport.certificates import CertificateError
@@ -80,9 +82,9 @@ class _Memory:
 
     def __init__(self, largest: int) -> None:
         self.largest = largest
-        self.fds = (create_block(Board.SIZE), *(create_block(Mailbox.size(largest)) for _ in range(3)))
+        self.fds = (create_block(Board.SIZE), *(create_block(Mailbox.size(largest)) for _ in range(4)))
         self.board = Board(self.fds[0])
-        self.weights, self.requests, self.frozen = (Mailbox(fd, largest) for fd in self.fds[1:])
+        self.weights, self.requests, self.frozen, self.rewards = (Mailbox(fd, largest) for fd in self.fds[1:])
 
 
 def _join_and_run(
@@ -130,6 +132,7 @@ def _join_and_run(
                 memory.frozen,
                 memory.largest,
                 console.say,
+                memory.rewards if isinstance(config.reward, ClassifierReward) else None,
             )
             actor = _Actor(config, run, folder, spool, memory, console, uplink, downlink, control)
             return actor.run(stop)
@@ -200,7 +203,7 @@ class _Actor:
     def _orders(self) -> ControlConfig:
         run, config = self.of_run, self.config
         settings = pb.RunDescription(env_settings=settings_of(run.env_config))
-        board_fd, policy_fd, evaluation_fd, frozen_fd = self.memory.fds
+        board_fd, policy_fd, evaluation_fd, frozen_fd, reward_fd = self.memory.fds
         return ControlConfig(
             env=run.description.env,
             env_settings=base64.b64encode(settings.SerializeToString()).decode(),
@@ -219,10 +222,13 @@ class _Actor:
             device=config.device,
             torch_threads=config.torch_threads,
             view_port=config.view_port,
+            reward=reward_name(config.reward),
+            reward_settings=asdict(config.reward),
             board_fd=board_fd,
             policy_fd=policy_fd,
             evaluation_fd=evaluation_fd,
             frozen_fd=frozen_fd,
+            reward_fd=reward_fd,
         )
 
     def _restarted(self, code: int) -> bool:

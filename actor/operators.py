@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import gymnasium as gym
 
 from actor.device_operator import DeviceOperator
 from actor.shared import Board
 from envs.errors import EnvError
 from envs.registry import env_entry
-from envs.teleop.operator import NoOperator, Operator
-from episodes.contract import Interface
+from envs.teleop.operator import NoOperator, Operator, Supervisor
+from episodes.contract import Contract, Interface
 
 DEVICES = ("keyboard",)
 
@@ -22,7 +24,15 @@ def check_operator(name: str, env: str) -> None:
 
 
 def make_operator(
-    name: str, env: gym.Env, interface: Interface, *, board: Board, seed: int, demonstrate: bool = False
+    name: str,
+    env: gym.Env,
+    interface: Interface,
+    *,
+    board: Board,
+    seed: int,
+    demonstrate: bool = False,
+    judge_steps: int = 0,
+    near_miss: str = "",
 ) -> Operator:
     """The operator of an environment.
 
@@ -33,11 +43,41 @@ def make_operator(
         board: Where a device's listener writes.
         seed: Of what a scripted operator draws.
         demonstrate: Whether the scripted operator drives whole episodes.
+        judge_steps: Steps of success in a row after which the scripted operator ends an episode; 0 for never.
+        near_miss: What the scripted operator shows instead of success; empty for success.
     """
     if name in DEVICES:
         return DeviceOperator(board, interface)
     if name == "scripted":
         from envs.teleop.scripted import ScriptedOperator, ScriptedOperatorConfig
 
-        return ScriptedOperator(env, ScriptedOperatorConfig(demonstrate=demonstrate), seed)
+        return ScriptedOperator(
+            env, ScriptedOperatorConfig(demonstrate=demonstrate, judge_steps=judge_steps, near_miss=near_miss), seed
+        )
     return NoOperator()
+
+
+def person_of(name: str) -> str:
+    """Author of what an operator decides: a scripted one is no person."""
+    return "operator" if name == "scripted" else "person"
+
+
+def make_crew(
+    name: str, env: gym.Env, contract: Contract, *, board: Board, seed: int, demonstrate: bool, judging: bool
+) -> tuple[Operator, Operator, Operator]:
+    """Who helps in training, who drives while only a person acts, and who watches evaluations.
+
+    Args:
+        name, env, board, seed: As in ``make_operator``.
+        contract: Of the environment.
+        demonstrate: Whether there are episodes in which only a person acts.
+        judging: Whether a person alone says what succeeds.
+    """
+    make = partial(make_operator, name, env, contract.interface, board=board, seed=seed, judge_steps=int(judging))
+    operator = make()
+    watched = name in DEVICES or (judging and name != "none")
+    return (
+        operator,
+        make(demonstrate=True) if demonstrate else operator,
+        Supervisor(operator, judging=judging) if watched else NoOperator(),
+    )

@@ -4,36 +4,41 @@ from __future__ import annotations
 
 import sys
 import time
-import uuid
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from actor.episode import Episode, EpisodeRunner, Plan, ResetError
 from actor.listener import DeviceListener, ListenerError
-from actor.operators import DEVICES, check_operator, make_operator
+from actor.marking import Marker, count_near_misses
+from actor.operators import DEVICES, check_operator, make_operator, person_of
 from actor.pacing import LockstepPacer, RealtimePacer
 from actor.pilot import Idle
+from actor.recordings import LogSink, RecordError, count_successes, keep_contract, open_log
+from actor.rewarding import make_rewarding
 from actor.safety import Guard
 from actor.shared import Board, create_block
 from actor.stop_signal import StopSignal
 from envs.errors import EnvError
 from envs.registry import derive_contract, make_env
 from envs.teleop.operator import Event, Operator, OperatorInput
+from envs.teleop.scripted_misses import NEAR_MISSES
 from envs.view import LiveView
-from episodes.contract import Contract, ContractError, stored_differences
-from episodes.contract_file import load_contract, save_contract
-from episodes.log import EpisodeLog, LogError, read_log
+from episodes.contract import Contract, ContractError
+from episodes.log import LogError
 from episodes.outcome import Outcome, Purpose
 from episodes.seeds import SeedStream, start_seed
-from transport import records_pb2 as pb
+from reward.config import EnvReward, HumanReward, RewardConfig, RewardError
+from reward.labels import counts, read_labels
 
-SPOOL_ID = "demonstrations"
-CONTRACT_FILE = "contract.json"
+_HOLD_STEPS = 10
+"""How long the scripted person shows a success or a near miss before it ends the episode, where that is up to it."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class RecordConfig:
     Attributes:
         env: Registered name of the environment.
         env_config: Its config.
+        reward: Where rewards and successes come from.
         out: Folder of the demonstrations; more are added to what it holds.
         episodes: Successful episodes it shall hold in the end.
         operator: Who drives: one of the environment's operators.
@@ -53,6 +59,7 @@ class RecordConfig:
         keyboard: How keys are heard: ``auto``, ``pynput`` (a desktop) or ``terminal`` (SSH, Wayland).
         view_port: Port on this machine's loopback where a browser shows the simulated robot live; 0 for none.
         most_failures: Episodes without success in a row after which recording gives up.
+        near_misses: Near misses it shall hold as well, for a reward classifier: the person is asked for each.
     """
 
     env: str
@@ -67,52 +74,8 @@ class RecordConfig:
     keyboard: str = "auto"
     view_port: int = 0
     most_failures: int = 20
-
-
-class RecordError(RuntimeError):
-    """Demonstrations that cannot be recorded here. The text says what to do."""
-
-
-class LogSink:
-    """Writes episodes into an EpisodeLog, one record at a time; what a crash left open is cut when it is made."""
-
-    def __init__(self, log: EpisodeLog, actor: str) -> None:
-        self._log = log
-        self._actor = actor
-        position = log.positions().get(SPOOL_ID)
-        self._sequence = position.sequence if position else 0
-        if position and position.episode_id:
-            self.end_episode(
-                pb.EpisodeEnd(
-                    episode_id=position.episode_id, outcome=pb.OUTCOME_CUT, author="actor", steps=position.steps
-                )
-            )
-
-    def start_episode(self, start: pb.EpisodeStart) -> None:
-        self._append(pb.Record(start=start))
-
-    def begin_step(self, step: pb.Step) -> None:
-        pass
-
-    def finish_step(self, step: pb.Step, observation: list[memoryview]) -> None:
-        step.observation.extend(map(bytes, observation))
-        self._append(pb.Record(step=step))
-
-    def end_episode(self, end: pb.EpisodeEnd) -> None:
-        self._append(pb.Record(end=end))
-        self._log.sync()
-
-    def discard(self, episode_id: str) -> None:
-        """Marks an episode that has ended as never to be learned from."""
-        amendment = pb.Amendment(
-            episode_id=episode_id, author="actor", time_ns=time.time_ns(), outcome=pb.OUTCOME_DISCARDED
-        )
-        self._append(pb.Record(amendment=amendment))
-
-    def _append(self, record: pb.Record) -> None:
-        self._sequence += 1
-        record.sequence = self._sequence
-        self._log.append([pb.LogEntry(spool_id=SPOOL_ID, actor=self._actor, record=record).SerializeToString()])
+    near_misses: int = 0
+    reward: RewardConfig = field(default_factory=EnvReward)
 
 
 def record(config: RecordConfig) -> int:
@@ -123,7 +86,7 @@ def record(config: RecordConfig) -> int:
     with StopSignal() as stop:
         try:
             return _record(config, stop)
-        except (RecordError, EnvError, LogError, ContractError, ListenerError, ResetError) as error:
+        except (RecordError, RewardError, EnvError, LogError, ContractError, ListenerError, ResetError) as error:
             print(f"record: {error}", file=sys.stderr)
             return 1
 
@@ -135,30 +98,32 @@ def _record(config: RecordConfig, stop: StopSignal) -> int:
     contract = derive_contract(config.env, config.env_config)
     folder = Path(config.out)
     folder.mkdir(parents=True, exist_ok=True)
-    _keep_contract(folder, contract)
+    keep_contract(folder, contract)
     console = Console(highlight=False)
     board = Board(create_block(Board.SIZE))
     listener = DeviceListener(config.operator, config.keyboard, board, console.print)
-    with _open_log(folder / "log", contract) as log:
-        sink = LogSink(log, config.operator)
-        successes, recorded = count_successes(folder)
+    author = person_of(config.operator)
+    with open_log(folder / "log", contract) as log:
+        sink, marker = LogSink(log, config.operator), Marker(folder, author)
+        (successes, recorded), misses = count_successes(folder), count_near_misses(folder)
         env = make_env(config.env, config.env_config)
         view = LiveView(env, config.view_port) if config.view_port else None
         if view is not None:
             console.print(f"watch the robot at {view.url}", markup=False)
         listener.start()
+        drivers = _drivers(config, env, contract, board)
         columns = (TextColumn("recording"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[doing]}"))
         progress = Progress(*columns, console=console)
         try:
-            drawn = start_seed(config.seed, SeedStream.DEMONSTRATION, "operator", recorded)
-            operator = make_operator(
-                config.operator, env, contract.interface, board=board, seed=drawn, demonstrate=True
-            )
             with progress:
                 task = progress.add_task("", total=config.episodes, completed=successes, doing="")
+                asked = ""
 
                 def show(episode: Episode, said: OperatorInput) -> None:
-                    progress.update(task, doing=said.doing)
+                    marker.step(episode, said)
+                    marking = "marking success" if marker.looks_like_success else ""
+                    seen = (asked, said.doing, marking, runner.rewarding.doing)
+                    progress.update(task, doing=", ".join(filter(None, seen)))
                     if view is not None:
                         view.show()
 
@@ -171,23 +136,31 @@ def _record(config: RecordConfig, stop: StopSignal) -> int:
                     gate=lambda purpose: "told to stop" if stop.asked else "",
                     on_step=show,
                     say=partial(console.print, markup=False),
-                    person="operator" if config.operator == "scripted" else "person",
+                    person=author,
+                    rewarding=make_rewarding(config.reward, contract),
                 )
                 failures = 0
-                while successes < config.episodes and not stop.asked:
+                while (successes < config.episodes or misses < config.near_misses) and not stop.asked:
+                    kind = _next_near_miss(config, successes, misses)
+                    asked = f"please {NEAR_MISSES[kind]}" if kind else ""
+                    operator = drivers(recorded, kind)
+                    progress.update(task, doing=asked)
                     if not _ready(operator, stop):
                         break
                     plan = Plan(
                         Purpose.DEMONSTRATION, start_seed(config.seed, SeedStream.DEMONSTRATION, "record", recorded)
                     )
                     episode = runner.run(plan, Idle(contract.interface.action.shape[0]), operator)
+                    marker.end(episode, kind)
                     recorded += not episode.again
-                    if episode.outcome is Outcome.SUCCESS:
+                    missed = bool(kind) and episode.outcome not in (Outcome.SUCCESS, Outcome.DISCARDED, Outcome.CUT)
+                    misses += missed
+                    if episode.outcome is Outcome.SUCCESS and not kind:
                         successes, failures = successes + 1, 0
                         progress.update(task, completed=successes)
                     else:
-                        failures += 1
-                        if not config.keep_failures and episode.outcome is not Outcome.DISCARDED:
+                        failures += not missed
+                        if (kind or not config.keep_failures) and episode.outcome is not Outcome.DISCARDED:
                             sink.discard(episode.episode_id)
                     if episode.stop:
                         break
@@ -199,45 +172,48 @@ def _record(config: RecordConfig, stop: StopSignal) -> int:
                 view.close()
             env.close()
     console.print(f"{successes} successful episodes in {folder}: use them with demos={folder}", markup=False)
-    if successes < config.episodes:
+    if labels := {name: count for name, count in counts(read_labels(folder)).items() if count}:
+        found = ", ".join(f"{count} {name}" for name, count in labels.items())
+        console.print(f"frames labelled: {found}. Train with: tandem reward train data={folder}", markup=False)
+    if successes < config.episodes or misses < config.near_misses:
         console.print("run the same command again to add the rest", markup=False)
         return 130 if stop.asked else 1
     return 0
 
 
-def _keep_contract(folder: Path, contract: Contract) -> None:
-    """Puts the contract beside the log. Raises RecordError where the folder holds another contract's episodes."""
-    path = folder / CONTRACT_FILE
-    if not path.exists():
-        save_contract(path, contract)
-        return
-    found = stored_differences(load_contract(path), contract)
-    if found:
-        lines = "\n".join(f"  {difference}" for difference in found)
-        raise RecordError(
-            f"{folder} holds demonstrations of another contract:\n{lines}\nChoose another folder: out=PATH"
-        )
+def _next_near_miss(config: RecordConfig, successes: int, misses: int) -> str:
+    """The kind of near miss that is next, in turn and evenly among the successes; empty where a success is."""
+    due = misses * max(config.episodes, 1) <= successes * config.near_misses
+    if misses >= config.near_misses or not (due or successes >= config.episodes):
+        return ""
+    return tuple(NEAR_MISSES)[misses % len(NEAR_MISSES)]
 
 
-def _open_log(folder: Path, contract: Contract) -> EpisodeLog:
-    """The log of these demonstrations, under a run id of its own so that a learner can take several folders."""
-    run_id = None if any(folder.glob("segment-*.log")) else f"demos-{uuid.uuid4().hex[:12]}"
-    return EpisodeLog(folder, run_id=run_id, interface_fingerprint=contract.interface_fingerprint, sync="os")
+def _drivers(config: RecordConfig, env: gym.Env, contract: Contract, board: Board) -> Callable[[int, str], Operator]:
+    """Who drives an episode, by its number and the kind of near miss asked for (empty for none).
 
+    Of a scripted person what it draws differs from one start of recording to the next.
+    """
+    judge = _HOLD_STEPS if isinstance(config.reward, HumanReward) else 0
+    made: dict[str, Operator] = {}
 
-def count_successes(folder: Path) -> tuple[int, int]:
-    """Successful episodes, and all started ones that were not repeated, of a folder of demonstrations."""
-    outcomes: dict[str, int] = {}
-    starts = set()
-    for _, entry in read_log(folder / "log"):
-        record = entry.record
-        if record.HasField("start"):
-            starts.add(record.start.start_seed)
-        elif record.HasField("end"):
-            outcomes[record.end.episode_id] = record.end.outcome
-        elif record.HasField("amendment"):
-            outcomes[record.amendment.episode_id] = record.amendment.outcome
-    return sum(outcome == pb.OUTCOME_SUCCESS for outcome in outcomes.values()), len(starts)
+    def driver(recorded: int, near_miss: str) -> Operator:
+        key = near_miss if config.operator not in DEVICES else ""
+        if key not in made:
+            drawn = start_seed(config.seed, SeedStream.DEMONSTRATION, f"operator{near_miss}", recorded)
+            made[key] = make_operator(
+                config.operator,
+                env,
+                contract.interface,
+                board=board,
+                seed=drawn,
+                demonstrate=True,
+                judge_steps=judge,
+                near_miss=key,
+            )
+        return made[key]
+
+    return driver
 
 
 def _pacer(config: RecordConfig, contract: Contract) -> LockstepPacer | RealtimePacer:

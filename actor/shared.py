@@ -33,6 +33,7 @@ class Phase(IntEnum):
     EVALUATING = 6
     CLOSING = 7
     STOPPED = 8
+    WAITING_REWARD = 9
 
 
 COMMS = np.dtype(
@@ -70,6 +71,7 @@ CONTROL = np.dtype(
         ("period_error_p99_ms", np.float64),
         ("evaluated", np.uint64),  # number of the newest evaluation letter that was answered
         ("doing", "S160"),  # what the operator or the loop is doing, in words
+        ("reward", "S160"),  # what the classifier sees, in words
     ],
     align=True,
 )
@@ -112,6 +114,14 @@ class Board:
     def doing(self) -> str:
         return self.control["doing"].item().decode(errors="replace")
 
+    @property
+    def reward(self) -> str:
+        return self.control["reward"].item().decode(errors="replace")
+
+    @reward.setter
+    def reward(self, text: str) -> None:
+        self.control["reward"] = text.encode()[:160]
+
 
 @dataclass(frozen=True)
 class Letter:
@@ -145,6 +155,11 @@ class Mailbox:
         self._capacity = capacity
         self._map = mmap.mmap(fd, self.size(capacity))
         self._number = memoryview(self._map)[:8].cast("Q")
+
+    @classmethod
+    def open(cls, fd: int) -> Mailbox:
+        """The mailbox in a block that another process made."""
+        return cls(fd, (os.fstat(fd).st_size - cls.size(0)) // 2)
 
     @classmethod
     def size(cls, capacity: int) -> int:
@@ -200,5 +215,41 @@ class Mailbox:
         version, evaluation_id, episodes, first_seed = head
         return Letter(number, version, evaluation_id, episodes, first_seed, payload)
 
+    @property
+    def payload(self) -> bytes | None:
+        """Of the newest letter."""
+        letter = self.get()
+        return None if letter is None else bytes(letter.payload)
+
     def _at(self, number: int) -> int:
         return 4096 + number % 2 * (self._HEAD.size + self._capacity)
+
+
+class Letters:
+    """A reader that takes each letter of a mailbox once.
+
+    Args:
+        mailbox: Read by nobody else.
+    """
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        self._mailbox = mailbox
+        self._taken = 0
+        self._reading: Generator[None, None, Letter | None] | None = None
+
+    def newest(self) -> bytearray | None:
+        """The payload of a letter newer than the last one taken, once all of it is copied: a part in each call."""
+        if self._reading is None:
+            if self._mailbox.number == self._taken:
+                return None
+            self._reading = self._mailbox.pieces()
+        try:
+            next(self._reading)
+            return None
+        except StopIteration as ended:
+            self._reading = None
+            letter: Letter | None = ended.value
+        if letter is None:
+            return None
+        self._taken = letter.number
+        return letter.payload

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from cli.composition import Settings
-from cli.groups import operators
+from cli.groups import operators, reward_group
 from cli.keys import Group, Key, keys_of
 
 SHORT = {
@@ -36,19 +36,19 @@ def list_keys() -> list[Key]:
 
 
 def list_groups() -> list[Group]:
-    return []
+    return [reward_group()]
 
 
 def run(settings: Settings) -> int:
     from actor.config import ActorConfig
     from actor.main import run_actor
 
-    return run_actor(settings.build(ActorConfig, paths()))
+    return run_actor(settings.build(ActorConfig, paths(), reward=settings.configs["reward"]))
 
 
 def paths() -> dict[str, str]:
     """The key of every field of ActorConfig."""
     from actor.config import ActorConfig
 
-    names = [f.name for f in dataclasses.fields(ActorConfig)]
+    names = [f.name for f in dataclasses.fields(ActorConfig) if f.name != "reward"]
     return SHORT | {name: f"actor.{name}" for name in names if name not in SHORT}

@@ -150,15 +150,15 @@ def checked_choice(name: str, value: str, options: Iterable[str]) -> str:
 def _composed(
     verb: str, keys: Sequence[Key], groups: Sequence[Group], choices: dict[str, str], given: Mapping[str, Any]
 ) -> DictConfig:
-    store = ConfigStore.instance()
-    store.store(group="schema", name=verb, node=schema_of(keys, groups), package="_global_")
+    store, module = ConfigStore.instance(), verb.replace(" ", "_")
+    store.store(group="schema", name=module, node=schema_of(keys, groups), package="_global_")
     for group in groups:
         for option, config in group.options.items():
             store.store(group=group.name, name=option, node=_open(config))
     overrides = [f"{name}={choice}" for name, choice in choices.items()]
     try:
         with initialize_config_dir(str(CONFIGS), version_base="1.3", job_name="tandem"):
-            tree = compose(verb, overrides)
+            tree = compose(module, overrides)
     except (HydraException, OmegaConfBaseException) as error:
         raise UsageError(
             f"configs/ could not be composed for `tandem {verb}`: {' '.join(str(error).split())}"
@@ -224,7 +224,8 @@ def _value(name: str, text: str, kind: Any) -> Any:
         override = OverridesParser.create().parse_override(f"{name}={text}")
         if override.is_sweep_override():
             raise UsageError(f"{name} must be {type_name(kind)}; a list is written [a,b]. Got: {text!r}")
-        return override.value()
+        value = override.value()
+        return [value] if kind == tuple[str, ...] and isinstance(value, str) else value
     except HydraException as error:
         raise UsageError(f"{name} must be {type_name(kind)}. Got: {text!r}") from error
 

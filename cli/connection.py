@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 
 from cli.errors import CommandError
+from transport import records_pb2
 from transport import service_pb2 as pb
 from transport.service_pb2_grpc import LearnerStub
 
@@ -56,6 +57,13 @@ class Connection:
         """The learner's ``Status``. Raises CommandError saying what is wrong and what to do."""
         try:
             return self._stub.GetStatus(pb.GetStatusRequest(), timeout=self._timeout_s)
+        except grpc.RpcError as error:
+            raise CommandError(self._explained(error)) from error
+
+    def amend(self, run_id: str, amendment: records_pb2.Amendment) -> None:
+        """Changes the outcome of an episode; returns when that is logged. Raises CommandError."""
+        try:
+            self._stub.AmendEpisode(pb.AmendEpisodeRequest(run_id=run_id, amendment=amendment), timeout=self._timeout_s)
         except grpc.RpcError as error:
             raise CommandError(self._explained(error)) from error
 

@@ -13,6 +13,7 @@ from typing import Any
 from cli import learner as learner_verb
 from cli.composition import Settings, defaults_of
 from cli.errors import CAP_REACHED, INTERRUPTED, OK, CommandError, UsageError
+from cli.groups import reward_group
 from cli.keys import Group, Key, as_text, keys_of
 from cli.leaving import leave_on_signals
 from episodes.durable import write_durably
@@ -41,7 +42,7 @@ class DemoConfig:
     seed: int = 0
     obs: str = "state"
     operator: str = "scripted"
-    demonstrations: int = 5
+    demonstrations: int = 20
     final_episodes: int = 50
     film: bool = True
 
@@ -64,7 +65,7 @@ def list_keys() -> list[Key]:
 
 def list_groups() -> list[Group]:
     env, algorithm = learner_verb.list_groups()
-    return [dataclasses.replace(env, options={ENV: env.options[ENV]}), algorithm]
+    return [dataclasses.replace(env, options={ENV: env.options[ENV]}), algorithm, reward_group()]
 
 
 def stored_values(folder: Path) -> dict[str, Any]:
@@ -107,12 +108,20 @@ def learner_arguments(settings: Settings) -> list[str]:
     learner`."""
     keys, groups = learner_verb.list_keys(), learner_verb.list_groups()
     values = _all_values(settings)
-    defaults = defaults_of("learner", keys, groups, settings.choices, values)
+    choices = {group.name: settings.choices[group.name] for group in groups}
+    defaults = defaults_of("learner", keys, groups, choices, values)
     if settings["run"]:
         defaults |= learner_verb.stored_values(Path(settings["run"]))
     wanted = {k: v for k, v in values.items() if k in defaults and k not in (*MANAGED, *settings.choices)}
-    chosen = [f"{name}={choice}" for name, choice in settings.choices.items()]
+    chosen = [f"{group.name}={settings.choices[group.name]}" for group in groups]
     return chosen + [f"{path}={as_text(v)}" for path, v in wanted.items() if as_text(v) != as_text(defaults[path])]
+
+
+def reward_arguments(settings: Settings) -> list[str]:
+    """The reward of a demo as arguments of `tandem record` and `tandem actor`."""
+    chosen, config = settings.choices["reward"], settings.configs["reward"]
+    fields = [f.name for f in dataclasses.fields(config) if getattr(config, f.name) != f.default]
+    return [f"reward={chosen}", *(f"reward.{name}={as_text(getattr(config, name))}" for name in fields)]
 
 
 def _all_values(settings: Settings) -> dict[str, Any]:
@@ -146,6 +155,7 @@ def _run(config: DemoConfig, settings: Settings, folder: Path, env_config: Any, 
         recording=[f"env={ENV}", *_env_arguments(env_config), f"seed={config.seed}"],
         learning=learner_arguments(settings),
         operator=config.operator,
+        rewarding=reward_arguments(settings),
         started_s=started_s,
     )
     result = session.run(how_to_resume(folder))

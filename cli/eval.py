@@ -11,6 +11,7 @@ from typing import Any
 
 from cli.composition import Settings
 from cli.errors import OK, CommandError
+from cli.groups import reward_group
 from cli.keys import Group, Key, keys_of
 from metrics.wilson import wilson_interval
 
@@ -54,7 +55,7 @@ def list_keys() -> list[Key]:
 
 
 def list_groups() -> list[Group]:
-    return []
+    return [reward_group()]
 
 
 def run(settings: Settings) -> int:
@@ -94,6 +95,7 @@ def run(settings: Settings) -> int:
         episodes=config.episodes,
         seed=run_seed if config.seed is None else config.seed,
         render=config.film_episodes if config.film else 0,
+        reward=settings.configs["reward"],
         on_episode=on_episode,
     )
     low, high = wilson_interval(result.successes, result.episodes)

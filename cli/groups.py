@@ -23,3 +23,9 @@ def operators() -> tuple[str, ...]:
     from envs.registry import ENVS
 
     return tuple(dict.fromkeys(name for entry in ENVS.values() for name in entry.operators))
+
+
+def reward_group() -> Group:
+    from reward.config import REWARDS
+
+    return Group("reward", dict(REWARDS), "env", "Where the reward and the success of an episode come from.")

@@ -31,13 +31,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments[0] in ("-V", "--version"):
         print(f"tandem {version()}")
         return OK
-    name, *rest = arguments
+    words = 2 if " ".join(arguments[:2]) in VERBS else 1
+    name, rest = " ".join(arguments[:words]), arguments[words:]
     if name not in VERBS:
         print(f"tandem: unknown verb {name!r}.{nearest(name, VERBS)} `tandem --help` lists them", file=sys.stderr)
         return USAGE
     settings = None
     try:
-        module = importlib.import_module(f"cli.{VERBS[name].name}")
+        module = importlib.import_module(f"cli.{VERBS[name].module}")
         if any(word in HELP for word in rest):
             print(_help(name, module, [word for word in rest if word not in HELP]))
             return OK

@@ -6,7 +6,7 @@ import dataclasses
 import time
 
 from cli.composition import Settings
-from cli.groups import env_group, operators
+from cli.groups import env_group, operators, reward_group
 from cli.keys import Group, Key, keys_of
 
 
@@ -26,7 +26,7 @@ def list_keys() -> list[Key]:
 
 
 def list_groups() -> list[Group]:
-    return [env_group()]
+    return [env_group(), reward_group()]
 
 
 def run(settings: Settings) -> int:
@@ -35,7 +35,13 @@ def run(settings: Settings) -> int:
     if not settings["out"]:
         settings.values["out"] = f"runs/demonstrations-{time.strftime('%Y%m%d-%H%M%S')}"
     return record(
-        settings.build(RecordConfig, paths(), env=settings.choices["env"], env_config=settings.configs["env"])
+        settings.build(
+            RecordConfig,
+            paths(),
+            env=settings.choices["env"],
+            env_config=settings.configs["env"],
+            reward=settings.configs["reward"],
+        )
     )
 
 
@@ -43,4 +49,4 @@ def paths() -> dict[str, str]:
     """The key of every field of RecordConfig but those of the environment."""
     from actor.record import RecordConfig
 
-    return {f.name: f.name for f in dataclasses.fields(RecordConfig) if f.name not in ("env", "env_config")}
+    return {f.name: f.name for f in dataclasses.fields(RecordConfig) if f.name not in ("env", "env_config", "reward")}

@@ -48,6 +48,7 @@ class TrainingSession:
         recording: Arguments of `tandem record`, besides out, episodes and operator.
         learning: Arguments of `tandem learner`, besides run, demos, address and token.
         operator: Of the actor.
+        rewarding: Arguments of `tandem record` and `tandem actor`: where the reward comes from.
         started_s: time.monotonic() when the command began.
     """
 
@@ -60,6 +61,7 @@ class TrainingSession:
         recording: Sequence[str],
         learning: Sequence[str],
         operator: str,
+        rewarding: Sequence[str] = (),
         started_s: float,
     ) -> None:
         self._folder = folder
@@ -68,6 +70,7 @@ class TrainingSession:
         self._recording = list(recording)
         self._learning = list(learning)
         self._operator = operator
+        self._rewarding = list(rewarding)
         self._started_s = started_s
         self._children: list[Child] = []
         self._token = folder / "token"
@@ -96,6 +99,7 @@ class TrainingSession:
                     f"actor.spool={self._folder / 'spool'}",
                     "actor.name=demo",
                     "actor.status_every_s=1",
+                    *self._rewarding,
                 )
                 learner = self._start(
                     "learner",
@@ -123,7 +127,7 @@ class TrainingSession:
         if not self._demonstrations or demos.exists():
             return None
         episodes, out = f"episodes={self._demonstrations}", f"out={_unfinished(demos)}"
-        return self._start("record", *self._recording, "operator=scripted", episodes, out)
+        return self._start("record", *self._recording, *self._rewarding, "operator=scripted", episodes, out)
 
     def _await_recorder(self, progress: Progress, recorder: Child, demos: Path) -> None:
         while recorder.wait(POLL_S) is None:

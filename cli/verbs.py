@@ -10,7 +10,7 @@ class Verb:
     """One verb.
 
     Attributes:
-        name: As typed; its module is cli/NAME.py with ``list_keys()``, ``list_groups()``, ``run(settings)``.
+        name: As typed, one word or two.
         summary: One line.
         about: What it does, a few lines.
         examples: Commands with what they are for.
@@ -20,6 +20,11 @@ class Verb:
     summary: str
     about: str
     examples: tuple[tuple[str, str], ...]
+
+    @property
+    def module(self) -> str:
+        """cli/MODULE.py has ``list_keys()``, ``list_groups()``, ``run(settings)``; configs/MODULE.yaml its choices."""
+        return self.name.replace(" ", "_")
 
 
 VERBS: dict[str, Verb] = {
@@ -92,6 +97,29 @@ VERBS: dict[str, Verb] = {
             (
                 ("tandem eval run=runs/demo", "50 episodes"),
                 ("tandem eval run=runs/demo episodes=200", "a narrower interval"),
+            ),
+        ),
+        Verb(
+            "label",
+            "say which recorded frames look like success, and correct outcomes, in a local page",
+            "Serves a page on this machine's loopback where keys step through episodes and label frames. Labels are "
+            "kept as they are given, so that it can be stopped and started again. Of a run that is going on, a changed "
+            "outcome reaches the learner at once.",
+            (
+                ("tandem label data=runs/labels", "recordings"),
+                ("tandem label data=runs/mine", "a run, also while it trains"),
+            ),
+        ),
+        Verb(
+            "reward train",
+            "train a success classifier from labelled frames, and measure what it is worth",
+            "Splits by episode, calibrates, chooses the threshold, and writes classifier, report.html and report.json "
+            "to the folder out=. Labels come from `tandem record` (key M), `tandem label`, people's verdicts in a run, "
+            "LeRobotDatasets (next.reward) and image folders (LABEL/EPISODE/).",
+            (
+                ("tandem record env.obs=pixels reward=human near_misses=15 out=runs/labels", "first, some labels"),
+                ("tandem reward train data=runs/labels", "train and measure"),
+                ("tandem reward train data=[runs/labels,runs/mine] out=runs/mine/reward", "hand it to a running run"),
             ),
         ),
         Verb(

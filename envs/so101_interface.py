@@ -70,6 +70,14 @@ class SO101SimConfig:
     """Frames of proprioception a policy sees with ``obs=proprio`` and ``obs=pixels``; stacked at sampling, not here."""
     image_stack: int = 1
     """Frames of every camera a policy sees at once; stacked at sampling, not here."""
+    light_jitter: float = 0.0
+    """How far brightness, tint and direction of the light differ from one episode to the next, as a share in [0, 1)."""
+    camera_jitter_m: float = 0.0
+    """How far the front camera is displaced along each axis in an episode, in [m]; the wrist camera a quarter of it."""
+    camera_jitter_deg: float = 0.0
+    """How far the front camera is turned about each axis in an episode; the wrist camera a quarter of it."""
+    cube_colours: bool = False
+    """Whether the cube has another colour in every episode."""
     render_width: int = 480
     """Width in pixels of what ``render()`` returns."""
     render_height: int = 360
@@ -88,6 +96,9 @@ class SO101SimConfig:
         _require(self.max_step_m > 0, "max_step_m", "positive", self.max_step_m)
         _require(self.play_mm >= 0, "play_mm", "0 or more", self.play_mm)
         _require(self.operator_noise >= 0, "operator_noise", "0 or more", self.operator_noise)
+        _require(0 <= self.light_jitter < 1, "light_jitter", "in [0, 1)", self.light_jitter)
+        for key in ("camera_jitter_m", "camera_jitter_deg"):
+            _require(getattr(self, key) >= 0, key, "0 or more", getattr(self, key))
         _require(self.target_lead_m > 0, "target_lead_m", "positive", self.target_lead_m)
         box = (self.workspace_low_m, self.workspace_high_m)
         boxed = all(len(side) == 3 for side in box) and all(a < b for a, b in zip(*box, strict=True))

@@ -17,6 +17,7 @@ import numpy as np
 from envs.errors import EnvError
 from envs.kinematics import ArmKinematics
 from envs.mujoco_gl import load_mujoco
+from envs.so101_appearance import Appearance
 from envs.so101_cameras import Cameras
 from envs.so101_insert import Insert
 from envs.so101_interface import (
@@ -72,6 +73,8 @@ class PrivilegedState:
     """Speed of the gripper joint, positive while opening [rad/s]."""
     held: bool
     """True where both pads touch the cube."""
+    success: bool
+    """True where the task is done."""
 
 
 class SO101SimEnv(gym.Env):
@@ -110,6 +113,7 @@ class SO101SimEnv(gym.Env):
         self._mujoco = load_mujoco()
         self.model = self._mujoco.MjModel.from_xml_string(build_mjcf(config.task, config.slot_play_m))
         self.data = self._mujoco.MjData(self.model)
+        self._appearance = Appearance(config, self.model)
         self._kinematics = ArmKinematics(self.model)
         kinds: dict[str, type[Lift] | type[Reach]] = {"insert": Insert, "lift": Lift, "reach": Reach}
         self._task: Task = kinds[config.task](config, self.model, self.data)
@@ -139,6 +143,7 @@ class SO101SimEnv(gym.Env):
         data.qpos[: len(JOINTS)] = (*self._joints, GRIPPER_OPEN_RAD)
         data.ctrl[:] = (*self._joints, GRIPPER_OPEN_RAD)
         self._task.place(rng)
+        self._appearance.draw(rng)
         self._mujoco.mj_forward(self.model, data)
         self._steps = 0
         return self._observe(), {}
@@ -155,7 +160,7 @@ class SO101SimEnv(gym.Env):
         if failure:
             info["failure"] = failure
         terminated = success or bool(failure)
-        truncated = not terminated and self._steps >= self.config.step_limit
+        truncated = self._steps >= self.config.step_limit
         return self._observe(), float(success), terminated, truncated, info
 
     def _command(self, action: np.ndarray) -> np.ndarray:
@@ -213,6 +218,7 @@ class SO101SimEnv(gym.Env):
             gripper=float(2.0 * opening - 1.0),
             gripper_speed=float(self.data.qvel[_ARM]),
             held=self._task.held(),
+            success=self._task.outcome(self._tool)[0],
         )
 
     def render(self) -> np.ndarray | None:

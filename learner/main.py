@@ -28,6 +28,7 @@ from learner.memory import replay_beyond_memory
 from learner.publisher import PolicyPublisher
 from learner.replay import ReplayBuffer, replay_device
 from learner.reporting import Reporter
+from learner.reward_watch import RewardWatch
 from learner.run_folder import RunFolder, default_run_folder, open_run_folder, plain, save_config
 from learner.service import LearnerServer
 from learner.service_file import remove_service_file, write_service_file
@@ -143,9 +144,10 @@ def _serve(
         identity=identity,
         mutual=config.tls == "mutual",
     )
-    stop = StopSignal()
+    stop, watch = StopSignal(), RewardWatch(folder.path, contract, publisher, console.event)
     trainer: Trainer | None = None
     try:
+        watch.start()
         port = server.start()
         place = place_of(config.address)._replace(port=port)
         address = f"{config.address.rpartition(':')[0]}:{port}"
@@ -172,6 +174,7 @@ def _serve(
         return code
     finally:
         stop.close()
+        watch.stop()
         server.stop()
         with contextlib.suppress(OSError):
             remove_service_file(folder.path)

@@ -32,10 +32,11 @@ class PublishedPolicy:
     """One policy as it goes over the wire.
 
     Attributes:
-        use: ``POLICY_USE_ACTING`` or ``POLICY_USE_EVALUATION``.
-        payload: Safetensors of ``policies.snapshot``, without the frozen part.
+        use: ``POLICY_USE_ACTING``, ``POLICY_USE_EVALUATION`` or, of a success classifier, ``POLICY_USE_REWARD``.
+        payload: Safetensors of ``policies.snapshot``, without the frozen part, or of ``reward.storage``.
         evaluation_id, episodes, first_seed: Of an evaluation request; 0 for acting.
         frozen: The frozen part that belongs to it.
+        reward_name: Of a classifier.
     """
 
     use: pb.PolicyUse
@@ -45,6 +46,7 @@ class PublishedPolicy:
     episodes: int = 0
     first_seed: int = 0
     frozen: FrozenPart = FrozenPart(b"")
+    reward_name: str = ""
 
     @cached_property
     def sha256(self) -> str:
@@ -73,6 +75,7 @@ class PublishedPolicy:
                 evaluation_first_seed=self.first_seed,
                 frozen_sha256=self.frozen.sha256,
                 frozen_bytes=len(frozen),
+                reward_name=self.reward_name,
             )
         )
         yield first
@@ -92,6 +95,7 @@ class PolicyPublisher:
         self._acting: PublishedPolicy | None = None
         self._evaluation: tuple[str, PublishedPolicy] | None = None
         self._frozen = FrozenPart(b"")
+        self._reward: PublishedPolicy | None = None
         self._on_change: Callable[[], None] = lambda: None
 
     def on_change(self, callback: Callable[[], None]) -> None:
@@ -117,6 +121,19 @@ class PolicyPublisher:
             self._acting = PublishedPolicy(pb.POLICY_USE_ACTING, version, bytes(payload), frozen=self._frozen)
         self.lag.published(version)
         self._on_change()
+
+    def publish_reward(self, name: str, payload: bytes) -> None:
+        """Makes ``payload`` the success classifier of the actors that are rewarded by one."""
+        with self._lock:
+            version = 1 if self._reward is None else self._reward.version + 1
+            self._reward = PublishedPolicy(pb.POLICY_USE_REWARD, version, bytes(payload), reward_name=name)
+        self._on_change()
+
+    def newer_reward(self, have_sha256: str) -> PublishedPolicy | None:
+        """The success classifier, unless the caller has it; None where there is none."""
+        with self._lock:
+            reward = self._reward
+        return reward if reward is not None and reward.sha256 != have_sha256 else None
 
     def request_evaluation(
         self, evaluation_id: int, version: int, payload: bytes, episodes: int, first_seed: int, spool_id: str

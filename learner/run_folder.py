@@ -8,6 +8,8 @@ checkpoints/     ENV_STEPS-UPDATES/, best.json and last.json (``learner.checkpoi
 encoders/        the pretrained weights it learns with, by their sha256 (``learner.encoder_copy``)
 policies/        version-0.safetensors, and the number from which versions go on after a crash
 metrics.jsonl    one JSON object a line
+reward/          the success classifier that actors are handed, if any (``learner.reward_watch``)
+labels.jsonl     labels of frames (``reward.labels``), if any
 service.json     where the learner listens, while it runs (``learner.service_file``)
 """
 

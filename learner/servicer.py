@@ -14,7 +14,7 @@ from episodes.contract import Contract, ContractError, differences
 from episodes.image_codec import ImageCodec
 from episodes.validation import check_amendment
 from learner.ingest import Ingest
-from learner.publisher import PolicyPublisher
+from learner.publisher import PolicyPublisher, PublishedPolicy
 from learner.push import PushStreams
 from learner.refusals import REFUSALS, WrongRunError, abort, refuse, stopping
 from transport import service_pb2 as pb
@@ -108,9 +108,7 @@ class LearnerServicer(service_pb2_grpc.LearnerServicer):
         changed = asyncio.Event()
         self._pulls.add(changed)
         try:
-            while (
-                policy := self._publisher.newer(request.spool_id, request.have_version, request.have_evaluation)
-            ) is None:
+            while (policy := self._newer(request)) is None:
                 if self._stopping:
                     await stopping(context)
                 await changed.wait()
@@ -121,6 +119,12 @@ class LearnerServicer(service_pb2_grpc.LearnerServicer):
             if self._stopping:
                 await stopping(context)
             yield chunk
+
+    def _newer(self, request: pb.PullPolicyRequest) -> PublishedPolicy | None:
+        """What the caller lacks; the classifier first, without which it neither acts nor evaluates."""
+        if request.wants_reward and (reward := self._publisher.newer_reward(request.have_reward)) is not None:
+            return reward
+        return self._publisher.newer(request.spool_id, request.have_version, request.have_evaluation)
 
     async def AmendEpisode(  # noqa: N802
         self, request: pb.AmendEpisodeRequest, context: Context

@@ -18,11 +18,13 @@ class PolicyUse(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     POLICY_USE_UNSPECIFIED: _ClassVar[PolicyUse]
     POLICY_USE_ACTING: _ClassVar[PolicyUse]
     POLICY_USE_EVALUATION: _ClassVar[PolicyUse]
+    POLICY_USE_REWARD: _ClassVar[PolicyUse]
 COMPRESSION_NONE: Compression
 COMPRESSION_ZLIB: Compression
 POLICY_USE_UNSPECIFIED: PolicyUse
 POLICY_USE_ACTING: PolicyUse
 POLICY_USE_EVALUATION: PolicyUse
+POLICY_USE_REWARD: PolicyUse
 
 class Numbers(_message.Message):
     __slots__ = ("values",)
@@ -139,21 +141,25 @@ class Acknowledgement(_message.Message):
     def __init__(self, sequence: _Optional[int] = ..., step_credit: _Optional[int] = ..., finished: _Optional[bool] = ..., finished_reason: _Optional[str] = ..., replaced: _Optional[bool] = ...) -> None: ...
 
 class PullPolicyRequest(_message.Message):
-    __slots__ = ("run_id", "spool_id", "have_version", "have_evaluation", "have_frozen")
+    __slots__ = ("run_id", "spool_id", "have_version", "have_evaluation", "have_frozen", "wants_reward", "have_reward")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     SPOOL_ID_FIELD_NUMBER: _ClassVar[int]
     HAVE_VERSION_FIELD_NUMBER: _ClassVar[int]
     HAVE_EVALUATION_FIELD_NUMBER: _ClassVar[int]
     HAVE_FROZEN_FIELD_NUMBER: _ClassVar[int]
+    WANTS_REWARD_FIELD_NUMBER: _ClassVar[int]
+    HAVE_REWARD_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     spool_id: str
     have_version: int
     have_evaluation: int
     have_frozen: str
-    def __init__(self, run_id: _Optional[str] = ..., spool_id: _Optional[str] = ..., have_version: _Optional[int] = ..., have_evaluation: _Optional[int] = ..., have_frozen: _Optional[str] = ...) -> None: ...
+    wants_reward: bool
+    have_reward: str
+    def __init__(self, run_id: _Optional[str] = ..., spool_id: _Optional[str] = ..., have_version: _Optional[int] = ..., have_evaluation: _Optional[int] = ..., have_frozen: _Optional[str] = ..., wants_reward: _Optional[bool] = ..., have_reward: _Optional[str] = ...) -> None: ...
 
 class PolicyChunk(_message.Message):
-    __slots__ = ("use", "version", "total_bytes", "sha256", "evaluation_id", "evaluation_episodes", "evaluation_first_seed", "frozen_sha256", "frozen_bytes", "frozen", "data")
+    __slots__ = ("use", "version", "total_bytes", "sha256", "evaluation_id", "evaluation_episodes", "evaluation_first_seed", "frozen_sha256", "frozen_bytes", "reward_name", "frozen", "data")
     USE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
@@ -163,6 +169,7 @@ class PolicyChunk(_message.Message):
     EVALUATION_FIRST_SEED_FIELD_NUMBER: _ClassVar[int]
     FROZEN_SHA256_FIELD_NUMBER: _ClassVar[int]
     FROZEN_BYTES_FIELD_NUMBER: _ClassVar[int]
+    REWARD_NAME_FIELD_NUMBER: _ClassVar[int]
     FROZEN_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
     use: PolicyUse
@@ -174,9 +181,10 @@ class PolicyChunk(_message.Message):
     evaluation_first_seed: int
     frozen_sha256: str
     frozen_bytes: int
+    reward_name: str
     frozen: bytes
     data: bytes
-    def __init__(self, use: _Optional[_Union[PolicyUse, str]] = ..., version: _Optional[int] = ..., total_bytes: _Optional[int] = ..., sha256: _Optional[str] = ..., evaluation_id: _Optional[int] = ..., evaluation_episodes: _Optional[int] = ..., evaluation_first_seed: _Optional[int] = ..., frozen_sha256: _Optional[str] = ..., frozen_bytes: _Optional[int] = ..., frozen: _Optional[bytes] = ..., data: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, use: _Optional[_Union[PolicyUse, str]] = ..., version: _Optional[int] = ..., total_bytes: _Optional[int] = ..., sha256: _Optional[str] = ..., evaluation_id: _Optional[int] = ..., evaluation_episodes: _Optional[int] = ..., evaluation_first_seed: _Optional[int] = ..., frozen_sha256: _Optional[str] = ..., frozen_bytes: _Optional[int] = ..., reward_name: _Optional[str] = ..., frozen: _Optional[bytes] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class AmendEpisodeRequest(_message.Message):
     __slots__ = ("run_id", "amendment")

@@ -34,6 +34,7 @@ EVENTS: dict[str, Event] = {
     "g": Event.READY,
     "p": Event.PAUSE,
     "q": Event.STOP,
+    "m": Event.MARK,
 }
 
 SPEEDS: dict[str, float] = {"1": 0.25, "2": 0.5, "3": 1.0}
@@ -44,5 +45,6 @@ ARM = "f8"
 
 HELP = (
     "W/S forward/back, A/D left/right (or arrows), R/F up/down (or PgUp/PgDn), O/C gripper, 1/2/3 speed, "
-    "SPACE take over/hand back, ENTER success, BACKSPACE failure, X discard, Z re-record, G ready, P pause, Q stop"
+    "SPACE take over/hand back, ENTER success, BACKSPACE failure, X discard, Z re-record, G ready, P pause, Q stop, "
+    "M looks like success/no longer"
 )

@@ -30,6 +30,8 @@ class Event(StrEnum):
     """Hold still until READY."""
     STOP = "stop"
     """End the run."""
+    MARK = "mark"
+    """What is seen from here on looks like success; said again: no longer. For the reward classifier."""
 
 
 @dataclass(frozen=True)
@@ -72,19 +74,22 @@ class Supervisor:
 
     Args:
         operator: The person. Not closed from here.
+        judging: Whether they also say what succeeded and what failed.
     """
 
     HEARD = (Event.STOP, Event.PAUSE, Event.DISCARD)
+    JUDGING = (Event.SUCCESS, Event.FAILURE)
 
-    def __init__(self, operator: Operator) -> None:
+    def __init__(self, operator: Operator, *, judging: bool = False) -> None:
         self._operator = operator
+        self._heard = self.HEARD + (self.JUDGING if judging else ())
 
     def begin_episode(self) -> None:
         self._operator.begin_episode()
 
     def poll(self, observation: dict[str, np.ndarray], proposed: np.ndarray) -> OperatorInput:
         said = self._operator.poll(observation, proposed)
-        events = tuple(event for event in said.events if event in self.HEARD)
+        events = tuple(event for event in said.events if event in self._heard)
         doing = said.doing if said.lost else "the policy acts alone: you can pause, discard or stop"
         return OperatorInput(events=events, doing=doing, lost=said.lost)
 

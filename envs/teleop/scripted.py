@@ -6,7 +6,7 @@ It sees the current episode only: never time, earlier episodes or the policy's v
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from envs.so101_model import CUBE_SIZE_M
 from envs.so101_sim import PrivilegedState, SO101SimConfig
 from envs.teleop.operator import Event, OperatorInput
 from envs.teleop.scripted_insert import insert_action, insert_distance, resolution_m, rounded
+from envs.teleop.scripted_misses import NEAR_MISSES, NearMiss
 from envs.teleop.scripted_moves import ALIGNED_M, CLOSE, OPEN, STILL_RAD_S, beside_cube, towards
 
 _HOVER_M = 0.052
@@ -48,7 +49,17 @@ class ScriptedOperatorConfig:
     takeover_max_steps: int = 40
     """Longest takeover in control steps."""
 
+    judge_steps: int = 0
+    """Steps of success in a row after which it ends an episode as a success, and of a near miss as a failure; 0 leaves
+    that to others."""
+    near_miss: str = ""
+    """Show this near miss (envs.teleop.scripted_misses) instead of lifting; only while it demonstrates."""
+
     def __post_init__(self) -> None:
+        if self.near_miss not in ("", *NEAR_MISSES):
+            raise EnvError(
+                f"ScriptedOperatorConfig.near_miss must be one of {list(NEAR_MISSES)}. Got: {self.near_miss!r}"
+            )
         if not 1 <= self.takeover_min_steps <= self.takeover_max_steps:
             raise EnvError(
                 "ScriptedOperatorConfig.takeover_min_steps must lie in [1, takeover_max_steps]. "
@@ -85,10 +96,35 @@ class ScriptedOperator:
         self._distances: deque[float] = deque(maxlen=self._config.stall_steps + 1)
         self._left = 0
         self._driving = False
+        self._marking = False
+        self._successes = 0
+        near_miss, world = self._config.near_miss, self._env.config
+        if near_miss and world.task != "lift":
+            raise EnvError(f"the scripted operator shows near misses of env.task=lift alone. Got: {world.task!r}")
+        self._miss = NearMiss(near_miss, self._rng, world) if near_miss else None
 
     def poll(self, observation: dict[str, np.ndarray], proposed: np.ndarray) -> OperatorInput:
         """The operator's input for this step, from the simulator's state alone."""
-        state, insert = self._env.privileged_state(), self._env.config.task == "insert"
+        state = self._env.privileged_state()
+        said = self._driven(state)
+        if judged := self._judged(state):
+            said = replace(said, events=(*said.events, *judged))
+        return said
+
+    def _judged(self, state: PrivilegedState) -> tuple[Event, ...]:
+        """What a person who looks on says of the state: where it begins and ends to look like success, and an end."""
+        self._successes = self._successes + 1 if state.success else 0
+        events: tuple[Event, ...] = ()
+        if state.success != self._marking:
+            self._marking, events = state.success, (Event.MARK,)
+        if self._config.judge_steps and self._successes >= self._config.judge_steps:
+            events += (Event.SUCCESS,)
+        elif self._miss is not None and self._miss.shown >= self._config.judge_steps > 0:
+            events += (Event.FAILURE,)
+        return events
+
+    def _driven(self, state: PrivilegedState) -> OperatorInput:
+        insert = self._env.config.task == "insert"
         if insert and self._resolution_m:
             state = rounded(state, self._resolution_m)
         if self._config.demonstrate:
@@ -116,6 +152,8 @@ class ScriptedOperator:
         self._driving = True
         config = self._env.config
         action, doing = _ACTIONS[config.task](state, config)
+        if self._miss is not None:
+            action, doing = self._miss.action(state, action)
         action[:3] = np.clip(action[:3], -self._config.speed, self._config.speed)
         if noise:
             action = action + self._rng.normal(0.0, noise, action.shape)

@@ -125,12 +125,13 @@ class ActorProcess:
         } | settings
         code = (
             "import sys; from actor.main import run_actor; from actor.config import ActorConfig; "
+            "from reward.config import ClassifierReward, HumanReward; "
             f"sys.exit(run_actor(ActorConfig(learner_address='localhost:{port}', **{settings!r})))"
         )
         environment = os.environ | {
             "TANDEM_TOKEN": token,
             "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": os.pathsep.join([str(WITNESS), os.environ.get("PYTHONPATH", "")]),
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(WITNESS), os.environ.get("PYTHONPATH")])),
             "WITNESS_PATH": str(self.witness),
         }
         with self.output.open("wb") as output:

@@ -94,10 +94,14 @@ def test_observations_and_task_choose_presets():
 
 
 def test_a_demo_from_pixels_records_more_and_hands_on_what_the_user_set():
-    assert compose("demo")["demonstrations"] == 5
-    assert compose("demo", "obs=pixels")["demonstrations"] == 20
-    assert compose("demo", "obs=pixels").configs["algorithm"].encoder_frozen == "cloned"
+    pixels, state = compose("demo", "obs=pixels"), compose("demo")
+    assert (pixels["obs"], pixels["demonstrations"], pixels["evaluation.episodes"]) == ("pixels", 20, 50)
+    assert pixels.configs["algorithm"].encoder_frozen == "cloned"
+    assert (state["obs"], state["demonstrations"], state["evaluation.episodes"]) == ("state", 5, 25)
+    assert pixels["exploration_share"] < state["exploration_share"]
+    assert state.configs["algorithm"].encoder_frozen == "never"
     assert compose("demo", "env.task=insert")["final_episodes"] == 100
+    assert compose("demo", "env.task=insert")["demonstrations"] == 20
     assert compose("demo", "obs=pixels", "demonstrations=7")["demonstrations"] == 7
     arguments = demo.learner_arguments(compose("demo", "obs=pixels", "algorithm.encoder_frozen=never", "run=x"))
     assert "algorithm.encoder_frozen=never" in arguments

@@ -1,0 +1,77 @@
+"""`tandem reward train`."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+
+from cli.composition import Settings
+from cli.errors import OK, CommandError
+from cli.keys import Group, Key, keys_of
+
+
+def list_keys() -> list[Key]:
+    from reward.network import ENCODERS
+    from reward.training import TrainConfig
+
+    return keys_of(TrainConfig, paths(), choices={"encoder": ENCODERS})
+
+
+def list_groups() -> list[Group]:
+    return []
+
+
+def run(settings: Settings) -> int:
+    """Trains with progress on one line, and prints what came of it."""
+    import torch
+
+    from cli.reward_progress import show_steps
+    from reward.report import HTML_FILE, write_report
+    from reward.sources import load_frames, task_of
+    from reward.storage import FILE
+    from reward.training import TrainConfig, train
+
+    if not settings["out"]:
+        settings.values["out"] = f"runs/reward-{time.strftime('%Y%m%d-%H%M%S')}"
+    config = settings.build(TrainConfig, paths())
+    torch.set_num_threads(config.torch_threads)
+    folder = Path(config.out).expanduser()
+    frames = load_frames(config.data, config.cameras)
+    task, data_hz = task_of(config.data)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CommandError(f"out={folder} cannot be made: {error.strerror}") from error
+    print(f"{len(frames)} labelled frames of {len(set(frames.episodes))} episodes, {frames.positive.sum()} of success")
+    with show_steps() as say:
+        control_hz = config.control_hz or data_hz or 10.0
+        trained = train(frames, config, folder, task=task, control_hz=control_hz, say=say)
+    write_report(folder, trained)
+    print(summary(trained.report))
+    print(f"{folder / FILE}, {folder / HTML_FILE}")
+    print(f"Use it with: reward=classifier reward.model={folder}")
+    return OK
+
+
+def summary(report: dict) -> str:
+    """The figures that matter, in a few lines."""
+    found, hourly = report["per_episode"], report["false_positives_an_hour"]
+    rates = " ".join(
+        f"{name} {rate['value']:.1%} ({rate['count']} of {rate['of']})" if rate["of"] else f"{name} unknown"
+        for name, rate in (("precision", found["precision"]), ("recall", found["recall"]))
+    )
+    low, high = hourly["interval"]
+    return (
+        f"{report['classifier']} in {report['seconds']:.0f} s: per episode {rates}; "
+        f"{hourly['events']} false positives in {60 * hourly['hours']:.1f} minutes without success: "
+        f"{hourly['rate']:.1f} an hour, 95 % interval {low:.1f} to {high:.1f}. Threshold {report['threshold']:.3f}, "
+        f"{report['confirm']} frames in a row. {report['more_labels'][:1].upper()}{report['more_labels'][1:]}."
+    )
+
+
+def paths() -> dict[str, str]:
+    """The key of every field of TrainConfig."""
+    from reward.training import TrainConfig
+
+    return {f.name: f.name for f in dataclasses.fields(TrainConfig)}

@@ -1,0 +1,150 @@
+"""From logits on frames no part of training has seen to a calibrated score, a threshold, and what to expect of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+SECONDS_AN_HOUR = 3600.0
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    return 1.0 / (1.0 + np.exp(-np.clip(logits, -60, 60)))
+
+
+def fit_temperature(logits: np.ndarray, positive: np.ndarray) -> float:
+    """The T in [0.2, 20] whose ``sigmoid(logits / T)`` has the least log loss (Guo et al., arXiv 1706.04599).
+
+    Args:
+        logits: Of held-out frames, shape (N,).
+        positive: Their labels, bool (N,).
+    """
+    temperatures = np.geomspace(0.2, 20.0, 200)
+    losses = [log_loss(logits / t, positive) for t in temperatures]
+    return float(temperatures[int(np.argmin(losses))])
+
+
+def log_loss(logits: np.ndarray, positive: np.ndarray) -> float:
+    """Mean cross entropy of logits."""
+    return float(np.mean(np.logaddexp(0.0, np.where(positive, -logits, logits))))
+
+
+def least_of_last(logits: np.ndarray, episodes: Sequence[str], indices: np.ndarray, confirm: int) -> np.ndarray:
+    """The least logit of the last ``confirm`` consecutive frames at each frame, (N,): success is confirmed there at
+    every threshold up to it. -inf where an episode has too few frames behind it."""
+    found = np.full(len(logits), -np.inf)
+    window: list[float] = []
+    last: tuple[str, int] = ("", -2)
+    for row, (episode, index) in enumerate(zip(episodes, indices, strict=True)):
+        window = [*window, float(logits[row])] if (episode, index - 1) == last else [float(logits[row])]
+        window = window[-confirm:]
+        last = (episode, int(index))
+        if len(window) == confirm:
+            found[row] = min(window)
+    return found
+
+
+def choose_threshold(
+    confirmable: np.ndarray, positive: np.ndarray, episodes: Sequence[str], target_fpr: float
+) -> float:
+    """The logit from which a frame looks like success.
+
+    At most ``target_fpr`` of the frames without success would confirm one. Where the classes are further apart than
+    that needs, it is the middle between there and what nine in ten episodes of success reach: a margin on both sides.
+
+    Args:
+        confirmable: ``least_of_last`` of held-out frames, (N,).
+        positive: Their labels, bool (N,).
+        episodes: Their episodes.
+        target_fpr: Share of frames.
+    """
+    least = float(np.quantile(confirmable[~positive], 1.0 - target_fpr, method="higher"))
+    best: dict[str, float] = {}
+    for row in np.flatnonzero(positive):
+        best[episodes[row]] = max(best.get(episodes[row], -np.inf), float(confirmable[row]))
+    reached = float(np.quantile(list(best.values()), 0.1, method="lower"))
+    if not np.isfinite(least):
+        return min(reached, 0.0) if np.isfinite(reached) else 0.0
+    return (least + reached) / 2 if reached > least else least + 1e-6
+
+
+def poisson_interval(events: int, hours: float, share: float = 0.95) -> tuple[float, float]:
+    """The exact interval (Garwood 1936) of a rate an hour behind ``events`` in ``hours``."""
+    if hours <= 0:
+        return 0.0, math.inf
+    tail = (1.0 - share) / 2
+
+    def below(rate: float, count: int) -> float:
+        return sum(math.exp(-rate + k * math.log(rate) - math.lgamma(k + 1)) for k in range(count + 1))
+
+    def solved(wanted: Callable[[float], bool]) -> float:
+        low, high = 1e-12, 10.0 * (events + 10)
+        for _ in range(200):
+            middle = (low + high) / 2
+            low, high = (middle, high) if wanted(middle) else (low, middle)
+        return low
+
+    least = solved(lambda rate: 1.0 - below(rate, events - 1) < tail) if events else 0.0
+    most = solved(lambda rate: below(rate, events) > tail)
+    return least / hours, most / hours
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """What confirmation made of one episode.
+
+    Attributes:
+        episode: Its name.
+        frame: Row of the frame at which success was confirmed, among all rows; None where it never was.
+        success: Whether the episode has a frame of success.
+        right: Whether the confirmed frame is one.
+        seconds_failing: Time of frames without success until then [s].
+    """
+
+    episode: str
+    frame: int | None
+    success: bool
+    right: bool
+    seconds_failing: float
+
+
+def confirm_episodes(
+    looks: np.ndarray,
+    positive: np.ndarray,
+    episodes: Sequence[str],
+    indices: np.ndarray,
+    *,
+    confirm: int,
+    control_hz: float,
+) -> list[Confirmed]:
+    """Runs the rule of running over labelled episodes: the first ``confirm`` frames in a row that look like success end
+    an episode.
+
+    Args:
+        looks: Whether each frame looks like success, bool (N,).
+        positive: Its label, bool (N,).
+        episodes: Its episode; rows of an episode are in order.
+        indices: Its number within the episode; a gap begins the row anew.
+        confirm: Frames in a row.
+        control_hz: Frames a second.
+    """
+    rows: dict[str, list[int]] = {}
+    for row, episode in enumerate(episodes):
+        rows.setdefault(episode, []).append(row)
+    found = []
+    for episode, own in rows.items():
+        streak, last, hit = 0, -2, None
+        failing = 0
+        for row in own:
+            streak = (streak + 1 if indices[row] == last + 1 else 1) if looks[row] else 0
+            last = int(indices[row])
+            failing += not positive[row]
+            if streak >= confirm:
+                hit = row
+                break
+        right = hit is not None and bool(positive[hit])
+        found.append(Confirmed(episode, hit, bool(positive[own].any()), right, failing / control_hz))
+    return found

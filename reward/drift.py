@@ -1,0 +1,66 @@
+"""Whether the scores of now still come from the world that the classifier was trained in.
+
+A classifier that sees what it knows gives scores like those of its held-out frames: some mixture of the scores of the
+two classes, in whatever shares. When light or camera change, scores fall where neither class had any.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+
+from reward.classifier import Calibration
+
+WINDOW = 300
+"""Frames looked at together."""
+EVERY = 50
+"""Frames from one look to the next."""
+_SHARES = np.linspace(0, 1, 21)
+LIMIT = 0.3
+"""Largest distance between the two distributions, in [0, 1], that still counts as the same world. Frames follow each
+other closely: a window of WINDOW holds some thirty independent ones, of which the distance reaches 0.3 about once in a
+hundred windows."""
+
+
+def distance(logits: np.ndarray, calibration: Calibration) -> float:
+    """Kolmogorov-Smirnov distance of logits, (N,), to the nearest mixture of the two classes' held-out logits."""
+    negative, positive = np.array(calibration.negative_logits), np.array(calibration.positive_logits)
+    values = np.sort(logits)
+    at = np.arange(1, len(values) + 1) / len(values)
+    share = np.linspace(0, 1, len(negative))
+    of_negative = np.interp(values, negative, share, 0.0, 1.0)
+    of_positive = np.interp(values, positive, np.linspace(0, 1, len(positive)), 0.0, 1.0)
+    mixtures = _SHARES[:, None] * of_positive + (1 - _SHARES[:, None]) * of_negative
+    above, below = np.abs(mixtures - at), np.abs(mixtures - (at - 1 / len(values)))
+    return float(np.maximum(above, below).max(axis=1).min())
+
+
+class DriftMonitor:
+    """Watches the scores of running.
+
+    Args:
+        calibration: Of the classifier; one without reference scores is never said to drift.
+
+    Attributes:
+        distance: At the last look; 0 before the first.
+    """
+
+    def __init__(self, calibration: Calibration) -> None:
+        self._calibration = calibration
+        self._logits: deque[float] = deque(maxlen=WINDOW)
+        self._count = 0
+        self.distance = 0.0
+
+    @property
+    def drifted(self) -> bool:
+        return self.distance > LIMIT
+
+    def add(self, logit: float) -> None:
+        """Takes the calibrated logit of the next frame; one that is no number is left out."""
+        if not self._calibration.negative_logits or not np.isfinite(logit):
+            return
+        self._logits.append(logit)
+        self._count += 1
+        if len(self._logits) == WINDOW and self._count % EVERY == 0:
+            self.distance = distance(np.array(self._logits), self._calibration)

@@ -1,0 +1,141 @@
+"""Fits the network to labelled frames: balanced batches, augmentation, early stopping on episodes of their own."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from policies.pretrained import WeightsFile
+from reward.augmentation import augmented
+from reward.calibration import log_loss
+from reward.frames import LabelledFrames
+from reward.network import ClassifierNetwork, NetworkSpec
+from reward.preprocessing import Preprocessing
+
+_SMOOTHING = 0.01
+"""Taken from every label, so that no frame is fitted with certainty."""
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How one network is fitted.
+
+    Attributes:
+        max_steps: Most steps of the optimiser.
+        check_every: Steps from one look at the stopping episodes to the next.
+        patience: Looks without a better loss after which it ends.
+        batch_size: Half of it success, half not.
+        lr, weight_decay: Of AdamW.
+        hard_share: Share of hard negatives among the negatives of a batch, where there are any.
+    """
+
+    max_steps: int = 400
+    check_every: int = 40
+    patience: int = 4
+    batch_size: int = 48
+    lr: float = 1e-3
+    weight_decay: float = 1e-2
+    hard_share: float = 0.5
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted network.
+
+    Attributes:
+        network: As it was at its best look at the stopping episodes.
+        steps: Steps until then.
+        loss: Balanced log loss on the stopping episodes then.
+    """
+
+    network: ClassifierNetwork
+    steps: int
+    loss: float
+
+
+def fit(
+    spec: NetworkSpec,
+    preprocessing: Preprocessing,
+    train: LabelledFrames,
+    stop: LabelledFrames,
+    config: FitConfig,
+    *,
+    seed: int,
+    weights: WeightsFile | None = None,
+    on_check: Callable[[int, float], None] = lambda step, loss: None,
+) -> Fitted:
+    """Fits a new network to ``train``; ``stop`` holds other episodes, which say when to stop and nothing else.
+
+    Args:
+        spec: Of the network.
+        preprocessing: The one it will run with.
+        train, stop: Both have frames of both classes, as ``reward.frames.folds`` gives them.
+        config: How.
+        seed: Of weights, batches and augmentation.
+        weights: File of the frozen encoder, where there is one.
+        on_check: Told the step and the loss at every look.
+    """
+    rng = np.random.default_rng(seed)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = ClassifierNetwork(spec)
+        if network.trunk is not None and weights is not None:
+            network.trunk.load(weights.data)
+        optimiser = torch.optim.AdamW(network.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.max_steps, config.lr / 20)
+        best, best_steps, best_loss, worse = copy.deepcopy(network), 0, np.inf, 0
+        for step in range(1, config.max_steps + 1):
+            rows = balanced_rows(train, config, rng)
+            images = preprocessing(augmented(train.at(rows), rng))
+            wanted = torch.from_numpy(train.positive[rows].astype(np.float32)) * (1 - 2 * _SMOOTHING) + _SMOOTHING
+            network.train()
+            loss = F.binary_cross_entropy_with_logits(network(images), wanted)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            if step % config.check_every and step < config.max_steps:
+                continue
+            found = balanced_loss(logits_of(network, preprocessing, stop), stop.positive)
+            on_check(step, found)
+            worse += 1
+            if found < best_loss:
+                best, best_steps, best_loss, worse = copy.deepcopy(network), step, found, 0
+            elif worse >= config.patience:
+                break
+    return Fitted(best.eval(), best_steps, float(best_loss))
+
+
+def balanced_rows(frames: LabelledFrames, config: FitConfig, rng: np.random.Generator) -> np.ndarray:
+    """Rows of one batch: half success; of the rest ``hard_share`` hard negatives, where there are any."""
+    positive, hard = frames.positive, frames.hard
+    half = config.batch_size // 2
+    chosen = [rng.choice(np.flatnonzero(positive), half)]
+    left = config.batch_size - half
+    if hard.any():
+        of_hard = round(left * config.hard_share) if (~positive & ~hard).any() else left
+        chosen.append(rng.choice(np.flatnonzero(hard), of_hard))
+        left -= of_hard
+    if left:
+        chosen.append(rng.choice(np.flatnonzero(~positive & ~hard), left))
+    return np.concatenate(chosen)
+
+
+@torch.inference_mode()
+def logits_of(
+    network: ClassifierNetwork, preprocessing: Preprocessing, frames: LabelledFrames, batch: int = 256
+) -> np.ndarray:
+    """Uncalibrated logits of frames as they are, float64 (N,)."""
+    network.eval()
+    parts = [network(preprocessing(frames.at(slice(i, i + batch)))) for i in range(0, len(frames), batch)]
+    return torch.cat(parts).double().numpy()
+
+
+def balanced_loss(logits: np.ndarray, positive: np.ndarray) -> float:
+    """Mean of the two classes' log losses."""
+    return (log_loss(logits[positive], positive[positive]) + log_loss(logits[~positive], positive[~positive])) / 2

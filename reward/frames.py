@@ -1,0 +1,127 @@
+"""Labelled frames in memory, and the split of them by episode."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from reward.config import RewardError
+from reward.labels import HARD, SUCCESS
+from reward.preprocessing import CameraFrames
+
+
+@dataclass(frozen=True)
+class LabelledFrames:
+    """Frames with their labels; N frames in all.
+
+    Attributes:
+        cameras: What the frames are of.
+        images: uint8 (N, height, width, 3) by camera.
+        labels: Of reward.labels, one per frame.
+        episodes: Episode of each frame, as text that no two episodes of any source share.
+        indices: Number of each frame within its episode, int (N,).
+    """
+
+    cameras: tuple[CameraFrames, ...]
+    images: dict[str, np.ndarray]
+    labels: tuple[str, ...]
+    episodes: tuple[str, ...]
+    indices: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def positive(self) -> np.ndarray:
+        """Bool (N,): looks like success."""
+        return np.array([label == SUCCESS for label in self.labels], bool)
+
+    @property
+    def hard(self) -> np.ndarray:
+        """Bool (N,): a hard negative."""
+        return np.array([label in HARD for label in self.labels], bool)
+
+    def at(self, rows: np.ndarray | slice) -> dict[str, np.ndarray]:
+        """Images of some rows, by camera."""
+        return {name: value[rows] for name, value in self.images.items()}
+
+    def subset(self, rows: np.ndarray) -> LabelledFrames:
+        """Some rows, in this order."""
+        pick = np.flatnonzero(rows) if rows.dtype == bool else rows
+        return LabelledFrames(
+            self.cameras,
+            self.at(pick),
+            tuple(self.labels[i] for i in pick),
+            tuple(self.episodes[i] for i in pick),
+            self.indices[pick],
+        )
+
+    def of_episodes(self, episodes: Sequence[str]) -> np.ndarray:
+        """Rows of these episodes, bool (N,)."""
+        wanted = set(episodes)
+        return np.array([episode in wanted for episode in self.episodes], bool)
+
+
+def joined(parts: Sequence[LabelledFrames]) -> LabelledFrames:
+    """All frames of several sources. Raises RewardError where their cameras differ or there is none."""
+    parts = [part for part in parts if len(part)]
+    if not parts:
+        raise RewardError("the data hold no labelled frame. Label some: tandem label data=FOLDER")
+    for part in parts[1:]:
+        if part.cameras != parts[0].cameras:
+            raise RewardError(
+                "the data differ in their cameras: expected\n  "
+                + "\n  ".join(map(str, parts[0].cameras))
+                + "\ngot\n  "
+                + "\n  ".join(map(str, part.cameras))
+                + "\nName the common ones with cameras=[...], or leave one of the folders out"
+            )
+    names = [camera.name for camera in parts[0].cameras]
+    return LabelledFrames(
+        parts[0].cameras,
+        {name: np.concatenate([part.images[name] for part in parts]) for name in names},
+        tuple(label for part in parts for label in part.labels),
+        tuple(episode for part in parts for episode in part.episodes),
+        np.concatenate([part.indices for part in parts]),
+    )
+
+
+def thinned(frames: LabelledFrames, most: int, rng: np.random.Generator) -> LabelledFrames:
+    """At most ``most`` frames of each class, drawn evenly; hard negatives stay before others. Order is kept."""
+    keep = []
+    for rows in (np.flatnonzero(frames.positive), np.flatnonzero(~frames.positive)):
+        order = rng.permutation(rows)
+        keep.append(order[np.argsort(~frames.hard[order], kind="stable")][:most])
+    return frames.subset(np.sort(np.concatenate(keep)))
+
+
+def folds(frames: LabelledFrames, count: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Rows of ``count`` groups of whole episodes, bool (N,) each: no episode is in two of them.
+
+    Positive frames are dealt out first, so that each group has its share. Raises RewardError where a class is in fewer
+    than two episodes.
+    """
+    positive = frames.positive
+    by_episode: dict[str, list[int]] = {}
+    for row, episode in enumerate(frames.episodes):
+        by_episode.setdefault(episode, []).append(row)
+    for name, has in (("success", positive), ("no success", ~positive)):
+        found = sum(bool(has[rows].any()) for rows in by_episode.values())
+        if found < 2:
+            raise RewardError(
+                f"frames of {name} must come from at least 2 episodes, because a split by episode needs them on both "
+                f"sides. Got: {found}. Record or label more"
+            )
+    order = [list(by_episode)[i] for i in rng.permutation(len(by_episode))]
+    order.sort(key=lambda episode: int(positive[by_episode[episode]].sum()), reverse=True)
+    groups: list[list[str]] = [[] for _ in range(min(count, len(order)))]
+    loads = np.zeros((len(groups), 2))
+    for episode in order:
+        rows = by_episode[episode]
+        share = np.array((positive[rows].sum(), (~positive[rows]).sum()))
+        place = int(np.lexsort((loads[:, 1], loads[:, 0]))[0] if share[0] else np.argmin(loads[:, 1]))
+        groups[place].append(episode)
+        loads[place] += share
+    return [frames.of_episodes(group) for group in groups]

@@ -1,0 +1,165 @@
+"""What a classifier is worth, in figures: of frames, of episodes after confirmation, and an hour of running."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from metrics.wilson import wilson_interval
+from reward.calibration import SECONDS_AN_HOUR, Confirmed, confirm_episodes, log_loss, poisson_interval, sigmoid
+from reward.classifier import Calibration
+from reward.frames import LabelledFrames
+
+_BINS = 10
+_WORST = 12
+_MUCH = 0.1
+
+
+@dataclass(frozen=True)
+class LearningPoint:
+    """How well a part of the labels does.
+
+    Attributes:
+        positives, negatives: Frames of each class that were used.
+        loss: Balanced log loss on the held-out episodes.
+        error: Mean of the two classes' shares of wrong frames there.
+    """
+
+    positives: int
+    negatives: int
+    loss: float
+    error: float
+
+    @staticmethod
+    def of(frames: LabelledFrames, used: np.ndarray, held_out: np.ndarray, logits: np.ndarray) -> LearningPoint:
+        """From the logits of the held-out frames."""
+        positive, actual = frames.positive, frames.positive[held_out]
+        loss = (log_loss(logits[actual], actual[actual]) + log_loss(logits[~actual], actual[~actual])) / 2
+        error = ((logits[actual] <= 0).mean() + (logits[~actual] > 0).mean()) / 2
+        return LearningPoint(int(positive[used].sum()), int((~positive[used]).sum()), loss, float(error))
+
+    @staticmethod
+    def advice(points: Sequence[LearningPoint]) -> str:
+        """Whether more labels would help, in a sentence."""
+        if len(points) < 2:
+            return "too few labels for a learning curve: more labels will help"
+        before, last = points[-2].loss, points[-1].loss
+        if last < (1 - _MUCH) * before:
+            return f"more labels would help: the last doubling lowered the log loss from {before:.3f} to {last:.3f}"
+        return (
+            f"more labels of the same kind would help little: {before:.3f} before the last doubling, {last:.3f} after"
+        )
+
+
+def measured(
+    frames: LabelledFrames, logits: np.ndarray, calibration: Calibration, *, target_fpr: float, control_hz: float
+) -> dict[str, Any]:
+    """Every figure of the report that comes from held-out scores.
+
+    Args:
+        frames: Labelled frames.
+        logits: Their calibrated logits by networks that had not seen their episodes, (N,).
+        calibration: Threshold and confirmation.
+        target_fpr: For which the threshold was chosen.
+        control_hz: Frames a second.
+    """
+    positive, scores = frames.positive, sigmoid(logits)
+    looks = scores >= calibration.threshold
+    hits, false = int((looks & positive).sum()), int((looks & ~positive).sum())
+    found = confirm_episodes(
+        looks, positive, frames.episodes, frames.indices, confirm=calibration.confirm, control_hz=control_hz
+    )
+    return {
+        "labels": {label: frames.labels.count(label) for label in dict.fromkeys(frames.labels)},
+        "episodes": len(set(frames.episodes)),
+        "threshold": calibration.threshold,
+        "temperature": calibration.temperature,
+        "confirm": calibration.confirm,
+        "target_fpr": target_fpr,
+        "control_hz": control_hz,
+        "frames": {
+            "precision": _rate(hits, hits + false),
+            "recall": _rate(hits, int(positive.sum())),
+            "false_positive_rate": _rate(false, int((~positive).sum())),
+            "log_loss": log_loss(logits, positive),
+        },
+        "per_episode": confusion(found),
+        "false_positives_an_hour": false_positives(found),
+        "reliability": _reliability(scores, positive),
+        "worst": _worst(frames, scores),
+    }
+
+
+def confusion(found: Sequence[Confirmed]) -> dict[str, Any]:
+    """Episodes by what they were and what was confirmed in them; ``early`` is a success confirmed before it was one."""
+    right = sum(c.right for c in found)
+    early = sum(c.success and c.frame is not None and not c.right for c in found)
+    wrong = sum(not c.success and c.frame is not None for c in found)
+    missed = sum(c.success and c.frame is None for c in found)
+    return {
+        "success_confirmed": right,
+        "success_confirmed_early": early,
+        "success_missed": missed,
+        "failure_confirmed": wrong,
+        "failure_passed": sum(not c.success and c.frame is None for c in found),
+        "precision": _rate(right, right + early + wrong),
+        "recall": _rate(right, right + early + missed),
+    }
+
+
+def false_positives(found: Sequence[Confirmed]) -> dict[str, Any]:
+    """Successes confirmed where there was none, an hour of frames without success, with the exact 95 % interval."""
+    events = sum(c.frame is not None and not c.right for c in found)
+    hours = sum(c.seconds_failing for c in found) / SECONDS_AN_HOUR
+    low, high = poisson_interval(events, hours)
+    return {"events": events, "hours": hours, "rate": events / hours if hours else 0.0, "interval": [low, high]}
+
+
+def _rate(count: int, of: int) -> dict[str, Any]:
+    return {
+        "value": count / of if of else None,
+        "count": count,
+        "of": of,
+        "interval": list(wilson_interval(count, of)),
+    }
+
+
+def _reliability(scores: np.ndarray, positive: np.ndarray) -> list[dict[str, float]]:
+    """By tenth of the score: its mean, the share of success, and how many frames."""
+    place = np.minimum((scores * _BINS).astype(int), _BINS - 1)
+    return [
+        {
+            "score": float(scores[place == b].mean()),
+            "success": float(positive[place == b].mean()),
+            "frames": int((place == b).sum()),
+        }
+        for b in range(_BINS)
+        if (place == b).any()
+    ]
+
+
+def _worst(frames: LabelledFrames, scores: np.ndarray) -> list[dict[str, Any]]:
+    """The frames whose score is furthest from their label, at most two of one episode."""
+    distance = np.where(frames.positive, 1 - scores, scores)
+    taken: dict[str, int] = {}
+    rows: list[int] = []
+    for row in np.argsort(-distance):
+        episode = frames.episodes[row]
+        if distance[row] < 0.5 or len(rows) == _WORST:
+            break
+        if taken.get(episode, 0) < 2:
+            taken[episode] = taken.get(episode, 0) + 1
+            rows.append(int(row))
+    return [
+        {
+            "row": row,
+            "episode": frames.episodes[row],
+            "frame": int(frames.indices[row]),
+            "label": frames.labels[row],
+            "score": float(scores[row]),
+        }
+        for row in rows
+    ]

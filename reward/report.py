@@ -1,0 +1,177 @@
+"""report.json and report.html of a training: one page with every picture inside it and no link to anywhere."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from episodes.durable import write_durably
+from metrics.report import STYLE
+from reward.training import Trained
+
+JSON_FILE, HTML_FILE = "report.json", "report.html"
+_PICTURE_SIDE = 128
+
+
+def write_report(folder: Path, trained: Trained) -> None:
+    """Writes both files into ``folder``."""
+    write_durably(folder / JSON_FILE, (json.dumps(trained.report, indent=1) + "\n").encode())
+    write_durably(folder / HTML_FILE, _page(trained).encode())
+
+
+def _page(trained: Trained) -> str:
+    report = trained.report
+    per_episode, hourly = report["per_episode"], report["false_positives_an_hour"]
+    numbers = [
+        (_percent(per_episode["precision"]), "of the episodes confirmed were successes"),
+        (_percent(per_episode["recall"]), "of the successes were confirmed"),
+        (
+            f"{hourly['rate']:.1f}",
+            f"false positives an hour of {report['control_hz']:g} frames a second: from {60 * hourly['hours']:.1f} "
+            f"minutes, 95 % interval {hourly['interval'][0]:.1f} to {hourly['interval'][1]:.1f}",
+        ),
+        (f"{report['threshold']:.3f}", f"threshold, {report['confirm']} frames in a row"),
+    ]
+    cards = "".join(f'<div class="card number"><b>{b}</b><span>{html.escape(text)}</span></div>' for b, text in numbers)
+    pictures = "".join(_mistake(trained, mistake) for mistake in report["worst"])
+    figures = [
+        ("Reliability", "Share of success by score. On the diagonal a score is a probability.", _reliability(report)),
+        ("Learning curve", "Balanced log loss on episodes left out, by frames used.", _learning_curve(report)),
+        ("Scores", "Of held-out frames of each class, with the threshold.", _histogram(trained)),
+    ]
+    everything = html.escape(json.dumps(report, indent=1))
+    return f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(report["classifier"])}</title>
+<style>{STYLE}</style><main>
+<h1>Success classifier {html.escape(report["classifier"])}</h1>
+<p class="soft">{html.escape(report["task"])} · {report["episodes"]} episodes, {html.escape(_labels(report))}</p>
+<p class="verdict">Every figure is of frames scored by a network that had seen no frame of their episode.
+{html.escape(report["more_labels"][:1].upper() + report["more_labels"][1:])}.</p>
+<div class="numbers">{cards}</div>
+<h2>Frames and episodes</h2><div class="grid"><div class="card">{_frame_table(report)}</div>
+<div class="card">{_confusion_table(per_episode)}</div></div>
+<h2>Curves</h2><div class="grid">{"".join(_figure(*figure) for figure in figures)}</div>
+<h2>Worst mistakes</h2><div class="film">{pictures or "None: every frame is on its side of one half."}</div>
+<h2>All figures</h2><div class="card"><details><summary>{JSON_FILE}</summary><pre>{everything}</pre></details></div>
+</main></html>
+"""
+
+
+def _percent(rate: dict[str, Any]) -> str:
+    return "-" if rate["value"] is None else f"{rate['value']:.1%}"
+
+
+def _labels(report: dict[str, Any]) -> str:
+    return ", ".join(f"{count} {label}" for label, count in report["labels"].items())
+
+
+def _frame_table(report: dict[str, Any]) -> str:
+    frames = report["frames"]
+    rows = [
+        (
+            name.replace("_", " "),
+            f"{_percent(frames[name])} ({frames[name]['count']} of {frames[name]['of']}), 95 % "
+            f"interval {frames[name]['interval'][0]:.1%} to {frames[name]['interval'][1]:.1%}",
+        )
+        for name in ("precision", "recall", "false_positive_rate")
+    ]
+    rows += [("log loss", f"{frames['log_loss']:.4f}"), ("temperature", f"{report['temperature']:.2f}")]
+    return _table("Frames at the threshold", rows)
+
+
+def _confusion_table(found: dict[str, Any]) -> str:
+    names = {
+        "success_confirmed": "success, confirmed",
+        "success_confirmed_early": "success, confirmed before it was one",
+        "success_missed": "success, never confirmed",
+        "failure_confirmed": "no success, confirmed",
+        "failure_passed": "no success, never confirmed",
+    }
+    return _table("Episodes after confirmation", [(text, str(found[name])) for name, text in names.items()])
+
+
+def _table(title: str, rows: Sequence[tuple[str, str]]) -> str:
+    cells = "".join(f'<tr><td>{html.escape(k)}</td><td class="value">{html.escape(v)}</td></tr>' for k, v in rows)
+    return f"<figcaption>{title}</figcaption><table>{cells}</table>"
+
+
+def _figure(title: str, note: str, picture: str) -> str:
+    return (
+        f'<figure class="card"><figcaption>{title}</figcaption><p class="note">{note}</p>'
+        f'<img alt="{title}" src="data:image/png;base64,{picture}"></figure>'
+    )
+
+
+def _mistake(trained: Trained, mistake: dict[str, Any]) -> str:
+    import cv2
+
+    row, parts = mistake["row"], []
+    for camera in trained.frames.cameras:
+        frame = trained.frames.images[camera.name][row]
+        side = (round(_PICTURE_SIDE * camera.width / camera.height), _PICTURE_SIDE)
+        parts.append(cv2.resize(frame, side, interpolation=cv2.INTER_NEAREST))
+    _, png = cv2.imencode(".png", cv2.cvtColor(np.hstack(parts), cv2.COLOR_RGB2BGR))
+    text = f"labelled {mistake['label']}, score {mistake['score']:.3f}"
+    where = f"{mistake['episode']}, frame {mistake['frame']}"
+    return (
+        f'<figure class="card"><img alt="{html.escape(text)}" src="data:image/png;base64,'
+        f'{base64.b64encode(png.tobytes()).decode()}"><figcaption>{html.escape(text)}</figcaption>'
+        f'<p class="note">{html.escape(where)}</p></figure>'
+    )
+
+
+def _reliability(report: dict[str, Any]) -> str:
+    def draw(axes: Any) -> None:
+        bins = report["reliability"]
+        axes.plot([0, 1], [0, 1], color="#94a3b8", lw=1, ls="--")
+        sizes = [20 + 180 * (b["frames"] / max(b["frames"] for b in bins)) ** 0.5 for b in bins]
+        axes.scatter([b["score"] for b in bins], [b["success"] for b in bins], s=sizes, color="#2563eb", alpha=0.8)
+        axes.set_xlabel("mean score")
+        axes.set_ylabel("share of success")
+        axes.set_xlim(-0.03, 1.03)
+        axes.set_ylim(-0.03, 1.03)
+
+    return _png(draw)
+
+
+def _learning_curve(report: dict[str, Any]) -> str:
+    def draw(axes: Any) -> None:
+        points = report["learning_curve"]
+        used = [p["positives"] + p["negatives"] for p in points]
+        axes.plot(used, [p["loss"] for p in points], marker="o", color="#2563eb")
+        axes.set_xlabel("labelled frames used")
+        axes.set_ylabel("log loss")
+        axes.set_ylim(bottom=0)
+
+    return _png(draw)
+
+
+def _histogram(trained: Trained) -> str:
+    def draw(axes: Any) -> None:
+        positive, bins = trained.frames.positive, np.linspace(0, 1, 31)
+        axes.hist(trained.scores[~positive], bins, color="#dc2626", alpha=0.6, label="no success", log=True)
+        axes.hist(trained.scores[positive], bins, color="#16a34a", alpha=0.6, label="success", log=True)
+        axes.axvline(trained.report["threshold"], color="#0f172a", lw=1, ls="--")
+        axes.set_xlabel("score")
+        axes.set_ylabel("frames")
+        axes.legend()
+
+    return _png(draw)
+
+
+def _png(draw: Any) -> str:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.2, 3.4), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    draw(axes)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return base64.b64encode(buffer.getvalue()).decode()

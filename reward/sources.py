@@ -1,0 +1,202 @@
+"""Where labelled frames come from: recordings and runs, LeRobotDatasets, image folders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from episodes.contract import IMAGE_PREFIX, Contract
+from episodes.contract_file import load_contract
+from episodes.layout import ObservationLayout
+from episodes.log import read_log
+from episodes.outcome import Outcome
+from reward.config import RewardError
+from reward.effective import PEOPLE, verdict_of_amendment, verdict_of_end
+from reward.frames import LabelledFrames, joined
+from reward.labels import FAILURE, LABELS, SUCCESS, read_labels
+from reward.preprocessing import CameraFrames, cameras_of, chosen_cameras
+
+CONTRACT, LOG, INFO = "contract.json", "log", "meta/info.json"
+_BEFORE_SUCCESS = 10
+"""Frames before a success that a person named by its end alone: they may look like it already, and have no label."""
+_WRONG_FRAMES = 5
+"""Last frames of an episode that a person called no success though it was taken for one."""
+
+
+def load_frames(paths: Sequence[str], cameras: Sequence[str] = ()) -> LabelledFrames:
+    """The labelled frames of several folders.
+
+    Args:
+        paths: Of recordings or runs (a log with labels), LeRobotDatasets, or image folders.
+        cameras: Names of those to take, with or without ``observation.images.``; empty for all.
+
+    Raises RewardError naming the folder and what is wrong with it.
+    """
+    return joined([_load(Path(path).expanduser(), cameras) for path in paths])
+
+
+def _load(path: Path, cameras: Sequence[str]) -> LabelledFrames:
+    if (path / LOG).is_dir() and (path / CONTRACT).is_file():
+        return frames_of_log(path, cameras)
+    if (path / INFO).is_file():
+        return _frames_of_dataset(path, cameras)
+    if any((path / label).is_dir() for label in LABELS):
+        from reward.image_folder import frames_of_images
+
+        return frames_of_images(path, cameras)
+    raise RewardError(
+        f"data={path} is none of these: recordings or a run (log/ and contract.json), a LeRobotDataset "
+        f"({INFO}), an image folder (success/ and failure/)"
+    )
+
+
+def task_of(paths: Sequence[str]) -> tuple[str, float]:
+    """Task and control rate in Hz of the first folder with a contract; empty and 0 where none has one."""
+    for path in paths:
+        if (Path(path).expanduser() / CONTRACT).is_file():
+            interface = load_contract(Path(path).expanduser() / CONTRACT).interface
+            return interface.task, interface.control_hz
+    return "", 0.0
+
+
+def frames_of_log(folder: Path, cameras: Sequence[str] = ()) -> LabelledFrames:
+    """Frames of an episode log: with the labels beside it, or else as people judged its episodes."""
+    contract = load_contract(folder / CONTRACT)
+    found = chosen_cameras(cameras_of(contract), cameras)
+    labels = labels_of_log(folder)
+    layout = ObservationLayout(contract.stored)
+    images: dict[str, list[np.ndarray]] = {camera.name: [] for camera in found}
+    kept: list[tuple[str, str, int]] = []
+    for episode, index, observation in observations(folder, contract):
+        of_episode = labels.get(episode, [])
+        label = of_episode[index] if index < len(of_episode) else ""
+        if not label:
+            continue
+        shown = layout.unpack(observation)
+        for name, values in images.items():
+            values.append(shown[name])
+        kept.append((label, f"{folder.name}/{episode}", index))
+    return _frames(found, images, kept)
+
+
+def observations(folder: Path, contract: Contract) -> Iterator[tuple[str, int, Sequence[bytes]]]:
+    """(episode id, frame index, observation items) of every whole frame of a log, in order; held steps are left out."""
+    for _, entry in read_log(folder / LOG, interface_fingerprint=contract.interface_fingerprint):
+        kind = entry.record.WhichOneof("body")
+        if kind == "start":
+            yield entry.record.start.episode_id, 0, entry.record.start.observation
+        elif kind == "step" and not (entry.record.step.held or entry.record.step.interrupted):
+            step = entry.record.step
+            yield step.episode_id, step.index + 1, step.observation
+
+
+def labels_of_log(folder: Path) -> dict[str, list[str]]:
+    """The label of every frame by episode, empty for none: what was labelled, else what people said of its end."""
+    sizes, said = _judged(folder)
+    labelled = read_labels(folder)
+    found = {}
+    for episode, size in sizes.items():
+        if episode in labelled:
+            found[episode] = labelled[episode].of_frames(size)
+        elif episode in said:
+            found[episode] = _of_verdict(size, *said[episode])
+    return found
+
+
+def _judged(folder: Path) -> tuple[dict[str, int], dict[str, tuple[Outcome, int, bool]]]:
+    """Frames of every episode, and of those that a person judged: the outcome, the frame, and whether it was taken for
+    a success before."""
+    sizes: dict[str, int] = {}
+    said: dict[str, tuple[Outcome, int, bool]] = {}
+    taken: set[str] = set()
+    for _, entry in read_log(folder / LOG):
+        record = entry.record
+        kind = record.WhichOneof("body")
+        if kind == "start":
+            sizes[record.start.episode_id] = 1
+        elif kind == "step":
+            sizes[record.step.episode_id] = record.step.index + 2
+        elif kind == "end":
+            end = record.end
+            if end.outcome == Outcome.SUCCESS:
+                taken.add(end.episode_id)
+            verdict = verdict_of_end(end) if end.author in PEOPLE else None
+            if verdict is not None:
+                said[end.episode_id] = verdict.outcome, end.steps, False
+        elif kind == "amendment" and record.amendment.author in PEOPLE:
+            amendment = record.amendment
+            verdict = verdict_of_amendment(amendment)
+            if verdict is not None:
+                step = amendment.step if verdict.step is None else verdict.step
+                said[amendment.episode_id] = verdict.outcome, step + 1, amendment.episode_id in taken
+    return sizes, said
+
+
+def _of_verdict(size: int, outcome: Outcome, frame: int, was_success: bool) -> list[str]:
+    if outcome is Outcome.SUCCESS:
+        frame = min(frame, size - 1)
+        sure = max(frame - _BEFORE_SUCCESS, 0)
+        return [FAILURE] * sure + [""] * (frame - sure) + [SUCCESS] + [""] * (size - frame - 1)
+    if outcome is Outcome.FAILURE:
+        wrong = min(_WRONG_FRAMES, size) if was_success else 0
+        return [FAILURE] * (size - wrong) + ["wrong"] * wrong
+    return []
+
+
+def _frames_of_dataset(folder: Path, cameras: Sequence[str]) -> LabelledFrames:
+    """Frames of a local LeRobotDataset: success where ``next.reward`` is at least one half."""
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+    from episodes.lerobot_dataset import REPO_ID, REWARD
+
+    dataset = LeRobotDataset(REPO_ID, root=folder)
+    if REWARD not in dataset.features:
+        raise RewardError(f"{folder} lacks {REWARD!r}, which says where success is. It has: {sorted(dataset.features)}")
+    shapes = {name: f["shape"] for name, f in dataset.features.items() if name.startswith(IMAGE_PREFIX)}
+    rows = dataset.meta.episodes
+    images: dict[str, list[np.ndarray]] = {}
+    kept: list[tuple[str, str, int]] = []
+    every = tuple(CameraFrames(name, *_height_width(shape)) for name, shape in shapes.items())
+    found = chosen_cameras(every, cameras)
+    for number in range(dataset.num_episodes):
+        first = int(rows[number]["dataset_from_index"])
+        for i in range(first, int(rows[number]["dataset_to_index"])):
+            frame = dataset[i]
+            for camera in found:
+                images.setdefault(camera.name, []).append(_uint8(frame[camera.name]))
+            label = SUCCESS if float(frame[REWARD]) >= 0.5 else FAILURE
+            kept.append((label, f"{folder.name}/{number}", i - first))
+    return _frames(found, images, kept)
+
+
+def _height_width(shape: Sequence[int]) -> tuple[int, int]:
+    a, b, c = shape
+    return (b, c) if a == 3 and c != 3 else (a, b)
+
+
+def _uint8(image: object) -> np.ndarray:
+    """(H, W, 3) uint8 of what a LeRobotDataset gives: (3, H, W) in [0, 1]."""
+    value = np.asarray(image)
+    if value.shape[0] == 3 and value.shape[-1] != 3:
+        value = np.moveaxis(value, 0, -1)
+    return value if value.dtype == np.uint8 else np.rint(value * 255.0).astype(np.uint8)
+
+
+def _frames(
+    cameras: tuple[CameraFrames, ...], images: dict[str, list[np.ndarray]], kept: list[tuple[str, str, int]]
+) -> LabelledFrames:
+    stack = {
+        camera.name: np.stack(images[camera.name])
+        if images.get(camera.name)
+        else np.zeros((0, camera.height, camera.width, 3), np.uint8)
+        for camera in cameras
+    }
+    return LabelledFrames(
+        cameras,
+        stack,
+        tuple(label for label, _, _ in kept),
+        tuple(episode for _, episode, _ in kept),
+        np.array([index for _, _, index in kept], int),
+    )

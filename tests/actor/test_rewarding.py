@@ -1,0 +1,180 @@
+"""Who says what a step is worth: the environment, a person, or a classifier that the learner hands out."""
+
+import numpy as np
+import pytest
+
+from actor.amending import amended
+from actor.classifier_rewarding import ClassifierRewarding
+from actor.episode import Episode, EpisodeRunner, Plan
+from actor.pacing import LockstepPacer
+from actor.pilot import Idle
+from actor.rewarding import HumanRewarding, make_rewarding
+from actor.safety import Guard
+from envs.generic import GymConfig
+from envs.so101_sim import SO101SimConfig, derive_contract, make
+from envs.teleop.operator import Event, NoOperator, OperatorInput
+from envs.teleop.scripted import ScriptedOperator, ScriptedOperatorConfig
+from episodes.outcome import Outcome, Purpose
+from reward.config import ClassifierReward, RewardError
+from reward.effective import step_reward
+from reward.preprocessing import cameras_of
+from reward.storage import load_classifier
+from tests.actor.test_episode import Records
+from tests.reward.squares import constant_classifier
+
+CONFIG = SO101SimConfig(obs="pixels", image_width=24, image_height=24, max_episode_steps=30)
+CONTRACT = derive_contract(CONFIG)
+PLAN = Plan(Purpose.TRAINING, 3)
+CAMERAS = cameras_of(CONTRACT)
+WITNESS = GymConfig(id="WitnessCamera-v0")
+
+
+@pytest.fixture(scope="module")
+def env():
+    made = make(CONFIG)
+    yield made
+    made.close()
+
+
+def lifted(env, rewarding, **settings):
+    """The episode and its records when the scripted person lifts the cube."""
+    sink = Records()
+    operator = ScriptedOperator(env, ScriptedOperatorConfig(demonstrate=True, **settings), seed=1)
+    runner = EpisodeRunner(env, CONTRACT, sink, Guard(CONTRACT), LockstepPacer(), rewarding=rewarding)
+    return runner.run(PLAN, Idle(4), operator), sink
+
+
+def classifier(logit, **settings):
+    given = load_classifier(constant_classifier(CAMERAS, logit))
+    return ClassifierRewarding(ClassifierReward(**settings), CONTRACT, given)
+
+
+def test_without_a_word_of_the_person_the_environments_success_neither_counts_nor_ends(env):
+    episode, sink = lifted(env, HumanRewarding())
+    assert (episode.outcome, episode.steps, episode.episode_return) == (Outcome.TIMEOUT, 30, 0.0)
+    assert max(r.value for s in sink.steps for r in s.rewards if r.source == "env") == 1.0
+    assert {step_reward(s.rewards) for s in sink.steps} == {0.0}
+    assert (sink.steps[-1].terminated, sink.steps[-1].truncated) == (False, True)
+
+
+def test_a_person_ends_an_episode_as_a_success(env):
+    episode, sink = lifted(env, HumanRewarding(), judge_steps=2)
+    assert episode.outcome is Outcome.SUCCESS
+    assert episode.steps < 30
+    assert (step_reward(sink.steps[-1].rewards), sink.steps[-1].terminated) == (1.0, True)
+
+
+def test_a_person_is_asked_after_a_time_out(env):
+    class Late(NoOperator):
+        waited = 0
+
+        def between_episodes(self):
+            self.waited += 1
+            return OperatorInput(events=(Event.SUCCESS,) if self.waited == 3 else ())
+
+    sink, shown = Records(), []
+    runner = EpisodeRunner(
+        env,
+        CONTRACT,
+        sink,
+        Guard(CONTRACT),
+        LockstepPacer(),
+        rewarding=HumanRewarding(),
+        on_step=lambda episode, said: shown.append(said.doing),
+    )
+    episode = runner.run(PLAN, Idle(4), Driven(Late()))
+    assert episode.outcome is Outcome.SUCCESS
+    end = sink.records[-1].end
+    assert (end.outcome, end.author) == (Outcome.SUCCESS, "person")
+    assert "Was it a success?" in shown[-1]
+
+
+class Driven:
+    """Somebody who holds still, and between episodes says what ``other`` says."""
+
+    def __init__(self, other):
+        self.between_episodes = other.between_episodes
+
+    def begin_episode(self):
+        pass
+
+    def poll(self, observation, proposed):
+        return OperatorInput(action=np.zeros(4, np.float32))
+
+    def close(self):
+        pass
+
+
+def test_a_classifier_ends_an_episode_and_its_score_is_logged_with_every_step(env):
+    episode, sink = lifted(env, classifier(3.0, confirm=4, min_step=6))
+    assert (episode.outcome, episode.steps) == (Outcome.SUCCESS, 7)
+    assert sink.records[-1].end.author.startswith("classifier:constant@")
+    for step in sink.steps:
+        said = {r.source.split("@")[0]: r.value for r in step.rewards}
+        assert said["score:constant"] == pytest.approx(0.9526, abs=1e-3)
+        assert said["classifier:constant"] == float(step.index == 6)
+    assert (step_reward(sink.steps[-1].rewards), sink.steps[-1].terminated) == (1.0, True)
+
+
+def test_a_classifier_that_sees_no_success_leaves_a_time_out_truncated_whatever_is_true(env):
+    episode, sink = lifted(env, classifier(-3.0))
+    assert (episode.outcome, episode.steps) == (Outcome.TIMEOUT, 30)
+    assert any(r.source == "env" and r.value == 1.0 for s in sink.steps for r in s.rewards)
+    assert (sink.steps[-1].terminated, sink.steps[-1].truncated) == (False, True)
+    assert {step_reward(s.rewards) for s in sink.steps} == {0.0}
+
+
+def test_a_new_classifier_that_cannot_be_used_leaves_the_old_one_at_work(env):
+    said, letters = [], [b"nonsense", constant_classifier(CAMERAS[:1], 1.0, name="other")]
+    rewarding = ClassifierRewarding(
+        ClassifierReward(confirm=1, min_step=0),
+        CONTRACT,
+        load_classifier(constant_classifier(CAMERAS, -3.0)),
+        lambda: letters.pop(0) if letters else None,
+        said.append,
+    )
+    rewarding.refresh()
+    assert "a new classifier cannot be used, constant@" in said[0]
+    rewarding.refresh()
+    assert said[1].startswith("success is now what classifier other@")
+
+
+def test_a_classifier_setting_without_a_classifier_says_where_to_get_one():
+    with pytest.raises(RewardError, match=r"set reward.model=FOLDER of `tandem reward train`"):
+        make_rewarding(ClassifierReward(), CONTRACT)
+    with pytest.raises(RewardError, match="name two classifiers"):
+        ClassifierReward(model="a", pretrained="b")
+    with pytest.raises(RewardError, match=r"reward.model=/nowhere cannot be read"):
+        make_rewarding(ClassifierReward(model="/nowhere"), CONTRACT)
+
+
+def test_keys_after_an_episode_amend_it_once():
+    episode = Episode("c" * 32, PLAN, steps=9, outcome=Outcome.SUCCESS)
+    amendment = amended(episode, (Event.READY, Event.FAILURE), "person")
+    assert (amendment.outcome, amendment.step, amendment.author) == (Outcome.FAILURE, 8, "person")
+    assert amended(episode, (Event.FAILURE,), "person") is None
+    assert amended(episode, (Event.READY,), "person") is None
+    assert amended(episode, (Event.DISCARD,), "person").outcome == Outcome.DISCARDED
+
+
+def test_actors_pull_each_new_classifier_and_need_no_restart(bench, actor, wait_for):
+    run = bench("gym", WITNESS)
+    run.publish(0)
+    arm = actor(run.port, reward=ClassifierReward(confirm=2, min_step=0), spool_mb=4)
+    wait_for(lambda: "waiting for a classifier" in arm.text)
+    cameras = cameras_of(run.contract)
+    run.publisher.publish_reward("never", constant_classifier(cameras, -5.0, name="never"))
+    wait_for(lambda: any(s.truncated for s in run.steps))
+    assert not any(s.terminated for s in run.steps)
+    run.publisher.publish_reward("always", constant_classifier(cameras, 5.0, name="always"))
+    wait_for(lambda: any(s.terminated for s in run.steps))
+    pid = arm.process.pid
+    sources = {r.source.split("@")[0] for s in run.steps for r in s.rewards}
+    assert sources == {"env", "classifier:never", "score:never", "classifier:always", "score:always"}
+    ended = next(s for s in run.steps if s.terminated)
+    assert step_reward(ended.rewards) == 1.0
+    assert arm.process.pid == pid
+    assert arm.process.poll() is None
+    wait_for(lambda: "score 0.993 of 0.500 by always@" in arm.text)
+    run.ingest.finish("enough")
+    assert arm.end() == 0, arm.text

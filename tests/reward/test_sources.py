@@ -1,0 +1,90 @@
+"""Labelled frames from recordings, from what people said of a run, and from image folders."""
+
+import cv2
+import numpy as np
+import pytest
+
+from actor.record import RecordConfig, record
+from envs.so101_sim import SO101SimConfig
+from episodes.log import EpisodeLog, read_log
+from reward.config import HumanReward, RewardError
+from reward.labels import read_labels
+from reward.sources import labels_of_log, load_frames
+from transport import records_pb2 as pb
+
+PIXELS = SO101SimConfig(obs="pixels", image_width=32, image_height=32)
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    out = tmp_path_factory.mktemp("labels") / "recorded"
+    config = RecordConfig(
+        env="so101_sim", env_config=PIXELS, out=str(out), episodes=1, near_misses=2, reward=HumanReward()
+    )
+    assert record(config) == 0
+    return out
+
+
+def episodes(folder):
+    return [e.record.end for _, e in read_log(folder / "log") if e.record.HasField("end")]
+
+
+def test_the_success_key_and_near_misses_label_every_frame(recordings):
+    frames = load_frames([str(recordings)])
+    ends = episodes(recordings)
+    assert len(frames) == sum(end.steps + 1 for end in ends)
+    assert {
+        label: frames.labels.count(label) > 0 for label in ("success", "failure", "almost", "air")
+    } == dict.fromkeys(("success", "failure", "almost", "air"), True)
+    assert frames.labels.count("success") == 11
+    (success,) = [end for end in ends if end.outcome == pb.OUTCOME_SUCCESS]
+    assert success.author == "operator"
+    shown = [r.source for _, e in read_log(recordings / "log") for r in e.record.step.rewards]
+    assert set(shown) == {"env", "person"}
+    assert len(read_labels(recordings)) == 3
+
+
+def test_what_people_said_of_a_run_is_labels_where_nobody_labelled(recordings, tmp_path):
+    copy = tmp_path / "run"
+    (copy / "log").mkdir(parents=True)
+    for file in recordings.rglob("*"):
+        if file.is_file() and file.name != "labels.jsonl":
+            (copy / file.relative_to(recordings)).write_bytes(file.read_bytes())
+    ends = episodes(copy)
+    success = next(end for end in ends if end.outcome == pb.OUTCOME_SUCCESS)
+    labels = labels_of_log(copy)
+    assert set(labels) == {success.episode_id}, "time-outs and discards by the program say nothing of frames"
+    assert labels[success.episode_id][-1] == "success"
+    assert labels[success.episode_id][0] == "failure"
+    assert labels[success.episode_id][-2] == "", "what comes just before may look like success already"
+    with EpisodeLog(copy / "log") as log:
+        amendment = pb.Amendment(episode_id=success.episode_id, author="person", outcome=pb.OUTCOME_FAILURE)
+        log.append([pb.LogEntry(actor="label", record=pb.Record(sequence=1, amendment=amendment)).SerializeToString()])
+    corrected = labels_of_log(copy)[success.episode_id]
+    assert corrected == ["failure"] * (success.steps + 1 - 5) + ["wrong"] * 5
+
+
+def test_image_folders_are_read_by_label_episode_and_camera(tmp_path):
+    for label, value in (("success", 200), ("failure", 20), ("almost", 90)):
+        for episode in ("one", "two"):
+            for camera in ("front", "wrist"):
+                folder = tmp_path / label / episode / camera
+                folder.mkdir(parents=True)
+                for index in range(3):
+                    cv2.imwrite(str(folder / f"{index}.png"), np.full((12, 16, 3), (value, 0, 0), np.uint8))
+    frames = load_frames([str(tmp_path)])
+    assert [c.name for c in frames.cameras] == ["observation.images.front", "observation.images.wrist"]
+    assert (len(frames), len(set(frames.episodes)), frames.labels.count("almost")) == (18, 2, 6)
+    assert frames.images["observation.images.wrist"][0, 0, 0].tolist() == [0, 0, 200], "RGB"
+    assert len(load_frames([str(tmp_path)], ["wrist"]).images) == 1
+    cv2.imwrite(str(tmp_path / "success" / "one" / "front" / "0.png"), np.zeros((10, 16, 3), np.uint8))
+    with pytest.raises(RewardError, match=r"must have 10 x 16 pixels, like the first image. Got: 12 x 16"):
+        load_frames([str(tmp_path)])
+    cv2.imwrite(str(tmp_path / "success" / "loose.png"), np.zeros((12, 16, 3), np.uint8))
+    with pytest.raises(RewardError, match="lies directly in"):
+        load_frames([str(tmp_path)])
+
+
+def test_a_folder_that_holds_no_labels_says_what_would_be(tmp_path):
+    with pytest.raises(RewardError, match=r"is none of these: recordings or a run"):
+        load_frames([str(tmp_path)])

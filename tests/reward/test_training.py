@@ -1,0 +1,90 @@
+"""From labelled frames to a classifier and its report, and what is refused."""
+
+import json
+
+import numpy as np
+import pytest
+
+from reward.config import RewardError
+from reward.frames import LabelledFrames
+from reward.report import write_report
+from reward.storage import load_classifier, read_classifier
+from reward.training import TrainConfig, train
+from tests.reward.squares import CAMERAS, square_frames
+
+
+def config(**settings):
+    return TrainConfig(**({"data": ("data",), "max_steps": 40, "folds": 2, "name": "squares"} | settings))
+
+
+def test_a_classifier_learns_what_success_looks_like_and_says_how_well(tmp_path):
+    frames, said = square_frames(8, 20), []
+    trained = train(frames, config(), tmp_path, task="squares", control_hz=10.0, say=said.append)
+    write_report(tmp_path, trained)
+    report = json.loads((tmp_path / "report.json").read_text())
+    found = report["per_episode"]
+    assert (found["success_confirmed"], found["failure_passed"]) == (4, 4), found
+    assert report["frames"]["recall"]["value"] > 0.9
+    assert report["false_positives_an_hour"]["events"] == 0
+    low, high = report["false_positives_an_hour"]["interval"]
+    assert low == 0
+    assert high == pytest.approx(3.6889 / report["false_positives_an_hour"]["hours"], rel=1e-3)
+    assert [point["positives"] for point in report["learning_curve"]] == sorted(
+        point["positives"] for point in report["learning_curve"]
+    )
+    assert any("fold 2 of 2" in line for line in said)
+
+    stored = load_classifier(read_classifier(tmp_path))
+    assert report["classifier"] == stored.version
+    unseen = square_frames(4, 20, seed=9)
+    logits = stored.logits(unseen.images)
+    assert logits[unseen.positive].min() > logits[~unseen.positive].max()
+
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("data:image/png;base64,") >= 3
+    assert "http" not in page.split("<style>")[1].replace("http-equiv", "")
+
+
+def test_what_only_an_episode_shows_is_not_learned(tmp_path):
+    """Each episode has a colour of its own and labels drawn at random: a split of frames would call this solved."""
+    rng = np.random.default_rng(0)
+    episodes, length = 12, 8
+    labels, images = [], {c.name: [] for c in CAMERAS}
+    for episode in range(episodes):
+        colour = rng.integers(0, 255, 3)
+        for camera in CAMERAS:
+            images[camera.name] += [np.full((camera.height, camera.width, 3), colour, np.uint8)] * length
+        labels += ["success" if episode % 2 else "failure"] * length
+    frames = LabelledFrames(
+        CAMERAS,
+        {name: np.stack(values) for name, values in images.items()},
+        tuple(labels),
+        tuple(f"e{i // length}" for i in range(episodes * length)),
+        np.tile(np.arange(length), episodes),
+    )
+    trained = train(frames, config(max_steps=20), tmp_path)
+    right = (trained.scores > 0.5) == frames.positive
+    assert right.mean() < 0.8
+
+
+def test_too_few_labels_and_frames_all_alike_are_refused(tmp_path):
+    frames = square_frames(8, 20)
+    few = frames.subset(np.flatnonzero(~frames.positive | (np.arange(len(frames)) < 20)))
+    with pytest.raises(RewardError, match=r"at least 20 frames of success are needed.* Got: 8"):
+        train(few, config(), tmp_path)
+    alike = LabelledFrames(
+        CAMERAS,
+        {name: np.repeat(value[:1], len(value), 0) for name, value in frames.images.items()},
+        frames.labels,
+        frames.episodes,
+        frames.indices,
+    )
+    with pytest.raises(RewardError, match="all frames are alike"):
+        train(alike, config(), tmp_path)
+
+
+def test_settings_that_make_no_sense_name_their_key():
+    with pytest.raises(RewardError, match=r"folds must be at least 2. Got: 1"):
+        config(folds=1)
+    with pytest.raises(RewardError, match="data must name at least one folder"):
+        config(data=())
