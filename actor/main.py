@@ -278,6 +278,9 @@ class _Actor:
     def _say_how_to_resume(self) -> None:
         config, usual = self.config, ActorConfig()
         again = f"tandem actor learner.address={config.learner_address} actor.name={self.folder.name}"
+        for key in ("token_path", "ca", "certificate"):
+            if value := getattr(config, key):
+                again += f" learner.{key}={value}"
         for key in ("operator", "keyboard", "pacing", "view_port"):
             if getattr(config, key) != getattr(usual, key):
                 again += f" {key}={getattr(config, key)}"

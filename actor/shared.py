@@ -11,11 +11,14 @@ import os
 import struct
 import tempfile
 import time
+from collections.abc import Generator
 from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
 from isal.isal_zlib import crc32
+
+_PIECE_BYTES = 4 << 20
 
 
 class Phase(IntEnum):
@@ -143,7 +146,7 @@ class Mailbox:
     """The newest letter, from one writer to one reader, through two buffers.
 
     The writer fills the buffer that is not the newest and then turns the number to it. A reader that is overtaken twice
-    while it copies sees the number changed, or the checksum wrong, and tries again at its next step.
+    while it copies finds the checksum wrong, and tries again at its next step.
     """
 
     _HEAD = struct.Struct("<QQQQQQ")  # version, evaluation id, episodes, first seed, length, crc32
@@ -185,14 +188,29 @@ class Mailbox:
 
     def get(self) -> Letter | None:
         """The newest letter, or None where there is none or it was overwritten meanwhile."""
+        pieces = self.pieces()
+        while True:
+            try:
+                next(pieces)
+            except StopIteration as ended:
+                return ended.value
+
+    def pieces(self) -> Generator[None, None, Letter | None]:
+        """``get``, between whose parts, of a few milliseconds each, something else may be done."""
         number = self.number
         if not number:
             return None
         at = self._at(number)
         *head, length, crc = self._HEAD.unpack_from(self._map, at)
-        with memoryview(self._map) as whole:
-            payload = bytearray(whole[at + self._HEAD.size : at + self._HEAD.size + min(length, self._capacity)])
-        if self.number != number or crc32(payload) != crc:
+        payload, found = bytearray(min(length, self._capacity)), 0
+        for begin in range(0, len(payload), _PIECE_BYTES):
+            with memoryview(self._map) as whole:
+                end = min(begin + _PIECE_BYTES, len(payload))
+                payload[begin:end] = whole[at + self._HEAD.size + begin : at + self._HEAD.size + end]
+            found = crc32(memoryview(payload)[begin:end], found)
+            if end < len(payload):
+                yield
+        if found != crc:
             return None
         version, evaluation_id, episodes, first_seed = head
         return Letter(number, version, evaluation_id, episodes, first_seed, payload)
@@ -217,12 +235,20 @@ class Letters:
     def __init__(self, mailbox: Mailbox) -> None:
         self._mailbox = mailbox
         self._taken = 0
+        self._reading: Generator[None, None, Letter | None] | None = None
 
     def newest(self) -> bytearray | None:
-        """The payload of a letter newer than the last one taken, or None."""
-        if self._mailbox.number == self._taken:
+        """The payload of a letter newer than the last one taken, once all of it is copied: a part in each call."""
+        if self._reading is None:
+            if self._mailbox.number == self._taken:
+                return None
+            self._reading = self._mailbox.pieces()
+        try:
+            next(self._reading)
             return None
-        letter = self._mailbox.get()
+        except StopIteration as ended:
+            self._reading = None
+            letter: Letter | None = ended.value
         if letter is None:
             return None
         self._taken = letter.number

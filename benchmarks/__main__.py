@@ -31,6 +31,9 @@ BENCHMARKS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Replay", ("benchmarks/replay.py", "--part", "growth", "--rounds", "3", "--times", "10")),
     ("Wire", ("benchmarks/wire.py", "--rounds", "2")),
     ("Wire", ("benchmarks/weights.py",)),
+    ("Reliability", ("benchmarks/resume.py",)),
+    ("Reliability", ("benchmarks/isolation.py",)),
+    ("Reliability", ("benchmarks/hostile.py",)),
     ("Actor", ("benchmarks/period.py", "--rounds", "2")),
     ("Actor", ("benchmarks/inference.py",)),
 )
@@ -75,8 +78,13 @@ MARKS = (
     Mark(("image steps/s", "log.sync=os"), "ours", True, 3_000),
     Mark(("image steps/s", "log.sync=commit"), "ours", True, 2_000),
     Mark(("state steps/s", "log.sync=os"), "ours", True, 20_000),
-    Mark(("control period", "p99"), "ours", False, 2),
+    Mark(("control period", "p99"), "ours", False, 2, without="beyond undisturbed"),
     Mark(("two 128x128 cameras, encoder small", "p99"), "ours", False, 15),
+    Mark(("replay rebuilt from the log", "cameras"), "ours", True, 200),
+    Mark(("update loop stands still for a checkpoint",), "ours", False, 50),
+    Mark(("killed learner started again",), "ours", False, 10),
+    Mark(("control period error beyond undisturbed",), "ours", False, 2),
+    Mark(("updates/s under",), "ratio", True, 0.9),
 )
 
 

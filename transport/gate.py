@@ -31,8 +31,6 @@ UNAUTHENTICATED_TEXT = (
     "it started with, got {got}. Copy ~/.config/tandem/token from the learner's machine, or set TANDEM_TOKEN to the "
     "same value on both sides"
 )
-
-
 UNDECODABLE_TEXT = "the bytes are no message of this call: they cannot be decoded"
 
 
@@ -70,10 +68,9 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):
 
     def _in_turn(self, handler: grpc.RpcMethodHandler | None) -> grpc.RpcMethodHandler | None:
         """``handler``, which waits where there are too many calls, or too many streams of one connection."""
-        if handler is None:
-            return None
 
         async def wait(context: grpc.aio.ServicerContext) -> None:
+            assert handler is not None
             streams = handler.request_streaming or handler.response_streaming
             if (wait_s := self._peers.wait_s(context.peer()) if streams else self._calls.wait_s()) > 0:
                 await asyncio.sleep(wait_s)
@@ -121,9 +118,11 @@ def _bytes(value: str | bytes) -> bytes:
 
 
 def _after(
-    wait: Callable[[grpc.aio.ServicerContext], Awaitable[None]], handler: grpc.RpcMethodHandler
-) -> grpc.RpcMethodHandler:
-    """``handler``, once ``wait`` has returned."""
+    wait: Callable[[grpc.aio.ServicerContext], Awaitable[None]], handler: grpc.RpcMethodHandler | None
+) -> grpc.RpcMethodHandler | None:
+    """``handler``, once ``wait`` has returned; None for a call that nobody handles."""
+    if handler is None:
+        return None
 
     async def answer(request: Any, context: grpc.aio.ServicerContext) -> Any:
         await wait(context)

@@ -43,7 +43,7 @@ def test_every_setting_of_learner_and_actor_has_a_key():
     for field in dataclasses.fields(LearnerConfig):
         if field.name not in ("env", "env_config", "algorithm", "acting", *learner.SECTIONS):
             assert {field.name, f"learner.{field.name}"} & reached, field.name
-    assert {*actor.paths(), "reward"} == {f.name for f in dataclasses.fields(ActorConfig)}
+    assert {*actor.paths(), *(g.name for g in actor.list_groups())} == {f.name for f in dataclasses.fields(ActorConfig)}
 
 
 def test_values_reach_the_config_with_their_types():

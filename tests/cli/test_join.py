@@ -72,6 +72,8 @@ def test_the_join_line_is_all_an_actor_needs_and_no_secret_is_shown(program, tmp
     for process in (actor, learner):
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
+    assert f"To go on: tandem actor {words[1]} actor.name=" in " ".join(heard.read_text().split())
+    assert f"{words[2]} {words[3]}" in " ".join(heard.read_text().split()), "the next time as well"
     secrets = [token, *(tmp_path / "gpubox/.config/tandem/tls/authority.pem").read_text().splitlines()[1:3]]
     files = [p for p in tmp_path.rglob("*") if p.is_file() and ".config" not in p.parts]
     assert any(p.name == "config.yaml" for p in files)

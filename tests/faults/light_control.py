@@ -35,6 +35,9 @@ class LightPilot:
     def propose(self) -> np.ndarray:
         return self._random.uniform(-1, 1, 2).astype(np.float32)
 
+    def expressed(self, action: np.ndarray) -> np.ndarray:
+        return action
+
 
 if __name__ == "__main__":
     sys.exit(main(lambda device, threads: LightPilot))

