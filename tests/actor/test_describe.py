@@ -90,7 +90,7 @@ def test_the_control_process_is_ordered_what_the_limits_leave():
     config = ActorConfig()
     run = understand(described(WIDE), config)
     folder, spool = SimpleNamespace(name="arm"), SimpleNamespace(path="spool.bin")
-    memory = SimpleNamespace(fds=(0, 0, 0, 0))
+    memory = SimpleNamespace(fds=(0, 0, 0, 0, 0))
     actor = _Actor(config, run, folder, spool, memory, None, None, None, None)
     settings = pb.RunDescription.FromString(base64.b64decode(actor._orders().env_settings)).env_settings
     assert config_from(SO101SimConfig, settings) == run.env_config != WIDE
