@@ -23,6 +23,8 @@ VERSION = 1
 HEADER = Struct("<8sIII")  # magic, version, bytes of JSON, crc32 of the JSON
 FRAME = Struct("<II")  # bytes of the LogEntry, crc32 of them
 _READ_BYTES = 1 << 20
+_FIRST_BYTES = [field.number << 3 | 2 for field in pb.LogEntry.DESCRIPTOR.fields]
+"""With which a LogEntry can begin: the tags of its fields, all of which have a length."""
 
 
 class LogError(RuntimeError):
@@ -182,7 +184,8 @@ def _refuse_damage(tail: bytes, path: Path, place: int) -> None:
         return
     raw = np.frombuffer(tail, np.uint8)
     lengths = sum(raw[i : i + count].astype(np.uint32) << np.uint32(8 * i) for i in range(4))
-    candidates = np.flatnonzero((lengths > 0) & (lengths <= count - np.arange(count)))
+    fits = (lengths > 0) & (lengths <= count - np.arange(count))
+    candidates = np.flatnonzero(fits & np.isin(raw[FRAME.size :], _FIRST_BYTES))
     for start in candidates.tolist():
         length, check = FRAME.unpack_from(tail, start)
         data = memoryview(tail)[start + FRAME.size : start + FRAME.size + length]

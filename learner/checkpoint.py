@@ -75,11 +75,15 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         temporary = folder / f".{checkpoint.name}.{os.getpid()}.tmp"
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-        for name, data in files.items():
-            _write(temporary / name, data)
-        _write(temporary / "state.json", json.dumps(header).encode())
-        sync_folder(temporary)
-        temporary.rename(final)
+        try:
+            for name, data in files.items():
+                _write(temporary / name, data)
+            _write(temporary / "state.json", json.dumps(header).encode())
+            sync_folder(temporary)
+            temporary.rename(final)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)  # a full disk must not become fuller with each attempt
+            raise
         sync_folder(folder)
     write_durably(folder / "last.json", json.dumps({"checkpoint": checkpoint.name}).encode())
 
@@ -151,6 +155,8 @@ def retain(folder: Path, keep: int, protect: Iterable[str]) -> None:
 class CheckpointWriter:
     """Writes checkpoints on a thread of its own, so that the update loop pauses only to copy its state.
 
+    What a crash left half written or half deleted in ``folder`` is deleted first: nobody else may write there.
+
     Args:
         folder: Of the checkpoints.
         keep: Newest checkpoints kept.
@@ -158,6 +164,8 @@ class CheckpointWriter:
     """
 
     def __init__(self, folder: Path, keep: int, protected: Callable[[], Iterable[str]]):
+        for left in (*folder.glob(".*.tmp"), *folder.glob(".*.old")):
+            shutil.rmtree(left, ignore_errors=True)
         self._folder = folder
         self._keep = keep
         self._protected = protected

@@ -13,8 +13,8 @@ from google.protobuf.message import DecodeError
 from episodes.log_segment import FRAME
 from episodes.spool_position import RecordError, SpoolPosition
 from transport import records_pb2 as pb
-from transport.gate import UNDECODABLE_TEXT
 from transport.record_parts import delimiter
+from transport.strangers import UNDECODABLE_TEXT
 
 _RATE_WINDOW_S = 2.5
 _RECORD_TAG = pb.LogEntry.DESCRIPTOR.fields_by_name["record"].number << 3 | 2

@@ -16,9 +16,9 @@ from episodes.spool_position import RecordError
 from learner.ingest import Ingest, IngestError, Progress
 from learner.refusals import WrongRunError, abort, refuse, stopping
 from transport import service_pb2 as pb
-from transport.gate import UNDECODABLE_TEXT
 from transport.push import ReceivedBatch, decode_batch
 from transport.rate import Rate
+from transport.strangers import UNDECODABLE_TEXT
 
 IDLE_BATCHES = (20.0, 100)
 """Batches of a stream without anything new: a second, and at once after a pause. Others wait."""

@@ -121,7 +121,7 @@ def load_snapshot(data: bytes, frozen: bytes | None = None) -> tuple[PolicySpec,
         SnapshotError: naming what is missing, unexpected or misshapen, the frozen part included.
     """
     snapshot = read_snapshot(data)
-    policy = build_policy(snapshot.spec)
+    policy = _built(snapshot)
     if snapshot.frozen_sha256:
         if not frozen:
             raise SnapshotError(_lacks_frozen(snapshot))
@@ -154,12 +154,15 @@ def load_weights(policy: Policy, data: bytes | bytearray, *, verified: bool = Fa
 def load_tensors(module: torch.nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Copies tensors into a module, all of them or none. Raises SnapshotError naming every difference."""
     own = module.state_dict()
-    faults = name_differences({k: (tuple(v.shape), v.dtype) for k, v in own.items()}, tensors)
-    if faults:
-        raise SnapshotError("nothing was loaded: " + "; ".join(faults))
+    _check_names(own, tensors)
     with torch.no_grad():
         for name, value in own.items():
             value.copy_(tensors[name])
+
+
+def _check_names(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
+    if faults := name_differences({k: (tuple(v.shape), v.dtype) for k, v in own.items()}, tensors):
+        raise SnapshotError("nothing was loaded: " + "; ".join(faults))
 
 
 def check_finite(what: str, tensors: Mapping[str, Tensor]) -> None:
@@ -190,6 +193,17 @@ def name_differences(
                 f"{name!r} must be {dtype} of shape {shape}. Got: {actual[name].dtype} {tuple(actual[name].shape)}"
             )
     return faults
+
+
+def _built(snapshot: Snapshot) -> Policy:
+    """Its policy, of the size of its tensors: a few bytes of spec may describe more than any memory holds."""
+    try:
+        with torch.device("meta"):
+            own = build_policy(snapshot.spec).state_dict()
+    except (RuntimeError, ValueError, OverflowError) as error:
+        raise SnapshotError(f"the policy snapshot describes no network that can be built: {error}") from error
+    _check_names(own, snapshot.tensors)
+    return build_policy(snapshot.spec)
 
 
 def _lacks_frozen(snapshot: Snapshot) -> str:

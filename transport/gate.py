@@ -13,25 +13,18 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 
 from transport.rate import Rate, Rates
+from transport.strangers import UNDECODABLE_TEXT, Strangers
 
-HEALTH_PREFIX = "/grpc.health.v1.Health/"
-MAX_WATCHES = 16
-"""Health streams at a time: they need no token, and may not take the place of calls that do."""
+HEALTH = ("/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch")
 CALLS = (30.0, 200)
 """Unary calls with the token, of all clients: turns a second, and at once after a pause. Others wait."""
 STREAMS_OF_A_CONNECTION = (20.0, 50)
 """Streams that one connection begins."""
-STRANGERS = (30.0, 50)
-"""Calls without the token."""
-MAX_WAITING = 128
-"""Of those at a time that wait: they may not take the place of calls that do have it."""
-_LAST_STATUS_S = 0.05
 UNAUTHENTICATED_TEXT = (
     "this learner wants its token in the metadata 'authorization: Bearer TOKEN'. Expected the token "
     "it started with, got {got}. Copy ~/.config/tandem/token from the learner's machine, or set TANDEM_TOKEN to the "
     "same value on both sides"
 )
-UNDECODABLE_TEXT = "the bytes are no message of this call: they cannot be decoded"
 
 
 class TokenInterceptor(grpc.aio.ServerInterceptor):
@@ -39,32 +32,24 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):
 
     def __init__(self, token: str):
         self._expected = f"Bearer {token}".encode()
-        self._strangers, self._waiting = Rate(*STRANGERS), 0
+        self._strangers = Strangers()
         self._calls, self._peers = Rate(*CALLS), Rates(*STREAMS_OF_A_CONNECTION)
-        self._watches: set[asyncio.Task[None]] = set()
-        self._ended = False
 
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler:
-        if handler_call_details.method == HEALTH_PREFIX + "Watch":
-            return self._bounded(await continuation(handler_call_details))
-        if handler_call_details.method.startswith(HEALTH_PREFIX):
-            return _after(self._stranger, await continuation(handler_call_details))
+        if handler_call_details.method in HEALTH:
+            return self._strangers.health(await continuation(handler_call_details))
         given = [value for key, value in handler_call_details.invocation_metadata or () if key == "authorization"]
         if len(given) == 1 and hmac.compare_digest(_bytes(given[0]), self._expected):
             return _decoding(self._in_turn(await continuation(handler_call_details)))
-        return self._refuse("another one" if given else "none")
+        return self._strangers.refuse(UNAUTHENTICATED_TEXT.format(got="another one" if given else "none"))
 
     async def end_watches(self) -> None:
-        """Ends the health streams, once they have told their last status."""
-        self._ended = True
-        if self._watches:
-            await asyncio.sleep(_LAST_STATUS_S)
-        for task in self._watches:
-            task.cancel()
+        """As ``Strangers.end_watches``."""
+        await self._strangers.end_watches()
 
     def _in_turn(self, handler: grpc.RpcMethodHandler | None) -> grpc.RpcMethodHandler | None:
         """``handler``, which waits where there are too many calls, or too many streams of one connection."""
@@ -76,41 +61,6 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):
                 await asyncio.sleep(wait_s)
 
         return _after(wait, handler)
-
-    def _refuse(self, got: str) -> grpc.RpcMethodHandler:
-        """A handler that reads nothing, so that it answers calls of every kind, and not too many in a second."""
-
-        async def refuse(_: Any, context: grpc.aio.ServicerContext) -> None:
-            await self._stranger(context)
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, UNAUTHENTICATED_TEXT.format(got=got))
-
-        return grpc.stream_stream_rpc_method_handler(refuse)
-
-    async def _stranger(self, context: grpc.aio.ServicerContext) -> None:
-        """Waits for the turn of a caller without the token."""
-        if self._waiting < MAX_WAITING and (wait_s := self._strangers.wait_s()) > 0:
-            self._waiting += 1
-            try:
-                await asyncio.sleep(wait_s)
-            finally:
-                self._waiting -= 1
-
-    def _bounded(self, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
-        async def watch(request: Any, context: grpc.aio.ServicerContext) -> None:
-            if len(self._watches) >= MAX_WATCHES:
-                text = f"at most {MAX_WATCHES} health watches at a time: use Check"
-                await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
-            task = asyncio.create_task(handler.unary_stream(request, context))
-            self._watches.add(task)
-            try:
-                await task
-            except asyncio.CancelledError:
-                if not self._ended:
-                    raise
-            finally:
-                self._watches.discard(task)
-
-        return grpc.unary_stream_rpc_method_handler(watch, handler.request_deserializer, handler.response_serializer)
 
 
 def _bytes(value: str | bytes) -> bytes:

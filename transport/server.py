@@ -11,9 +11,12 @@ import grpc
 import grpc.aio
 
 from transport.certificates import Identity
+from transport.strangers import MAX_STRANGERS
 
-MAX_CONCURRENT_CALLS = 512
+MAX_CONCURRENT_CALLS = 512 + MAX_STRANGERS
 MAX_CONNECTIONS = 512
+LOOKAHEAD_BYTES = 1 << 20
+"""Of each call, taken before anybody reads it, so without the token too."""
 
 
 class BindError(RuntimeError):
@@ -27,7 +30,8 @@ def server_options(max_message_bytes: int) -> tuple[tuple[str, int], ...]:
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.max_send_message_length", -1),
         ("grpc.http2.max_frame_size", 1 << 20),
-        ("grpc.http2.lookahead_bytes", 8 << 20),
+        ("grpc.http2.lookahead_bytes", LOOKAHEAD_BYTES),
+        ("grpc.http2.bdp_probe", 0),
         ("grpc.max_metadata_size", 16 << 10),
         ("grpc.max_concurrent_streams", 64),
         ("grpc.max_allowed_incoming_connections", MAX_CONNECTIONS),

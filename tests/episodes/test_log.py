@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from isal.isal_zlib import crc32
 
 from episodes.log import EpisodeLog, LogError, read_log
 from episodes.log_segment import FRAME
@@ -332,3 +333,24 @@ def test_sync_reaches_the_disk_with_commit_and_is_left_to_the_system_with_os(tmp
         assert flushed == []
         log.sync()
         assert flushed == ([str(tmp_path / "segment-000000.log")] if sync == "commit" else [])
+
+
+def test_a_long_torn_tail_is_searched_without_reading_it_again_and_again(tmp_path, monkeypatch):
+    write(tmp_path, 3)
+    with open(segments(tmp_path)[-1], "ab") as file:
+        file.write(bytes([1, 1, 0, 0]) * (1 << 14))
+    read = []
+    monkeypatch.setattr("episodes.log_segment.crc32", lambda data: read.append(len(data)) or crc32(data))
+    with EpisodeLog(tmp_path, **IDS) as log:
+        assert log.cut_bytes == 1 << 16
+    assert sum(read) < 1 << 20
+
+
+@pytest.mark.parametrize("spool_id", ["a", ""])
+def test_a_whole_frame_behind_a_damaged_one_is_found_whatever_it_begins_with(tmp_path, spool_id):
+    from episodes.log_segment import _refuse_damage
+
+    data = entry(1, spool_id)
+    tail = b"\xff" * 100 + FRAME.pack(len(data), crc32(data)) + data
+    with pytest.raises(LogError, match="is damaged at byte 7"):
+        _refuse_damage(tail, tmp_path, 7)

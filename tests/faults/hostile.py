@@ -160,6 +160,7 @@ def expired_certificate(hostile: Hostile, tree: Tree, random: Random) -> None:
     days = 0 if signer.name == "tls" else 1  # a minute, an hour ago
     made = issue_actor(signer, "late", tree.folder / f"{random.getrandbits(64)}.pem", days)
     trust = Trust(tree.trust.authority, made.key, made.certificate)
+    hostile.describe()  # the learner serves: whoever is refused now is refused for what it shows
     with open_channel(f"localhost:{tree.port}", tree.token, trust) as channel:
         try:
             rpc.LearnerStub(channel).Describe(sp.DescribeRequest(protocol=PROTOCOL), timeout=TIMEOUT_S)

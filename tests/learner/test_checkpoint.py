@@ -1,5 +1,6 @@
 import json
 import os
+import resource
 
 import pytest
 import torch
@@ -106,3 +107,22 @@ def test_the_writer_writes_in_the_background_and_says_what_failed(tmp_path):
     writer.close()
     assert writer.fault == ""
     assert json.loads((folder / "last.json").read_text()) == {"checkpoint": "00000010-10"}
+
+
+def test_a_checkpoint_that_did_not_fit_takes_no_room(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            save_checkpoint(tmp_path, Checkpoint("00000001-1", {"w": torch.zeros(1 << 16)}, {}, b"policy bytes"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_writer_deletes_what_a_crash_left(tmp_path):
+    for name in (".00000200-40.99.tmp", ".00000300-60.old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "state.safetensors").write_bytes(bytes(100))
+    CheckpointWriter(tmp_path, 2, lambda: []).close()
+    assert list(tmp_path.iterdir()) == []

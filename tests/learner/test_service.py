@@ -3,6 +3,7 @@
 import contextlib
 import ipaddress
 import socket
+import struct
 import threading
 import time
 
@@ -17,8 +18,8 @@ from learner.service import LearnerServer
 from transport import service_pb2 as sp
 from transport import service_pb2_grpc
 from transport.channel import PROTOCOL, open_channel
-from transport.gate import MAX_WATCHES
 from transport.server import BindError
+from transport.strangers import MAX_WATCHES, STRANGERS
 
 TOKEN = "token-of-the-tests-0123456789"
 
@@ -321,11 +322,44 @@ def test_of_two_actors_of_one_name_that_join_at_once_one_is_refused(wire):
     assert "actor.name=NAME" in errors[0].details()
 
 
-def test_whoever_floods_waits_and_leaves_the_others_their_turn(wire):
-    with open_channel(wire.address, "another-token-0123456789") as stranger:
-        call = service_pb2_grpc.LearnerStub(stranger).Describe
-        flood = [call.future(sp.DescribeRequest(protocol=PROTOCOL), timeout=60) for _ in range(200)]
+def test_whoever_floods_without_the_token_is_refused_at_a_bounded_rate(wire):
+    per_s, burst = STRANGERS
+    with contextlib.ExitStack() as stack:
+        channels = [stack.enter_context(open_channel(wire.address, "another-token-0123456789")) for _ in range(4)]
+        stubs = [service_pb2_grpc.LearnerStub(channel) for channel in channels for _ in range(60)]
+        request, refused, began = sp.DescribeRequest(protocol=PROTOCOL), 0, time.monotonic()
+        calls = [stub.Describe.future(request, timeout=60) for stub in stubs]
         assert wire.join().acknowledged == 0
-        assert not all(one.done() for one in flood), "200 refusals take seconds"
-        # Streams above the limit of a connection that is just being made are refused by HTTP/2 itself.
-        assert {one.code() for one in flood} <= {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.UNAVAILABLE}
+        while time.monotonic() < began + 1.5:
+            for i, call in enumerate(calls):
+                if call.done():
+                    refused += call.code() == grpc.StatusCode.UNAUTHENTICATED
+                    calls[i] = stubs[i].Describe.future(request, timeout=60)
+            time.sleep(0.01)
+        assert 0 < refused <= burst + 1 + per_s * (time.monotonic() - began)
+
+
+def test_strangers_who_never_send_what_they_call_with_take_nobodys_place(serve, monkeypatch):
+    """Headers alone, of more calls than the service has places for."""
+    monkeypatch.setattr("learner.service.MAX_CONCURRENT_CALLS", 24)
+    monkeypatch.setattr("transport.strangers.MAX_STRANGERS", 8)
+    wire, never = serve(), threading.Event()
+    with grpc.insecure_channel(wire.address) as channel:
+        check = channel.stream_unary("/grpc.health.v1.Health/Check")
+        calls = [check.future(iter(never.wait, True), timeout=60) for _ in range(40)]
+        codes = {call.code() for call in calls}
+        assert any("must come within" in call.details() for call in calls)
+        assert wire.stub.Describe(sp.DescribeRequest(protocol=PROTOCOL), timeout=10) == wire.description
+        never.set()
+    # The first are read in vain; the others are turned away.
+    assert codes == {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED}
+
+
+def test_little_of_a_call_is_taken_before_it_is_read(wire):
+    with socket.create_connection(("127.0.0.1", int(wire.address.rpartition(":")[2])), timeout=60) as connection:
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5))
+        with connection.makefile("rb") as received:
+            head = received.read(9)
+            assert head[3] == 4, "SETTINGS"
+            settings = dict(struct.iter_unpack(">HI", received.read(int.from_bytes(head[:3], "big"))))
+    assert settings[4] <= 1 << 20, "its initial window"

@@ -199,3 +199,13 @@ def test_bfloat16_acts_alike_from_pixels(kind, encoder, image_spec, observe):
 def same_buffers(left, right):
     theirs = dict(right.named_buffers())
     return all(torch.equal(value, theirs[name]) for name, value in left.named_buffers())
+
+
+def test_a_small_snapshot_of_a_vast_network_is_refused_before_it_is_built(policy):
+    data = save_snapshot(policy, 1)
+    (size,) = struct.unpack_from("<Q", data)
+    metadata = json.loads(data[8 : 8 + size])["__metadata__"]
+    spec = {**json.loads(metadata["spec"]), "hidden": [200_000, 200_000]}
+    vast = save(load(data), metadata={**metadata, "spec": json.dumps(spec)})
+    with pytest.raises(SnapshotError, match=r"nothing was loaded: .*must be torch.float32 of shape \(200000,"):
+        load_snapshot(vast)
