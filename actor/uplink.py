@@ -206,6 +206,7 @@ class Uplink:
         head = pb.RecordBatch(run_id=spool.run_id, spool_id=spool.spool_id, compression=compression)
         yield head.SerializeToString()
         while not done.is_set():
+            following = max(following, spool.acknowledged + 1)  # what the stream before sent is still being logged
             flying = sum(size for _, size in list(self._in_flight))
             produced = spool.produced
             if following > produced:
@@ -225,8 +226,11 @@ class Uplink:
                     size += len(payload)
                     following += 1
                 if size:
+                    encoded = encode_batch(head, batch if self._images is None else map(self._images.compress, batch))
+                    if spool.acknowledged >= following - len(batch):
+                        continue  # its room was free before it was copied
                     self._in_flight.append((following - 1, size))
-                    yield encode_batch(head, batch if self._images is None else map(self._images.compress, batch))
+                    yield encoded
                     continue
             self._acknowledged.wait(_POLL_S)
             self._acknowledged.clear()
