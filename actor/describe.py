@@ -12,7 +12,7 @@ import grpc
 
 from actor.config import COMPRESSIONS, ActorConfig
 from actor.operators import check_operator
-from actor.uplink import FATAL
+from actor.uplink import FATAL, NAME_WAIT_S, SaidRarely
 from envs.errors import EnvError
 from envs.registry import derive_contract, env_config_type, env_entry
 from episodes.acting import ActingSettings
@@ -24,7 +24,6 @@ from transport.settings import SettingError, config_from
 from transport.trust import Trust, find_trust, speaks_tls
 
 SAY_EVERY_S = 3.0
-NAME_WAIT_S = 5.0
 
 
 class JoinError(RuntimeError):
@@ -166,9 +165,10 @@ def join_run(
 ) -> bool:
     """Joins before anything moves, so that a refusal is one message. False when told to stop meanwhile.
 
-    Where the name is taken, it waits for a killed predecessor to be gone. Raises JoinError.
+    Where the name is taken, it waits for a killed predecessor to be gone; where the learner is away, for as long as it
+    is. Raises JoinError.
     """
-    give_up_s = 0.0
+    say, give_up_s = SaidRarely(say), 0.0
     while not stopped():
         try:
             if stub.Join(join, timeout=UNARY_TIMEOUT_S).replaced and not join.deliver_only:
@@ -179,10 +179,13 @@ def join_run(
             return True
         except grpc.RpcError as error:
             now_s = time.monotonic()
-            if error.code() is not grpc.StatusCode.ALREADY_EXISTS or 0.0 < give_up_s <= now_s:
+            taken = error.code() is grpc.StatusCode.ALREADY_EXISTS
+            if error.code() in FATAL or (taken and 0.0 < give_up_s <= now_s):
                 raise JoinError(f"the learner refuses this actor: {error.details()}") from None
-            if not give_up_s:
-                give_up_s = now_s + NAME_WAIT_S
+            if taken:
+                give_up_s = give_up_s or now_s + NAME_WAIT_S
                 say(f"an actor named {join.actor!r} serves this learner; waiting for it to be gone")
+            else:
+                say(f"the learner does not take this actor now; trying again: {error.details()}")
         time.sleep(0.2)
     return False

@@ -44,7 +44,7 @@ def uplink(bench, tmp_path):
         records.EpisodeStart(episode_id="0" * 32, purpose=records.PURPOSE_TRAINING, observation=observation)
     )
     with uplink_to(run, spool) as one:
-        one.spool = spool
+        one.spool, one.run = spool, run
         yield one
         one.finish(0.0)
     folder.close()
@@ -117,6 +117,17 @@ def test_what_an_earlier_stream_delivers_meanwhile_is_not_read_again(tmp_path):
 
 def sequences(batch):
     return [record.sequence for record in pb.RecordBatch.FromString(batch).records]
+
+
+def test_an_actor_whose_name_stays_anothers_is_replaced(bench, uplink, wait_for, monkeypatch):
+    monkeypatch.setattr("actor.uplink.NAME_WAIT_S", 0.5)
+    ingest = uplink.run.ingest
+    ingest.join("another", "arm")
+    ingest.connected("another", 1)
+    uplink.start()
+    wait_for(lambda: uplink.replaced)
+    ingest.connected("another", -1)
+    wait_for(lambda: uplink.connected and not uplink.replaced)
 
 
 def test_compressed_images_are_logged_as_they_were(bench, tmp_path, wait_for):
