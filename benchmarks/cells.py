@@ -66,7 +66,7 @@ INSERT_STATE, INSERT_PIXELS = "Insert from state", "Insert from pixels"
 DAGGER = ("algorithm.q_weight=0", "algorithm.clone_decay_updates=0")
 PRECISE = "env.operator_noise=0"
 LIFT_CAP = "stop.max_env_steps=3000"
-STATE_STEPS, PIXEL_STEPS = 8000, 10000
+STATE_STEPS, PIXEL_STEPS = 6000, 10000
 LONG_S, PIXEL_LONG_S = 900.0, 4200.0
 
 GROUPS = {

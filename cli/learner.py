@@ -34,7 +34,7 @@ MACHINE = {
     )
 }
 ACTING = {name: name for name in ("seed", "pacing", "warmup", "warmup_steps", "exploration_share")}
-OF_ONE_START = ("run", "resume", "learner.address", "learner.token_path", "learner.console")
+OF_ONE_START = ("run", "resume", "learner.token_path", "learner.console")
 SECTIONS = ("policy", "replay", "log", "evaluation", "stop")
 CHOICES = {
     "resume": ("auto", "must", "never"),
@@ -75,9 +75,12 @@ def list_groups() -> list[Group]:
 def stored_values(folder: Path) -> dict[str, Any]:
     """Values and choices of the last start in a run folder, by key; empty where it holds no run.
 
+    An address on loopback is of one start alone; one that other machines reach is where their actors wait.
     Raises CommandError where its config.yaml cannot be read.
     """
     import yaml
+
+    from transport.trust import is_loopback
 
     file = folder / "config.yaml"
     try:
@@ -88,6 +91,8 @@ def stored_values(folder: Path) -> dict[str, Any]:
         for name, fields in (nested | {"algorithm": config["algorithm"]}).items():
             values |= {f"{name}.{field}": value for field, value in fields.items()}
         values |= {"env": config["env"], "algorithm": config["algorithm"]["name"]}
+        if is_loopback(values["learner.address"]):
+            del values["learner.address"]
         return {key: value for key, value in values.items() if key not in OF_ONE_START}
     except FileNotFoundError:
         return {}

@@ -22,6 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs `tandem` and returns its exit code: 0 done, 1 failed, 2 not a valid command, 3 a cap was reached without
     success, 130 stopped by Ctrl-C."""
     if argv is None:  # as a program
+        os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # a stranger's failed handshake is no news for the terminal
         leave_on_signals()
     end_with_parent()
     arguments = list(sys.argv[1:] if argv is None else argv)

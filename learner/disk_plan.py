@@ -38,7 +38,7 @@ def plan(config: LearnerConfig, contract: Contract, folder: Path, replay_bytes: 
     hz = contract.interface.control_hz
     rate = f"{size * hz * 3600 / 1e9:.2g} GB an hour at {hz:g} Hz" if hz else f"{size / 1e3:.2g} GB a million steps"
     yield (
-        f"disk: {size / 1e3:.2g} kB a step, {rate}; {free / 1e9:.1f} GB free, room for "
+        f"disk: {size / 1e3:.2g} kB a step, those of evaluations too, {rate}; {free / 1e9:.1f} GB free, room for "
         f"{max(0, free - SPARE_BYTES) // size:,} steps; memory: up to {replay_bytes / 1e9:.2g} GB of replay"
     )
     if warning := passing(folder):

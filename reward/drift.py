@@ -18,9 +18,9 @@ EVERY = 50
 """Frames from one look to the next."""
 _SHARES = np.linspace(0, 1, 21)
 LIMIT = 0.3
-"""Largest distance between the two distributions, in [0, 1], that still counts as the same world. Frames follow each
-other closely: a window of WINDOW holds some thirty independent ones, of which the distance reaches 0.3 about once in a
-hundred windows."""
+"""Largest distance between the two distributions, in [0, 1], that still counts as the same world. An
+estimate: frames follow each other closely, so that a window of WINDOW holds some thirty independent ones. How often the
+alarm is a false one has not been measured."""
 
 
 def distance(logits: np.ndarray, calibration: Calibration) -> float:

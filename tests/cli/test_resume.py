@@ -39,6 +39,14 @@ def test_a_learner_goes_on_with_what_it_ran_with(folder):
     assert config.address == "127.0.0.1:50051"
 
 
+def test_a_learner_that_others_reach_goes_on_where_their_actors_wait(tmp_path):
+    given = ("learner.address=0.0.0.0:6000", "learner.tls=mutual")
+    config = learner.learner_config(compose("learner", f"run={tmp_path}", *given, *GIVEN))
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(plain(config)))
+    again = learner.learner_config(compose("learner", f"run={tmp_path}"))
+    assert (again.address, again.tls) == ("0.0.0.0:6000", "mutual")
+
+
 def test_the_command_line_wins_over_the_folder(folder):
     settings = compose("learner", f"run={folder}", "stop.max_env_steps=0", "seed=0")
     assert (settings["stop.max_env_steps"], settings["seed"]) == (0, 0)
@@ -115,7 +123,7 @@ def test_observations_that_cannot_be_learned_from_are_refused_at_once(tmp_path, 
 
 def test_every_setting_is_stored_and_found_again(folder):
     stored = learner.stored_values(folder)
-    keys = {key.path for key in learner.list_keys()} - set(learner.OF_ONE_START)
+    keys = {key.path for key in learner.list_keys()} - {*learner.OF_ONE_START, "learner.address"}
     for name, config in compose("learner", f"run={folder}").configs.items():
         keys |= {f"{name}.{f.name}" for f in dataclasses.fields(config)} | {name}
     assert keys - set(stored) <= {"env.name"}

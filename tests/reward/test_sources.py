@@ -53,7 +53,9 @@ def test_what_people_said_of_a_run_is_labels_where_nobody_labelled(recordings, t
     ends = episodes(copy)
     success = next(end for end in ends if end.outcome == pb.OUTCOME_SUCCESS)
     labels = labels_of_log(copy)
-    assert set(labels) == {success.episode_id}, "time-outs and discards by the program say nothing of frames"
+    misses = {end.episode_id for end in ends if end.outcome == pb.OUTCOME_FAILURE and end.author == "operator"}
+    assert set(labels) == {success.episode_id, *misses}, "time-outs and discards by the program say nothing of frames"
+    assert {label for miss in misses for label in labels[miss]} == {"failure"}
     assert labels[success.episode_id][-1] == "success"
     assert labels[success.episode_id][0] == "failure"
     assert labels[success.episode_id][-2] == "", "what comes just before may look like success already"
