@@ -19,7 +19,8 @@ class ActorConfig:
         token_path: File with the token of the run; empty for TANDEM_TOKEN or the default file.
         ca: SHA-256 fingerprint of the learner's authority, as its join line says; empty for plain text on loopback.
         certificate: File of ``tandem certs``, where the learner asks its actors for one; says what ``ca`` does.
-        flush: Only deliver what waits in the spool of an earlier actor of this name, and end; nothing moves.
+        flush: Only deliver what waits in the spool of an earlier actor of this name, or without a name of every actor
+            that ran here, and end; nothing moves.
         takeover: End another actor of this name, here or elsewhere, which delivers what it has, and take its place.
         name: Name of this actor in logs and metrics; empty for the host's name (numbered where that is taken).
         operator: Who can take over: one of the environment's operators (``none``, ``scripted``, ``keyboard``).

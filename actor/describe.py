@@ -12,7 +12,7 @@ import grpc
 
 from actor.config import COMPRESSIONS, ActorConfig
 from actor.operators import check_operator
-from actor.uplink import FATAL
+from actor.uplink import FATAL, NAME_WAIT_S, SaidRarely
 from envs.errors import EnvError
 from envs.registry import derive_contract, env_config_type, env_entry
 from episodes.acting import ActingSettings
@@ -24,7 +24,6 @@ from transport.settings import SettingError, config_from
 from transport.trust import Trust, find_trust, speaks_tls
 
 SAY_EVERY_S = 3.0
-NAME_WAIT_S = 5.0
 
 
 class JoinError(RuntimeError):
@@ -116,7 +115,7 @@ def await_description(
 
 
 def understand(description: pb.RunDescription, config: ActorConfig) -> Run:
-    """Checks a description against what this machine has and allows. Raises JoinError."""
+    """Checks a description against what this machine has and, unless with ``flush``, allows. Raises JoinError."""
     if description.protocol != PROTOCOL:
         raise JoinError(
             f"protocol: expected {PROTOCOL}, got {description.protocol}. "
@@ -125,15 +124,18 @@ def understand(description: pb.RunDescription, config: ActorConfig) -> Run:
     try:
         entry = env_entry(description.env)
         env_config: Any = config_from(env_config_type(description.env), description.env_settings)
-        if entry.hardware or config.max_step_m:
+        if (entry.hardware or config.max_step_m) and not config.flush:
             env_config = entry.limit(env_config, config.max_step_m)
         acting = config_from(ActingSettings, description.acting)
         contract = derive_contract(description.env, env_config)
-        check_operator(config.operator, description.env)
+        if not config.flush:
+            check_operator(config.operator, description.env)
     except (EnvError, SettingError, ValueError) as error:
         raise JoinError(f"this machine cannot run the learner's environment {description.env!r}: {error}") from None
     if config.compression not in COMPRESSIONS:
         raise JoinError(f"actor.compression must be one of {COMPRESSIONS}. Got: {config.compression!r}")
+    if config.flush:  # nothing moves
+        return Run(description, env_config, contract, acting, entry.hardware, lockstep=True, control_hz=0.0)
     pacing = config.pacing or acting.pacing
     if pacing == "auto":
         pacing = "realtime" if entry.hardware else "lockstep"
@@ -163,26 +165,31 @@ def understand(description: pb.RunDescription, config: ActorConfig) -> Run:
 
 def join_run(
     stub: rpc.LearnerStub, join: pb.JoinRequest, say: Callable[[str], None], stopped: Callable[[], bool]
-) -> bool:
-    """Joins before anything moves, so that a refusal is one message. False when told to stop meanwhile.
+) -> pb.JoinReply | None:
+    """Joins before anything moves, so that a refusal is one message. None when told to stop meanwhile.
 
-    Where the name is taken, it waits for a killed predecessor to be gone. Raises JoinError.
+    Where the name is taken, it waits for a killed predecessor to be gone; where the learner is away, for as long as it
+    is. Raises JoinError.
     """
-    give_up_s = 0.0
+    say, give_up_s = SaidRarely(say), 0.0
     while not stopped():
         try:
-            if stub.Join(join, timeout=UNARY_TIMEOUT_S).replaced and not join.deliver_only:
+            reply = stub.Join(join, timeout=UNARY_TIMEOUT_S)
+            if reply.replaced and not join.deliver_only:
                 raise JoinError(
                     f"another actor took over the name {join.actor!r}. What waits here is delivered by flush=true; "
                     "takeover=true takes the name back"
                 )
-            return True
+            return reply
         except grpc.RpcError as error:
             now_s = time.monotonic()
-            if error.code() is not grpc.StatusCode.ALREADY_EXISTS or 0.0 < give_up_s <= now_s:
+            taken = error.code() is grpc.StatusCode.ALREADY_EXISTS
+            if error.code() in FATAL or (taken and 0.0 < give_up_s <= now_s):
                 raise JoinError(f"the learner refuses this actor: {error.details()}") from None
-            if not give_up_s:
-                give_up_s = now_s + NAME_WAIT_S
+            if taken:
+                give_up_s = give_up_s or now_s + NAME_WAIT_S
                 say(f"an actor named {join.actor!r} serves this learner; waiting for it to be gone")
+            else:
+                say(f"the learner does not take this actor now; trying again: {error.details()}")
         time.sleep(0.2)
-    return False
+    return None

@@ -1,15 +1,60 @@
-"""``tandem actor flush=true``: what an earlier actor left in its spool goes to the learner, and nothing moves."""
+"""``tandem actor flush=true``: what earlier actors left in their spools goes to the learner, and nothing moves."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 from actor.console import ActorConsole
-from actor.spool import Spool
+from actor.spool import Spool, SpoolError
+from actor.spool_folder import SpoolFolder, waiting
 from actor.stop_signal import StopSignal
 from actor.uplink import Uplink
 
 _TURN_S = 0.05
+
+
+def flush_run(
+    root: Path,
+    name: str,
+    run_id: str,
+    deliver: Callable[[SpoolFolder], int],
+    console: ActorConsole,
+    stop: StopSignal,
+    *,
+    takeover: bool,
+) -> int:
+    """Delivers the spool of a run that an actor left or, with an empty ``name``, those of all that run no more.
+
+    Returns 0 where all was delivered, otherwise the last code of ``deliver`` that is not 0; 1 where ``name`` has no
+    spool of this run, or one that is in use.
+    """
+    names = [name] if name else sorted(path.parent.parent.name for path in root.glob(f"*/{run_id}/spool.bin"))
+    code = 0
+    for one in names:
+        if stop.asked:
+            break
+        try:
+            if not (root / one / run_id / "spool.bin").exists():
+                raise SpoolError(f"no actor named {one!r} left a spool of run {run_id} in {root}")
+            folder = SpoolFolder(root, one, takeover=takeover and bool(name))
+        except SpoolError as error:
+            console.say(f"nothing delivered: {error}")
+            code = code or int(bool(name))
+            continue
+        try:
+            code = deliver(folder) or code
+        except SpoolError as error:
+            console.say(str(error))
+            code = 1
+        finally:
+            folder.close()
+    if not names:
+        console.say(f"no actor left a spool of run {run_id} in {root}: nothing to deliver")
+    for line in waiting(root):
+        console.say(line)
+    return code
 
 
 def flush(uplink: Uplink, spool: Spool, console: ActorConsole, stop: StopSignal) -> int:

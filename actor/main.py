@@ -11,9 +11,10 @@ from pathlib import Path
 from actor.config import ActorConfig, ControlConfig
 from actor.console import ActorConsole
 from actor.control_process import ControlProcess
-from actor.describe import SAY_EVERY_S, JoinError, Run, await_description, await_learner, join_run, understand
+from actor.describe import SAY_EVERY_S, JoinError, Run, await_description, await_learner, understand
 from actor.downlink import Downlink
-from actor.flush import flush
+from actor.flush import flush, flush_run
+from actor.joining import join_folder
 from actor.listener import DeviceListener, ListenerError
 from actor.shared import Board, Mailbox, Phase, create_block
 from actor.spool import Spool, SpoolError
@@ -21,12 +22,11 @@ from actor.spool_folder import SpoolFolder, default_folder
 from actor.stop_signal import StopSignal
 from actor.uplink import Uplink
 from episodes.disk import DiskError
-from episodes.image_codec import ImageCodec
 from reward.config import ClassifierReward, reward_name
 from transport import service_pb2 as pb
 from transport import service_pb2_grpc as rpc
 from transport.certificates import CertificateError
-from transport.channel import PROTOCOL, open_channel
+from transport.channel import open_channel
 from transport.settings import settings_of
 from transport.token import NoTokenError, TokenError, load_token
 
@@ -48,19 +48,21 @@ def run_actor(config: ActorConfig) -> int:
             if not token:
                 return stop.code
             root = Path(config.spool or default_folder()).expanduser()
-            folder = SpoolFolder(root, config.name, takeover=config.takeover)
+            folder = None if config.flush else SpoolFolder(root, config.name, takeover=config.takeover)
         except (TokenError, SpoolError, DiskError) as error:
             print(f"actor: {error}", file=sys.stderr)
             return 1
         memory = _Memory(config.policy_mb << 20)
         try:
-            with ActorConsole(memory.board, folder.name, config.status_every_s) as console:
-                return _join_and_run(config, token, folder, memory, console, stop)
+            name = folder.name if folder else config.name or "flush"
+            with ActorConsole(memory.board, name, config.status_every_s) as console:
+                return _join_and_run(config, token, root, folder, memory, console, stop)
         except (JoinError, CertificateError, SpoolError, ListenerError) as error:
             print(f"actor: {error}", file=sys.stderr)
             return 1
         finally:
-            folder.close()
+            if folder:
+                folder.close()
 
 
 def _await_token(config: ActorConfig, stop: StopSignal) -> str:
@@ -88,10 +90,17 @@ class _Memory:
 
 
 def _join_and_run(
-    config: ActorConfig, token: str, folder: SpoolFolder, memory: _Memory, console: ActorConsole, stop: StopSignal
+    config: ActorConfig,
+    token: str,
+    root: Path,
+    own: SpoolFolder | None,
+    memory: _Memory,
+    console: ActorConsole,
+    stop: StopSignal,
 ) -> int:
+    """``own``: None with ``flush``, which delivers the spools of others."""
     address = config.learner_address
-    control = None if config.flush else ControlProcess(memory.board, memory.fds, console.say)
+    control = None if own is None else ControlProcess(memory.board, memory.fds, console.say)
     try:
         found = await_learner(config, console.say, lambda: stop.asked)
         if found is None:
@@ -104,25 +113,23 @@ def _join_and_run(
             if description is None:
                 return stop.code
             run = understand(description, config)
-            spool, recovered = folder.open(description.run_id, run.contract, config.spool_mb)
-            for line in filter(None, [recovered, *folder.others(description.run_id)]):
-                console.say(line)
-            join = pb.JoinRequest(
-                protocol=PROTOCOL,
-                run_id=description.run_id,
-                actor=folder.name,
-                spool_id=spool.spool_id,
-                contract=run.contract.to_message(),
-                takeover=config.takeover,
-                deliver_only=config.flush,
-            )
-            if not join_run(stub, join, console.say, lambda: stop.asked):
+
+            def join(folder: SpoolFolder) -> tuple[Spool, Uplink] | None:
+                return join_folder(config, run, folder, steps, memory.board, console, stop)
+
+            def deliver(folder: SpoolFolder) -> int:
+                joined = join(folder)
+                return stop.code if joined is None else flush(joined[1], joined[0], console, stop)
+
+            if own is None or control is None:
+                run_id = description.run_id
+                return flush_run(root, config.name, run_id, deliver, console, stop, takeover=config.takeover)
+            joined = join(own)
+            if joined is None:
                 return stop.code
-            images = ImageCodec(run.contract.stored) if config.compression != "none" else None
-            join.takeover = False  # once: what comes later may be the one that takes this one's place
-            uplink = Uplink(steps, spool, join, memory.board, console.say, images)
-            if control is None:
-                return flush(uplink, spool, console, stop)
+            spool, uplink = joined
+            for line in own.others(description.run_id):
+                console.say(line)
             downlink = Downlink(
                 rpc.LearnerStub(weights),
                 description.run_id,
@@ -134,7 +141,7 @@ def _join_and_run(
                 console.say,
                 memory.rewards if isinstance(config.reward, ClassifierReward) else None,
             )
-            actor = _Actor(config, run, folder, spool, memory, console, uplink, downlink, control)
+            actor = _Actor(config, run, own, spool, memory, console, uplink, downlink, control)
             return actor.run(stop)
     finally:
         if control is not None:

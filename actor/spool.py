@@ -53,6 +53,7 @@ class Spool:
         spool_id: Made with the file, 32 hexadecimal digits; sequence numbers belong to (run_id, spool_id).
         fingerprint: Of the interface the records have.
         capacity: Number of records that fit.
+        found: Sequence number of the newest record that was whole when the file was opened.
     """
 
     def __init__(self, path: Path) -> None:
@@ -76,6 +77,7 @@ class Spool:
         self._words = self._bytes[:_PAGE].cast("Q")
         self._step_sequence = 0
         self._training = 0
+        self.found = self.produced
         if not 0 <= self.undelivered <= self.capacity:
             raise self._damaged()
 
@@ -99,19 +101,8 @@ class Spool:
                     f"no room for a spool of {size / 1e6:.0f} MB in {path.parent}: {error.strerror}. "
                     "Free some disk space, or set a smaller actor.spool_mb or another folder with actor.spool."
                 ) from None
-            file.write(
-                _IDENTITY.pack(
-                    _MAGIC,
-                    slot_bytes,
-                    in_flight_bytes,
-                    capacity,
-                    slots_at,
-                    run_id.encode(),
-                    uuid.uuid4().hex.encode(),
-                    fingerprint.encode(),
-                    actor.encode()[:64],
-                )
-            )
+            texts = (text.encode() for text in (run_id, uuid.uuid4().hex, fingerprint, actor))
+            file.write(_IDENTITY.pack(_MAGIC, slot_bytes, in_flight_bytes, capacity, slots_at, *texts))
             file.flush()
             os.fsync(file.fileno())
         making.rename(path)
@@ -194,6 +185,7 @@ class Spool:
             if self._whole(sequence) is None:
                 said.append(f"{self.produced - sequence + 1} damaged records were dropped from the spool")
                 self._words[_PRODUCED] = sequence - 1
+                self.found = min(self.found, sequence - 1)
                 break
         if self.produced and self._whole(self.produced) is None:
             raise SpoolError(
@@ -236,13 +228,20 @@ class Spool:
 
     def acknowledge(self, sequence: int) -> None:
         """Everything up to ``sequence`` is in the log and its room is free. Raises SpoolError for one never made."""
-        if sequence > self.produced:
-            raise SpoolError(
-                f"record {sequence} was acknowledged, but this spool has only {self.produced}: a power cut took what "
-                f"the learner has already. Move {self.path.parent} away and start again."
-            )
+        self._check_had(sequence, self.produced)
         if sequence > self.acknowledged:
             self._words[_ACKNOWLEDGED] = sequence
+
+    def check_logged(self, sequence: int) -> None:
+        """Raises SpoolError where the log had ``sequence`` before this process made any, and the file had not."""
+        self._check_had(sequence, self.found)
+
+    def _check_had(self, sequence: int, newest: int) -> None:
+        if sequence > newest:
+            raise SpoolError(
+                f"record {sequence} was acknowledged, but this spool has only {newest}: a power cut took what "
+                f"the learner has already. Move {self.path.parent} away and start again."
+            )
 
     def close(self) -> None:
         self._words.release()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import re
@@ -32,7 +33,7 @@ def default_folder() -> Path:
 def lock(path: Path, *, wait_s: float = 0.0) -> IO[bytes] | None:
     """The exclusive lock on a file, held until it is closed or the process dies; None where another has it.
 
-    The file then names the process id of its holder.
+    The file then names the process id of its holder, and where that id means something.
     """
     file = path.open("a+b")
     give_up = time.monotonic() + wait_s
@@ -40,7 +41,7 @@ def lock(path: Path, *, wait_s: float = 0.0) -> IO[bytes] | None:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             file.truncate(0)
-            file.write(str(os.getpid()).encode())
+            file.write(f"{os.getpid()} {_process_space()}".encode())
             file.flush()
             return file
         except OSError:
@@ -56,7 +57,7 @@ class SpoolFolder:
     Args:
         root: Folder of all spools.
         name: Name of the actor; empty for the host's name, numbered where that is taken.
-        takeover: Ask the process that holds them to end, and wait for it.
+        takeover: Ask the process that holds them to end, where it is of this machine, and wait for it.
     """
 
     def __init__(self, root: Path, name: str, *, takeover: bool = False) -> None:
@@ -67,7 +68,7 @@ class SpoolFolder:
             check_writable(folder)
             held = lock(folder / "lock", wait_s=KILLED_WAIT_S if name and not takeover else 0.0)
             if held is None and takeover:
-                os.kill(int(_holder(folder / "lock")), signal.SIGTERM)
+                _ask_to_end(folder / "lock")
                 held = lock(folder / "lock", wait_s=ENDING_WAIT_S)
             if held is not None:
                 self.name, self.folder, self._lock = candidate, folder, held
@@ -75,6 +76,8 @@ class SpoolFolder:
         raise SpoolError(
             f"another actor named {candidate!r} runs on this machine (pid {_holder(folder / 'lock')}) and holds "
             f"{folder}. Stop it, give this one a name of its own: actor.name=NAME, or end it: takeover=true"
+            + ", which did not end it: it may run in another container or on another machine"
+            * takeover
         )
 
     def open(self, run_id: str, contract: Contract, spool_mb: int) -> tuple[Spool, str]:
@@ -117,24 +120,8 @@ class SpoolFolder:
         return spool, said
 
     def others(self, run_id: str) -> list[str]:
-        """One line per spool of another run that still holds undelivered records. They stay where they are."""
-        lines = []
-        for path in sorted(self.folder.glob("*/spool.bin")):
-            if path.parent.name == run_id:
-                continue
-            try:
-                spool = Spool(path)
-            except SpoolError as error:
-                lines.append(str(error))
-                continue
-            if spool.undelivered:
-                lines.append(
-                    f"{spool.undelivered} records of run {spool.run_id} wait in {path.parent} and are kept there: "
-                    f"start an actor named {self.name!r} on that run's learner to deliver them, or delete "
-                    f"{path.parent} to drop them for good"
-                )
-            spool.close()
-        return lines
+        """One line per spool of another run or name that waits for its learner."""
+        return waiting(self.folder.parent, self.folder / run_id)
 
     def discard(self, run_id: str) -> None:
         """Removes the spool of a run that is over and delivered."""
@@ -144,8 +131,59 @@ class SpoolFolder:
         self._lock.close()
 
 
+def waiting(root: Path, own: Path | None = None) -> list[str]:
+    """One line per spool but ``own`` that holds undelivered records and that no actor uses. They stay there."""
+    lines = []
+    for path in sorted(root.glob("*/*/spool.bin")):
+        if path.parent == own:
+            continue
+        actor = path.parent.parent
+        try:
+            spool = Spool(path)
+            line = spool.undelivered and (
+                f"{spool.undelivered} records of run {spool.run_id} wait in {path.parent} and are kept there: "
+                f"flush=true actor.name={actor.name} delivers them to that run's learner, or delete "
+                f"{path.parent} to drop them for good"
+            )
+            spool.close()
+        except SpoolError as error:
+            line = str(error)
+        except OSError:
+            continue  # gone meanwhile, or another user's
+        if line and ((own and actor == own.parent) or not _is_held(actor / "lock")):
+            lines.append(line)
+    return lines
+
+
 def _holder(path: Path) -> str:
-    return path.read_text() or "unknown"
+    return path.read_text().partition(" ")[0] or "unknown"
+
+
+def _process_space() -> str:
+    """Where a process id means one process: the boot of a machine and, within it, the process namespace."""
+    try:
+        return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return socket.gethostname()
+
+
+def _ask_to_end(path: Path) -> None:
+    """SIGTERM to the holder of a lock, where it is a process that this one can tell from others."""
+    pid, _, space = path.read_text().partition(" ")
+    if space == _process_space():
+        with contextlib.suppress(OSError, ValueError):
+            os.kill(int(pid), signal.SIGTERM)
+
+
+def _is_held(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
 
 
 def _names(name: str) -> Iterator[str]:

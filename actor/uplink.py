@@ -25,6 +25,8 @@ FATAL = (
     grpc.StatusCode.INVALID_ARGUMENT,
     grpc.StatusCode.UNIMPLEMENTED,
 )
+NAME_WAIT_S = 5.0
+"""How long a name may be another's before it counts as lost: one that was killed is gone before [s]."""
 _MOST_RECORDS = 512
 _POLL_S = 0.01
 _WHOLE_AFTER_S = 2.0
@@ -74,7 +76,7 @@ class Uplink:
     Attributes:
         error: Why delivery ended for good; empty while it has not.
         finished: Why the learner says the run is over; None while it goes on.
-        replaced: Whether the learner says that another actor has the name now.
+        replaced: Whether another actor has the name now, as the learner says, or refused this one's for NAME_WAIT_S.
         connected: Whether the learner takes records now.
     """
 
@@ -121,10 +123,11 @@ class Uplink:
         self._thread.join(1.0)
 
     def _run(self) -> None:
-        backoff = Backoff()
+        backoff, lost_s = Backoff(), float("inf")
         while not self._stopped.is_set() and not (self._last.is_set() and not self._spool.undelivered):
             try:
                 reply = self._stub.Join(self._join, timeout=UNARY_TIMEOUT_S)
+                lost_s = float("inf")
                 self._resume(reply)
                 backoff.reset()
                 self._push(reply)
@@ -134,6 +137,9 @@ class Uplink:
                 if error.code() in FATAL:
                     self.error = f"the learner refuses this actor: {error.details()}"
                     return
+                if error.code() is grpc.StatusCode.ALREADY_EXISTS:
+                    lost_s = min(lost_s, time.monotonic() + NAME_WAIT_S)
+                    self.replaced = time.monotonic() >= lost_s
                 why = error.details() or error.code().name
                 if self.connected:
                     self._say(f"lost the learner ({why}); steps wait in the spool")
@@ -206,6 +212,7 @@ class Uplink:
         head = pb.RecordBatch(run_id=spool.run_id, spool_id=spool.spool_id, compression=compression)
         yield head.SerializeToString()
         while not done.is_set():
+            following = max(following, spool.acknowledged + 1)  # what the stream before sent is still being logged
             flying = sum(size for _, size in list(self._in_flight))
             produced = spool.produced
             if following > produced:
@@ -225,8 +232,11 @@ class Uplink:
                     size += len(payload)
                     following += 1
                 if size:
+                    encoded = encode_batch(head, batch if self._images is None else map(self._images.compress, batch))
+                    if spool.acknowledged >= following - len(batch):
+                        continue  # its room was free before it was copied
                     self._in_flight.append((following - 1, size))
-                    yield encode_batch(head, batch if self._images is None else map(self._images.compress, batch))
+                    yield encoded
                     continue
             self._acknowledged.wait(_POLL_S)
             self._acknowledged.clear()

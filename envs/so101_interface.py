@@ -123,17 +123,25 @@ class SO101SimConfig:
 def limited(config: SO101SimConfig, max_step_m: float = 0.0) -> SO101SimConfig:
     """A learner's config within a machine's own limits: the common part of its workspace box and the default one.
 
-    Raises EnvError where one step is longer than ``max_step_m`` (0: the default's), or the target runs further ahead
-    than by default: both are part of the contract, so one side cannot change them.
+    Raises EnvError where one step is longer than ``max_step_m`` (0: the default's), the steps of a second are together
+    longer than that at the default control rate, or the target runs further ahead than by default: all are part of the
+    contract, so one side cannot change them.
     """
     own = SO101SimConfig()
-    for key, most in (("max_step_m", max_step_m or own.max_step_m), ("target_lead_m", own.target_lead_m)):
+    own_step_m = max_step_m or own.max_step_m
+    for key, most in (("max_step_m", own_step_m), ("target_lead_m", own.target_lead_m)):
         value = getattr(config, key)
         if not value <= most:
             raise EnvError(
                 f"env.{key}: expected at most {most:g}, this machine's own limit, got {value:g}. "
                 f"Set env.{key}={most:g} at the learner"
             )
+    most_hz = own_step_m * own.control_hz / config.max_step_m
+    if not config.control_hz <= most_hz * (1 + 1e-9):
+        raise EnvError(
+            f"env.control_hz: expected at most {most_hz:g} with steps of {config.max_step_m:g} m, this machine's own "
+            f"limit, got {config.control_hz:g}. Set env.control_hz={own.control_hz:g} at the learner"
+        )
     return replace(
         config,
         workspace_low_m=tuple(map(max, own.workspace_low_m, config.workspace_low_m)),

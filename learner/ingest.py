@@ -82,8 +82,8 @@ class Ingest:
         """Registers a spool and returns its last sequence number in the log; 0 for none.
 
         The name goes to one spool at a time: actors of one name would draw the same start states and the same
-        exploration. With ``takeover`` those that had it may deliver, and are told to end; one that comes back while
-        the name is another's is told so too. ``deliver_only`` asks for no name.
+        exploration. With ``takeover`` those that had it, connected or not, may deliver, and are told to end; one that
+        comes back while the name is another's is told so too. ``deliver_only`` asks for no name.
 
         Raises NameTakenError, SpoolLimitError, and RecordError for identifiers that are none.
         """
@@ -93,9 +93,9 @@ class Ingest:
         now = time.monotonic()
         spool = self._spools.get(spool_id)
         holders = [other for other in same_name if other.holds_name(now, JOINED_HOLDS_NAME_S)]
-        for other in holders if takeover else ():
+        for other in same_name if takeover else ():
             other.deliver_only = True
-        replaced = spool is not None and spool.deliver_only and spool.joined and bool(holders) and not takeover
+        replaced = spool is not None and spool.deliver_only and bool(holders) and not takeover
         if holders and not (takeover or deliver_only or replaced):
             raise NameTakenError(
                 f"another actor named {actor!r} serves this learner. Stop it, or give this one a name of its own: "

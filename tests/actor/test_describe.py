@@ -1,20 +1,22 @@
 """What an actor makes of a learner's description: the machine's own limits win."""
 
 import base64
+import threading
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from actor.config import ActorConfig
-from actor.describe import JoinError, understand
+from actor.describe import JoinError, join_run, understand
 from actor.main import _Actor
 from envs.generic import GymConfig
 from envs.registry import ENVS
 from envs.so101_sim import SO101SimConfig
 from episodes.acting import ActingSettings
 from transport import service_pb2 as pb
-from transport.channel import PROTOCOL
+from transport import service_pb2_grpc as rpc
+from transport.channel import PROTOCOL, open_channel
 from transport.settings import config_from, settings_of
 
 OWN = SO101SimConfig()
@@ -60,6 +62,12 @@ def test_a_learner_never_widens_the_workspace_of_a_real_robot():
     [
         ({"max_step_m": 0.05}, {}, r"env.max_step_m: expected at most 0.02, this machine's own limit, got 0.05"),
         ({}, {"max_step_m": 0.01}, r"env.max_step_m: expected at most 0.01, .* Set env.max_step_m=0.01 at the learner"),
+        (
+            {"control_hz": 250.0},
+            {},
+            r"env.control_hz: expected at most 10 with steps of 0.02 m, .* got 250. Set env.control_hz=10 at the",
+        ),
+        ({"control_hz": 50.0, "max_step_m": 0.005}, {}, r"env.control_hz: expected at most 40 with steps of 0.005 m"),
         ({"target_lead_m": 0.5}, {}, r"env.target_lead_m: expected at most 0.04, .* got 0.5"),
     ],
 )
@@ -73,6 +81,8 @@ def test_the_person_beside_the_robot_may_allow_more_and_the_learner_less():
     assert (
         understand(described(replace(OWN, max_step_m=0.05)), ActorConfig(max_step_m=0.05)).env_config.max_step_m == 0.05
     )
+    assert understand(described(replace(OWN, control_hz=12.5)), ActorConfig(max_step_m=0.04)).control_hz == 12.5
+    assert understand(described(replace(OWN, control_hz=12.5, max_step_m=0.01)), ActorConfig()).control_hz == 12.5
     assert understand(described(replace(OWN, max_step_m=0.005)), ActorConfig()).env_config.max_step_m == 0.005
 
 
@@ -90,7 +100,7 @@ def test_the_control_process_is_ordered_what_the_limits_leave():
     config = ActorConfig()
     run = understand(described(WIDE), config)
     folder, spool = SimpleNamespace(name="arm"), SimpleNamespace(path="spool.bin")
-    memory = SimpleNamespace(fds=(0, 0, 0, 0, 0))
+    memory = SimpleNamespace(fds=(0,) * 5)
     actor = _Actor(config, run, folder, spool, memory, None, None, None, None)
     settings = pb.RunDescription.FromString(base64.b64decode(actor._orders().env_settings)).env_settings
     assert config_from(SO101SimConfig, settings) == run.env_config != WIDE
@@ -108,6 +118,25 @@ def test_realtime_needs_a_rate():
     with pytest.raises(JoinError, match=r"states none: set actor.control_hz=10"):
         understand(pendulum, ActorConfig())
     assert understand(pendulum, ActorConfig(control_hz=10.0)).control_hz == 10.0
+
+
+def test_a_learner_that_is_away_for_a_moment_is_joined_when_it_is_back(bench, wait_for):
+    run = bench("gym", GymConfig("Witness-v0"))
+    join = pb.JoinRequest(
+        protocol=PROTOCOL, run_id=run.run_id, actor="arm", spool_id="0" * 32, contract=run.contract.to_message()
+    )
+    run.stop()
+    said, joined = [], []
+    with open_channel(f"localhost:{run.port}", run.token) as channel:
+        stub = rpc.LearnerStub(channel)
+        thread = threading.Thread(target=lambda: joined.append(join_run(stub, join, said.append, lambda: False)))
+        thread.start()
+        wait_for(lambda: said or not thread.is_alive())
+        run.start()
+        thread.join(60)
+    assert "the learner does not take this actor now; trying again" in said[0]
+    assert joined != []
+    assert joined[0]
 
 
 def test_an_unknown_compression_is_refused():

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from actor.spool import SpoolError
-from actor.spool_folder import SpoolFolder, lock
+from actor.spool_folder import SpoolFolder, _process_space, lock
 from episodes.contract import Contract, Feature, FeatureView, Interface, View
 from transport import records_pb2 as pb
 
@@ -70,12 +70,39 @@ def test_a_spool_of_another_run_is_kept_and_named(folders, tmp_path):
     assert other.produced == 0
     (line,) = folder.others("run-b")
     assert "1 records of run run-a wait in" in line
-    assert "start an actor named 'arm'" in line
+    assert "flush=true actor.name=arm delivers them" in line
     assert f"or delete {tmp_path / 'arm' / 'run-a'} to drop them for good" in line
     again, said = folder.open("run-a", CONTRACT, 1)
     assert said == "episode 00000000 was cut after 0 steps"
     assert again.spool_id == spool.spool_id
     assert again.undelivered == 2
+
+
+def test_a_spool_of_another_name_is_named_unless_its_actor_runs(folders):
+    other = folders("leg")
+    spool, _ = other.open("run-a", CONTRACT, 1)
+    spool.amend(pb.Amendment(episode_id="0" * 32))
+    folder = folders("arm")
+    assert folder.others("run-a") == []
+    other.close()
+    (line,) = folder.others("run-a")
+    assert "1 records of run run-a wait in" in line
+    assert "flush=true actor.name=leg delivers them" in line
+
+
+@pytest.mark.parametrize("written", ["", "unknown", "{ended}", "{ended} {space}", "{living}", "{living} elsewhere"])
+def test_takeover_signals_no_process_that_may_be_another(folders, tmp_path, monkeypatch, written):
+    monkeypatch.setattr("actor.spool_folder.ENDING_WAIT_S", 0.1)
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    folders("arm")
+    with subprocess.Popen(["sleep", "60"]) as living:
+        pids = {"ended": ended.pid, "living": living.pid, "space": _process_space()}
+        (tmp_path / "arm" / "lock").write_text(written.format(**pids))
+        with pytest.raises(SpoolError, match=r"which did not end it: it may run in another container or on another"):
+            SpoolFolder(tmp_path, "arm", takeover=True)
+        assert living.poll() is None
+        living.kill()
 
 
 def test_a_spool_of_another_interface_is_refused(folders, tmp_path):

@@ -1,11 +1,14 @@
 """Delivery to the real service, of records that are not there yet or cannot be read."""
 
 import contextlib
+import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from actor.shared import Board, create_block
+from actor.spool import Spool
 from actor.spool_folder import SpoolFolder
 from actor.uplink import SaidRarely, Uplink
 from envs.generic import GymConfig
@@ -41,7 +44,7 @@ def uplink(bench, tmp_path):
         records.EpisodeStart(episode_id="0" * 32, purpose=records.PURPOSE_TRAINING, observation=observation)
     )
     with uplink_to(run, spool) as one:
-        one.spool = spool
+        one.spool, one.run = spool, run
         yield one
         one.finish(0.0)
     folder.close()
@@ -86,6 +89,45 @@ def test_a_spool_that_cannot_be_read_ends_delivery(uplink, wait_for):
     assert "spool.bin cannot be read: OSError" in uplink.error
     assert f"Move {uplink.spool.path.parent} away and start again" in uplink.error
     wait_for(lambda: not uplink._thread.is_alive())
+
+
+def test_what_an_earlier_stream_delivers_meanwhile_is_not_read_again(tmp_path):
+    spool = Spool.create(
+        tmp_path / "spool.bin", run_id="run-a", actor="arm", fingerprint="", slot_bytes=2048, capacity=8
+    )
+    amendment = records.Amendment(episode_id="0" * 32)
+    for _ in range(8):
+        spool.amend(amendment)
+    with open_channel("localhost:1", "token") as channel:
+        uplink = Uplink(channel, spool, pb.JoinRequest(), Board(create_block(Board.SIZE)), lambda text: None)
+        batches = uplink._requests(pb.JoinReply(max_message_bytes=128, window_bytes=128), threading.Event())
+        next(batches)
+        assert sequences(next(batches))[0] == 1
+        uplink._take(pb.Acknowledgement(sequence=7))
+        for _ in range(7):
+            spool.amend(amendment)
+        assert sequences(next(batches))[0] == 8, "records 2 to 7 are not there any more"
+
+        codec = SimpleNamespace(compress=lambda payload: (uplink._take(pb.Acknowledgement(sequence=9)), payload)[1])
+        uplink._take(pb.Acknowledgement(sequence=8))
+        uplink._images = codec
+        assert sequences(next(batches))[0] == 10, "acknowledged while it was being copied"
+    assert uplink.error == ""
+
+
+def sequences(batch):
+    return [record.sequence for record in pb.RecordBatch.FromString(batch).records]
+
+
+def test_an_actor_whose_name_stays_anothers_is_replaced(bench, uplink, wait_for, monkeypatch):
+    monkeypatch.setattr("actor.uplink.NAME_WAIT_S", 0.5)
+    ingest = uplink.run.ingest
+    ingest.join("another", "arm")
+    ingest.connected("another", 1)
+    uplink.start()
+    wait_for(lambda: uplink.replaced)
+    ingest.connected("another", -1)
+    wait_for(lambda: uplink.connected and not uplink.replaced)
 
 
 def test_compressed_images_are_logged_as_they_were(bench, tmp_path, wait_for):

@@ -216,6 +216,17 @@ def test_takeover_lets_the_older_spool_deliver_and_tells_it_to_end(ingest, episo
     assert not ingest.progress("a").replaced, "the name is free again"
 
 
+def test_an_actor_that_was_cut_off_during_the_takeover_is_told_when_it_comes_back(ingest, monkeypatch):
+    monkeypatch.setattr("learner.ingest.JOINED_HOLDS_NAME_S", 0.0)
+    ingest.connected("a", 1)
+    ingest.connected("a", -1)
+    ingest.join("b", "arm", takeover=True)
+    ingest.connected("b", 1)
+    ingest.join("a", "arm")
+    assert ingest.progress("a").replaced
+    assert not ingest.progress("b").replaced
+
+
 def test_a_spool_that_only_delivers_asks_for_no_name(ingest, episode):
     ingest.connected("a", 1)
     assert ingest.join("b", "arm", deliver_only=True) == 0
