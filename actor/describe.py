@@ -97,7 +97,10 @@ def await_description(
             if error.code() in FATAL:
                 raise JoinError(f"the learner at {address} refuses this actor: {error.details()}") from None
             if "certificate" in (error.details() or "").lower():
-                raise JoinError(f"the learner at {address} and this actor do not trust: {error.details()}") from None
+                raise JoinError(
+                    f"the learner at {address} and this actor do not trust each other. Make a certificate there: "
+                    f"tandem certs name=NAME, and give it here: learner.certificate=NAME.pem ({error.details()})"
+                ) from None
             if not trusted and speaks_tls(address):
                 raise JoinError(
                     f"the learner at {address} is encrypted: use the line it printed when it started, which ends with "
@@ -105,13 +108,23 @@ def await_description(
                 ) from None
             if time.monotonic() >= due_s:
                 due_s = time.monotonic() + SAY_EVERY_S
-                port = address.rpartition(":")[2]
-                say(
-                    f"waiting for a learner at {address}: nobody answers there. Start `tandem learner` there, "
-                    f"or forward its port: ssh -L {port}:localhost:{port} GPUBOX"
-                )
+                say(f"waiting for a learner at {address}: {_silence(address, trusted)}")
         time.sleep(0.2)
     return None
+
+
+def _silence(address: str, trusted: bool) -> str:
+    """Why nobody describes a run there, as far as it can be told, and what to do."""
+    if trusted and speaks_tls(address):
+        return (
+            "it answers and hangs up. With learner.tls=mutual it asks for a certificate: learner.certificate=NAME.pem, "
+            "made there by `tandem certs name=NAME`"
+        )
+    port = address.rpartition(":")[2]
+    return (
+        "nobody answers there. Start `tandem learner` there, "
+        f"or forward its port: ssh -L {port}:localhost:{port} GPUBOX"
+    )
 
 
 def understand(description: pb.RunDescription, config: ActorConfig) -> Run:

@@ -33,8 +33,8 @@ def known(verb):
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_every_key_that_a_message_names_is_one(path):
     here = known(record) if path.name.startswith("record") else known(actor)
-    # "at the learner" and "there" name the learner's keys, and "data" is that of `tandem reward train`.
-    keys = here | {"demos", "warmup", "pacing", "env", "data", *(k for k in known(learner) if "." in k)}
+    # "at the learner" and "there" name the learner's keys, and "data" and "name" are of other verbs.
+    keys = here | {"demos", "warmup", "pacing", "env", "data", "name", *(k for k in known(learner) if "." in k)}
     named = {name for text in texts(ast.parse(path.read_text())) for name in HINT.findall(text)}
     assert named <= keys
 
