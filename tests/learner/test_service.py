@@ -1,94 +1,23 @@
 """Who may call the learner, and what its answers to wrong calls say."""
 
-import contextlib
 import ipaddress
 import socket
-import struct
 import threading
 import time
 
 import grpc
 import pytest
 from google.protobuf import descriptor_pb2
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from learner.ingest import Ingest
 from learner.service import LearnerServer
+from tests.learner.wire import refused
 from transport import service_pb2 as sp
-from transport import service_pb2_grpc
-from transport.channel import PROTOCOL, open_channel
+from transport.channel import PROTOCOL
 from transport.server import BindError
-from transport.strangers import MAX_WATCHES, STRANGERS
 
 TOKEN = "token-of-the-tests-0123456789"
-
-
-def refusal(call, *args, **kwargs) -> grpc.RpcError:
-    try:
-        reply = call(*args, timeout=10, **kwargs)
-        if hasattr(reply, "__iter__"):
-            list(reply)
-    except grpc.RpcError as error:
-        return error
-    pytest.fail("the call was answered")
-
-
-@pytest.mark.parametrize(
-    ("token", "got"), [(None, "got none"), ("another-token-0123456789", "got another one"), ("", "got another one")]
-)
-def test_every_call_without_the_token_is_refused_and_harms_nobody(wire, episode, token, got):
-    wire.join()
-    channel = grpc.insecure_channel(wire.address) if token is None else open_channel(wire.address, token)
-    with channel:
-        stub = service_pb2_grpc.LearnerStub(channel)
-        reflect = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo
-        errors = [
-            refusal(stub.Describe, sp.DescribeRequest(protocol=PROTOCOL)),
-            refusal(stub.Join, wire.join_request()),
-            refusal(stub.Push, iter([wire.batch(episode(1, 2))])),
-            refusal(stub.PullPolicy, sp.PullPolicyRequest()),
-            refusal(stub.AmendEpisode, sp.AmendEpisodeRequest()),
-            refusal(stub.GetStatus, sp.GetStatusRequest()),
-            refusal(reflect, iter([reflection_pb2.ServerReflectionRequest(list_services="")])),
-            refusal(channel.unary_unary("/tandem.v1.Learner/Nothing"), b""),
-        ]
-    for error in errors:
-        assert error.code() == grpc.StatusCode.UNAUTHENTICATED
-        assert "authorization: Bearer TOKEN" in error.details()
-        assert got in error.details()
-        assert "TANDEM_TOKEN" in error.details()
-    assert wire.log.end == 0
-    assert wire.push(wire.batch(episode(1, 2)))[-1] == 4
-
-
-def test_health_needs_no_token(wire):
-    with grpc.insecure_channel(wire.address) as channel:
-        health = health_pb2_grpc.HealthStub(channel)
-        for service in ("", "tandem.v1.Learner"):
-            reply = health.Check(health_pb2.HealthCheckRequest(service=service), timeout=10)
-            assert reply.status == health_pb2.HealthCheckResponse.SERVING
-
-
-def test_health_watches_without_a_token_are_bounded(wire):
-    with grpc.insecure_channel(wire.address) as channel:
-        health = health_pb2_grpc.HealthStub(channel)
-        watches = [health.Watch(health_pb2.HealthCheckRequest(), timeout=10) for _ in range(MAX_WATCHES)]
-        assert {next(watch).status for watch in watches} == {health_pb2.HealthCheckResponse.SERVING}
-        error = refusal(health.Watch, health_pb2.HealthCheckRequest())
-        assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert "use Check" in error.details()
-        wire.server.stop()
-        assert [reply.status for reply in watches[0]] == [health_pb2.HealthCheckResponse.NOT_SERVING]
-
-
-def test_bytes_that_are_no_http2_harm_nobody(wire):
-    port = int(wire.address.rpartition(":")[2])
-    for data in (b"GET / HTTP/1.1\r\n\r\n", bytes(100_000), b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 4096):
-        with socket.create_connection(("localhost", port), timeout=5) as connection, contextlib.suppress(OSError):
-            connection.sendall(data)
-            connection.recv(1024)
-    assert wire.join().acknowledged == 0
 
 
 def test_reflection_names_the_services(wire):
@@ -110,17 +39,17 @@ def test_reflection_describes_the_learner_with_all_it_imports(wire):
 
 
 def test_unknown_method_is_unimplemented(wire):
-    error = refusal(wire.channel.unary_unary("/tandem.v1.Learner/Nothing"), b"")
+    error = refused(wire.channel.unary_unary("/tandem.v1.Learner/Nothing"), b"")
     assert error.code() == grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_garbage_instead_of_a_message_is_refused(wire):
-    error = refusal(wire.channel.unary_unary("/tandem.v1.Learner/Join"), b"\xff\xff\xff")
+    error = refused(wire.channel.unary_unary("/tandem.v1.Learner/Join"), b"\xff\xff\xff")
     assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert "they cannot be decoded" in error.details()
-    error = refusal(wire.channel.unary_stream("/tandem.v1.Learner/PullPolicy"), b"\xff\xff\xff")
+    error = refused(wire.channel.unary_stream("/tandem.v1.Learner/PullPolicy"), b"\xff\xff\xff")
     assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
-    error = refusal(wire.channel.stream_stream("/tandem.v1.Learner/Push"), iter([b"\xff\xff\xff"]))
+    error = refused(wire.channel.stream_stream("/tandem.v1.Learner/Push"), iter([b"\xff\xff\xff"]))
     assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert "they cannot be decoded" in error.details()
     assert wire.join().acknowledged == 0
@@ -128,7 +57,7 @@ def test_garbage_instead_of_a_message_is_refused(wire):
 
 def test_oversized_message_is_refused_and_the_server_lives(wire):
     wire.join()
-    error = refusal(wire.channel.unary_unary("/tandem.v1.Learner/Describe"), bytes(2 << 20))
+    error = refused(wire.channel.unary_unary("/tandem.v1.Learner/Describe"), bytes(2 << 20))
     assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
     assert wire.join().max_message_bytes == 1 << 20
 
@@ -139,7 +68,7 @@ def test_describe_and_status(wire):
 
 
 def test_another_protocol_is_refused(wire):
-    error = refusal(wire.stub.Describe, sp.DescribeRequest(protocol=99))
+    error = refused(wire.stub.Describe, sp.DescribeRequest(protocol=99))
     assert error.code() == grpc.StatusCode.FAILED_PRECONDITION
     assert f"protocol: expected {PROTOCOL}, got 99" in error.details()
 
@@ -148,7 +77,7 @@ def test_another_contract_is_refused_naming_key_expected_and_actual(wire):
     request = wire.join_request()
     request.contract.interface.observations[0].shape[:] = [3]
     request.contract.view.features[0].stack = 4
-    error = refusal(wire.stub.Join, request)
+    error = refused(wire.stub.Join, request)
     assert error.code() == grpc.StatusCode.FAILED_PRECONDITION
     assert "interface.observations.observation.state.shape: expected (2,), got (3,)" in error.details()
     assert "view.observation.state.stack: expected 1, got 4" in error.details()
@@ -158,7 +87,7 @@ def test_another_contract_is_refused_naming_key_expected_and_actual(wire):
 def test_a_malformed_contract_is_an_invalid_argument(wire):
     request = wire.join_request()
     request.contract.interface.observations[0].dtype = "float64"
-    error = refusal(wire.stub.Join, request)
+    error = refused(wire.stub.Join, request)
     assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert "must have dtype float32 or uint8. Got: 'float64'" in error.details()
 
@@ -166,7 +95,7 @@ def test_a_malformed_contract_is_an_invalid_argument(wire):
 def test_a_contract_of_a_thousand_differences_still_gets_a_status(wire):
     request = wire.join_request()
     request.contract.interface.observations[0].components[:] = ["x" * 100] * 1000
-    error = refusal(wire.stub.Join, request)
+    error = refused(wire.stub.Join, request)
     assert error.code() == grpc.StatusCode.FAILED_PRECONDITION
     assert len(error.details()) < 5000
 
@@ -180,7 +109,7 @@ def test_another_run_is_refused_by_name(wire, episode, call):
         "AmendEpisode": sp.AmendEpisodeRequest(),
     }[call]
     request.run_id = "yesterday"
-    error = refusal(getattr(wire.stub, call), iter([request]) if call == "Push" else request)
+    error = refused(getattr(wire.stub, call), iter([request]) if call == "Push" else request)
     assert error.code() == grpc.StatusCode.FAILED_PRECONDITION
     assert "run_id: expected 'run-of-the-tests', got 'yesterday'" in error.details()
 
@@ -190,7 +119,7 @@ def test_another_run_is_refused_by_name(wire, episode, call):
 def test_identifiers_are_checked(wire, field, value):
     request = wire.join_request()
     setattr(request, field, value)
-    error = refusal(wire.stub.Join, request)
+    error = refused(wire.stub.Join, request)
     assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert f"{field} must be 1 to 128 of" in error.details()
 
@@ -213,16 +142,16 @@ def test_amendments_of_unknown_episodes_and_outcomes_are_refused(wire):
     request = sp.AmendEpisodeRequest(run_id=wire.description.run_id)
     request.amendment.episode_id = "f" * 32
     request.amendment.outcome = 3
-    error = refusal(wire.stub.AmendEpisode, request)
+    error = refused(wire.stub.AmendEpisode, request)
     assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert "amendment.outcome must be SUCCESS, FAILURE or DISCARDED. Got: 3" in error.details()
     request.amendment.outcome = 1
-    error = refusal(wire.stub.AmendEpisode, request)
+    error = refused(wire.stub.AmendEpisode, request)
     assert error.code() == grpc.StatusCode.NOT_FOUND
     assert "f" * 32 in error.details()
     request.amendment.episode_id = "no"
     assert "amendment.episode_id must be 32 hexadecimal digits. Got: 'no'" in (
-        refusal(wire.stub.AmendEpisode, request).details()
+        refused(wire.stub.AmendEpisode, request).details()
     )
 
 
@@ -320,46 +249,3 @@ def test_of_two_actors_of_one_name_that_join_at_once_one_is_refused(wire):
     assert [error.code() for error in errors] == [grpc.StatusCode.ALREADY_EXISTS]
     assert "another actor named 'arm' serves this learner" in errors[0].details()
     assert "actor.name=NAME" in errors[0].details()
-
-
-def test_whoever_floods_without_the_token_is_refused_at_a_bounded_rate(wire):
-    per_s, burst = STRANGERS
-    with contextlib.ExitStack() as stack:
-        channels = [stack.enter_context(open_channel(wire.address, "another-token-0123456789")) for _ in range(4)]
-        stubs = [service_pb2_grpc.LearnerStub(channel) for channel in channels for _ in range(60)]
-        request, refused, began = sp.DescribeRequest(protocol=PROTOCOL), 0, time.monotonic()
-        calls = [stub.Describe.future(request, timeout=60) for stub in stubs]
-        assert wire.join().acknowledged == 0
-        while time.monotonic() < began + 1.5:
-            for i, call in enumerate(calls):
-                if call.done():
-                    refused += call.code() == grpc.StatusCode.UNAUTHENTICATED
-                    calls[i] = stubs[i].Describe.future(request, timeout=60)
-            time.sleep(0.01)
-        assert 0 < refused <= burst + 1 + per_s * (time.monotonic() - began)
-
-
-def test_strangers_who_never_send_what_they_call_with_take_nobodys_place(serve, monkeypatch):
-    """Headers alone, of more calls than the service has places for."""
-    monkeypatch.setattr("learner.service.MAX_CONCURRENT_CALLS", 24)
-    monkeypatch.setattr("transport.strangers.MAX_STRANGERS", 8)
-    wire, never = serve(), threading.Event()
-    with grpc.insecure_channel(wire.address) as channel:
-        check = channel.stream_unary("/grpc.health.v1.Health/Check")
-        calls = [check.future(iter(never.wait, True), timeout=60) for _ in range(40)]
-        codes = {call.code() for call in calls}
-        assert any("must come within" in call.details() for call in calls)
-        assert wire.stub.Describe(sp.DescribeRequest(protocol=PROTOCOL), timeout=10) == wire.description
-        never.set()
-    # The first are read in vain; the others are turned away.
-    assert codes == {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED}
-
-
-def test_little_of_a_call_is_taken_before_it_is_read(wire):
-    with socket.create_connection(("127.0.0.1", int(wire.address.rpartition(":")[2])), timeout=60) as connection:
-        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5))
-        with connection.makefile("rb") as received:
-            head = received.read(9)
-            assert head[3] == 4, "SETTINGS"
-            settings = dict(struct.iter_unpack(">HI", received.read(int.from_bytes(head[:3], "big"))))
-    assert settings[4] <= 1 << 20, "its initial window"

@@ -137,3 +137,14 @@ def refusal(call) -> grpc.RpcError:
     with pytest.raises(grpc.RpcError) as caught:
         list(call)
     return caught.value
+
+
+def refused(call, *args, **kwargs) -> grpc.RpcError:
+    """The error of a call that must not be answered."""
+    try:
+        reply = call(*args, timeout=10, **kwargs)
+        if hasattr(reply, "__iter__"):
+            list(reply)
+    except grpc.RpcError as error:
+        return error
+    pytest.fail("the call was answered")
