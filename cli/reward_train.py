@@ -37,7 +37,7 @@ def run(settings: Settings) -> int:
     config = settings.build(TrainConfig, paths())
     torch.set_num_threads(config.torch_threads)
     folder = Path(config.out).expanduser()
-    frames = load_frames(config.data, config.cameras)
+    frames = load_frames(config.data, config.cameras, config.gates)
     task, data_hz = task_of(config.data)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -25,6 +25,7 @@ class Calibration:
         temperature: Logits are divided by it before the sigmoid.
         threshold: Score from which a frame looks like success.
         confirm: Frames in a row with which the report's figures were measured.
+        gates: Conditions on the observed state with which they were measured, and which hold wherever it runs.
         negative_logits, positive_logits: Quantiles of the calibrated logits of held-out frames of each class, evenly
             spaced: what scores are like when nothing has changed since training.
     """
@@ -34,6 +35,7 @@ class Calibration:
     confirm: int = CONFIRM
     negative_logits: tuple[float, ...] = ()
     positive_logits: tuple[float, ...] = ()
+    gates: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,8 @@ class ClassifierReward:
         threshold: Calibrated score in (0, 1) from which a frame looks like success; 0 for the classifier's own.
         confirm: So many frames in a row must look like success before it counts.
         min_step: No success before this step of an episode.
-        gates: Conditions on the observed state that must hold as well, e.g. [tool.z>0.06,gripper.pos<0.6].
+        gates: Conditions on the observed state that must hold besides the classifier's own, e.g.
+            [tool.z>0.06,gripper.pos<0.6].
     """
 
     model: str = ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -22,6 +22,7 @@ class LabelledFrames:
         labels: Of reward.labels, one per frame.
         episodes: Episode of each frame, as text that no two episodes of any source share.
         indices: Number of each frame within its episode, int (N,).
+        gated: Bool (N,): a gate on the state rules success out there; by default nowhere.
     """
 
     cameras: tuple[CameraFrames, ...]
@@ -29,6 +30,11 @@ class LabelledFrames:
     labels: tuple[str, ...]
     episodes: tuple[str, ...]
     indices: np.ndarray
+    gated: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
+
+    def __post_init__(self) -> None:
+        if not len(self.gated):
+            object.__setattr__(self, "gated", np.zeros(len(self.labels), bool))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -56,7 +62,12 @@ class LabelledFrames:
             tuple(self.labels[i] for i in pick),
             tuple(self.episodes[i] for i in pick),
             self.indices[pick],
+            self.gated[pick],
         )
+
+    def showing(self, images: dict[str, np.ndarray]) -> LabelledFrames:
+        """The same frames with other images."""
+        return replace(self, images=images)
 
     def of_episodes(self, episodes: Sequence[str]) -> np.ndarray:
         """Rows of these episodes, bool (N,)."""
@@ -85,6 +96,7 @@ def joined(parts: Sequence[LabelledFrames]) -> LabelledFrames:
         tuple(label for part in parts for label in part.labels),
         tuple(episode for part in parts for episode in part.episodes),
         np.concatenate([part.indices for part in parts]),
+        np.concatenate([part.gated for part in parts]),
     )
 
 

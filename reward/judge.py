@@ -67,7 +67,7 @@ class SuccessJudge:
     def __init__(self, classifier: Classifier, config: ClassifierReward, contract: Contract) -> None:
         classifier.check(contract)
         self._classifier, self._config = classifier, config
-        self._gates = parse_gates(config.gates, contract)
+        self._gates = parse_gates((*classifier.calibration.gates, *config.gates), contract)
         self.version = classifier.version
         self.threshold = config.threshold or classifier.calibration.threshold
         self.drift = DriftMonitor(classifier.calibration)

@@ -69,9 +69,13 @@ def measured(
     positive, scores = frames.positive, sigmoid(logits)
     looks = scores >= calibration.threshold
     hits, false = int((looks & positive).sum()), int((looks & ~positive).sum())
-    found = confirm_episodes(
-        looks, positive, frames.episodes, frames.indices, confirm=calibration.confirm, control_hz=control_hz
-    )
+
+    def of_episodes(looks: np.ndarray) -> dict[str, Any]:
+        found = confirm_episodes(
+            looks, positive, frames.episodes, frames.indices, confirm=calibration.confirm, control_hz=control_hz
+        )
+        return {"per_episode": confusion(found), "false_positives_an_hour": false_positives(found)}
+
     return {
         "labels": {label: frames.labels.count(label) for label in dict.fromkeys(frames.labels)},
         "episodes": len(set(frames.episodes)),
@@ -86,8 +90,9 @@ def measured(
             "false_positive_rate": _rate(false, int((~positive).sum())),
             "log_loss": log_loss(logits, positive),
         },
-        "per_episode": confusion(found),
-        "false_positives_an_hour": false_positives(found),
+        **of_episodes(looks & ~frames.gated),
+        "gates": list(calibration.gates),
+        "without_gates": of_episodes(looks),
         "reliability": _reliability(scores, positive),
         "worst": _worst(frames, scores),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from episodes.outcome import Outcome
 from reward.config import RewardError
 from reward.effective import PEOPLE, verdict_of_amendment, verdict_of_end
 from reward.frames import LabelledFrames, joined
+from reward.gates import parse_gates
 from reward.labels import FAILURE, LABELS, SUCCESS, read_labels
 from reward.preprocessing import CameraFrames, cameras_of, chosen_cameras
 
@@ -25,21 +27,27 @@ _WRONG_FRAMES = 5
 """Last frames of an episode that a person called no success though it was taken for one."""
 
 
-def load_frames(paths: Sequence[str], cameras: Sequence[str] = ()) -> LabelledFrames:
+def load_frames(paths: Sequence[str], cameras: Sequence[str] = (), gates: Sequence[str] = ()) -> LabelledFrames:
     """The labelled frames of several folders.
 
     Args:
         paths: Of recordings or runs (a log with labels), LeRobotDatasets, or image folders.
         cameras: Names of those to take, with or without ``observation.images.``; empty for all.
+        gates: Conditions on the observed state without which nothing is a success; recordings and runs alone have it.
 
     Raises RewardError naming the folder and what is wrong with it.
     """
-    return joined([_load(Path(path).expanduser(), cameras) for path in paths])
+    return joined([_load(Path(path).expanduser(), cameras, gates) for path in paths])
 
 
-def _load(path: Path, cameras: Sequence[str]) -> LabelledFrames:
+def _load(path: Path, cameras: Sequence[str], gates: Sequence[str]) -> LabelledFrames:
     if (path / LOG).is_dir() and (path / CONTRACT).is_file():
-        return frames_of_log(path, cameras)
+        return frames_of_log(path, cameras, gates)
+    if gates:
+        raise RewardError(
+            f"gates need the state of every frame, which recordings and runs have. Got: data={path}. Leave gates out "
+            "here, and give them where it runs: reward.gates"
+        )
     if (path / INFO).is_file():
         return _frames_of_dataset(path, cameras)
     if any((path / label).is_dir() for label in LABELS):
@@ -61,14 +69,16 @@ def task_of(paths: Sequence[str]) -> tuple[str, float]:
     return "", 0.0
 
 
-def frames_of_log(folder: Path, cameras: Sequence[str] = ()) -> LabelledFrames:
+def frames_of_log(folder: Path, cameras: Sequence[str] = (), gates: Sequence[str] = ()) -> LabelledFrames:
     """Frames of an episode log: with the labels beside it, or else as people judged its episodes."""
     contract = load_contract(folder / CONTRACT)
     found = chosen_cameras(cameras_of(contract), cameras)
+    conditions = parse_gates(gates, contract)
     labels = labels_of_log(folder)
     layout = ObservationLayout(contract.stored)
     images: dict[str, list[np.ndarray]] = {camera.name: [] for camera in found}
     kept: list[tuple[str, str, int]] = []
+    gated: list[bool] = []
     for episode, index, observation in observations(folder, contract):
         of_episode = labels.get(episode, [])
         label = of_episode[index] if index < len(of_episode) else ""
@@ -78,7 +88,8 @@ def frames_of_log(folder: Path, cameras: Sequence[str] = ()) -> LabelledFrames:
         for name, values in images.items():
             values.append(shown[name])
         kept.append((label, f"{folder.name}/{episode}", index))
-    return _frames(found, images, kept)
+        gated.append(not all(condition.holds(shown) for condition in conditions))
+    return replace(_frames(found, images, kept), gated=np.array(gated, bool))
 
 
 def observations(folder: Path, contract: Contract) -> Iterator[tuple[str, int, Sequence[bytes]]]:

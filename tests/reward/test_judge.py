@@ -57,6 +57,15 @@ def test_a_gate_on_the_state_must_hold_as_well():
         judge(gates=("tool.z=1",))
 
 
+def test_a_classifier_brings_the_gates_of_its_training_along():
+    stored = constant_classifier(CAMERAS, 4.0, gates=("tool.z>0.06",))
+    one = SuccessJudge(load_classifier(stored), ClassifierReward(confirm=1, gates=("gripper.pos<0.6",)), CONTRACT)
+    one.begin_episode()
+    assert not one.judge(observation(), 3).success
+    assert not one.judge(observation(tool_z=0.07, gripper_pos=0.9), 4).success
+    assert one.judge(observation(tool_z=0.07), 5).success
+
+
 def test_a_held_step_a_lost_camera_another_size_and_a_score_that_is_no_number_are_no_success(monkeypatch):
     one = judge(confirm=2, min_step=0)
     one.begin_episode()

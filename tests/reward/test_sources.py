@@ -44,6 +44,19 @@ def test_the_success_key_and_near_misses_label_every_frame(recordings):
     assert len(read_labels(recordings)) == 3
 
 
+def test_gates_rule_frames_out_by_the_state_that_was_recorded(recordings, tmp_path):
+    frames = load_frames([str(recordings)], gates=("tool.z>0.06",))
+    success, almost = (np.array([label == name for label in frames.labels]) for name in ("success", "almost"))
+    assert not frames.gated[success].any(), "a lifted cube is held above the gate"
+    assert frames.gated[almost].any()
+    assert not load_frames([str(recordings)]).gated.any()
+    with pytest.raises(RewardError, match=r"names 'tool\.h', which is not observed"):
+        load_frames([str(recordings)], gates=("tool.h>0.06",))
+    (tmp_path / "success").mkdir()
+    with pytest.raises(RewardError, match="gates need the state of every frame"):
+        load_frames([str(tmp_path)], gates=("tool.z>0.06",))
+
+
 def test_what_people_said_of_a_run_is_labels_where_nobody_labelled(recordings, tmp_path):
     copy = tmp_path / "run"
     (copy / "log").mkdir(parents=True)

@@ -1,12 +1,15 @@
 """From labelled frames to a classifier and its report, and what is refused."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from reward.classifier import Calibration
 from reward.config import RewardError
 from reward.frames import LabelledFrames
+from reward.measures import measured
 from reward.report import write_report
 from reward.storage import load_classifier, read_classifier
 from reward.training import TrainConfig, train
@@ -65,6 +68,19 @@ def test_what_only_an_episode_shows_is_not_learned(tmp_path):
     trained = train(frames, config(max_steps=20), tmp_path)
     right = (trained.scores > 0.5) == frames.positive
     assert right.mean() < 0.8
+
+
+def test_the_report_measures_with_the_gates_and_says_what_they_change(frames):
+    """Every frame looks like success; the gates rule out those that are none."""
+    logits = np.full(len(frames), 4.0)
+    gated = replace(frames, gated=~frames.positive)
+    calibration = Calibration(threshold=0.5, confirm=3, gates=("tool.z>0.06",))
+    report = measured(gated, logits, calibration, target_fpr=0.0001, control_hz=10.0)
+    assert report["gates"] == ["tool.z>0.06"]
+    assert report["false_positives_an_hour"]["events"] == 0
+    assert report["per_episode"]["precision"]["value"] == 1.0
+    assert report["without_gates"]["false_positives_an_hour"]["events"] == 8
+    assert report["without_gates"]["per_episode"]["precision"]["value"] == 0.0
 
 
 def test_too_few_labels_and_frames_all_alike_are_refused(tmp_path):
