@@ -132,7 +132,7 @@ def correct(seed: int, out: Path) -> dict[str, Any]:
     if not (run / "demonstrations").is_dir():
         tandem("record", "env.obs=pixels", f"seed={seed}", f"out={run / 'demonstrations'}", "episodes=20")
     settings = ("obs=pixels", f"seed={seed}", "film=false", "tracker=none", "stop.when_autonomous=false")
-    caps = (f"stop.max_env_steps={STEPS}", "stop.max_time_s=0")
+    caps = (f"stop.max_env_steps={STEPS}", "stop.max_time_s=0", "evaluation.every_env_steps=1000")
     demo = Child(
         "demo",
         ["demo", *settings, *caps, f"run={run}", "reward=classifier", f"reward.model={planted}"],
