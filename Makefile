@@ -54,8 +54,9 @@ bench: $(READY)  ## measure throughput against LeRobot's own classes
 results: $(READY)  ## train seeds and ablations for docs/results.md, most important first (BUDGET_MIN=60)
 	@$(PYTHON) -m benchmarks.results --budget-min $(BUDGET_MIN)
 
-reward-proof: $(READY)  ## measure the success classifier, and training with it (SEED=0 TRAINING=0 to leave that out)
-	@$(PYTHON) -m benchmarks.reward_proof $(if $(SEED),--seed $(SEED)) $(if $(filter 0,$(TRAINING)),--no-training)
+reward-proof: $(READY)  ## measure the success classifier, and training with it (SEED=0 HOURS=0.5; TRAINING=0 leaves that out)
+	@$(PYTHON) -m benchmarks.reward_proof $(if $(SEED),--seed $(SEED)) $(if $(HOURS),--hours $(HOURS)) \
+		$(if $(filter 0,$(TRAINING)),--no-training)
 
 clean:  ## remove .venv and caches; keeps runs/
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info

@@ -56,6 +56,8 @@ def run(settings: Settings) -> int:
 
 def summary(report: dict) -> str:
     """The figures that matter, in a few lines."""
+    from reward.report import gates_line
+
     found, hourly = report["per_episode"], report["false_positives_an_hour"]
     rates = " ".join(
         f"{name} {rate['value']:.1%} ({rate['count']} of {rate['of']})" if rate["of"] else f"{name} unknown"
@@ -67,6 +69,7 @@ def summary(report: dict) -> str:
         f"{hourly['events']} false positives in {60 * hourly['hours']:.1f} minutes without success: "
         f"{hourly['rate']:.1f} an hour, 95 % interval {low:.1f} to {high:.1f}. Threshold {report['threshold']:.3f}, "
         f"{report['confirm']} frames in a row. {report['more_labels'][:1].upper()}{report['more_labels'][1:]}."
+        f"{gates_line(report)}"
     )
 
 

@@ -52,7 +52,7 @@ def _page(trained: Trained) -> str:
 <h1>Success classifier {html.escape(report["classifier"])}</h1>
 <p class="soft">{html.escape(report["task"])} · {report["episodes"]} episodes, {html.escape(_labels(report))}</p>
 <p class="verdict">Every figure is of frames scored by a network that had seen no frame of their episode.
-{html.escape(report["more_labels"][:1].upper() + report["more_labels"][1:])}.</p>
+{html.escape(report["more_labels"][:1].upper() + report["more_labels"][1:])}.{html.escape(gates_line(report))}</p>
 <div class="numbers">{cards}</div>
 <h2>Frames and episodes</h2><div class="grid"><div class="card">{_frame_table(report)}</div>
 <div class="card">{_confusion_table(per_episode)}</div></div>
@@ -61,6 +61,18 @@ def _page(trained: Trained) -> str:
 <h2>All figures</h2><div class="card"><details><summary>{JSON_FILE}</summary><pre>{everything}</pre></details></div>
 </main></html>
 """
+
+
+def gates_line(report: dict[str, Any]) -> str:
+    """What the gates are and what they change, in a sentence that follows others; empty where there is none."""
+    if not report["gates"]:
+        return ""
+    bare = report["without_gates"]
+    return (
+        f" Gates: {', '.join(report['gates'])}; without them per episode precision "
+        f"{_percent(bare['per_episode']['precision'])}, recall {_percent(bare['per_episode']['recall'])}, and "
+        f"{bare['false_positives_an_hour']['events']} false positives."
+    )
 
 
 def _percent(rate: dict[str, Any]) -> str:
