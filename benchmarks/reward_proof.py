@@ -19,8 +19,8 @@ import numpy as np
 
 from benchmarks.inference import CLASSIFIER, classifier_milliseconds
 from benchmarks.reward_proof_document import RESULTS, write_documents
-from benchmarks.reward_proof_training import tandem, trained
-from benchmarks.reward_proof_world import classifier_of, measure, unchanged
+from benchmarks.reward_proof_training import scores, tandem, trained
+from benchmarks.reward_proof_world import alarms, classifier_of, measure, unchanged
 from episodes.durable import write_durably
 from reward.report import JSON_FILE
 
@@ -29,6 +29,7 @@ SUCCESSES, MISSES = 18, 24
 GATE = "tool.z>0.06"
 """A lifted cube is 50 mm above the table, and a gripper holds it near its middle: an arm knows how high its tool is."""
 DRIFT_HOURS = 0.25
+CONTROL_HZ = 10.0
 
 
 def kept(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -72,6 +73,7 @@ def prove(seed: int, out: Path, *, episodes: int, hours: float, training: bool) 
         judged = trained(out / "judged", seed, "reward=classifier", f"reward.model={model}")
         result |= {"success_true_reward": true["success"], "success_classifier_reward": judged["success"]}
         result |= {"true_reward": true, "classifier_reward": judged}
+        result["drift"]["training"] = alarms(scores(out / "judged"), classifier, CONTROL_HZ)
     return result
 
 

@@ -20,6 +20,7 @@ RESULTS = ROOT / "runs" / "reward-proof"
 TUNED_ON = 0
 SECTION = "## The reward classifier"
 _DRAWS = 10_000
+_WORLDS = {"unchanged": "nothing changed", "training": "training", "elsewhere": "elsewhere"}
 
 
 def write_documents() -> None:
@@ -95,7 +96,8 @@ def document(found: Sequence[dict[str, Any]], planted: Sequence[dict[str, Any]])
         "## The drift alarm",
         "",
         "Looks at the last 300 frames, one every 50; `began` counts how often a warning began. Nothing changed: the",
-        "scripted person's successes and near misses in the world of the labels. Elsewhere: the episodes measured",
+        "scripted person's successes and near misses in the world of the labels. Training: the policy's, the person's",
+        "and the evaluations' steps of the training with it, in the same world. Elsewhere: the episodes measured",
         "above, whose light, cameras and colours differ from the labels' and from each other.",
         "",
         "| seed | world | hours | looks | warned | began | largest distance |",
@@ -104,10 +106,7 @@ def document(found: Sequence[dict[str, Any]], planted: Sequence[dict[str, Any]])
             f"| {r['seed']} | {name} | {d['hours']:.2f} | {d['looks']} | {d['warned']} | {d['began']} "
             f"| {d['largest']} |"
             for r in found
-            for name, d in (
-                ("nothing changed", r["drift"]["unchanged"]),
-                ("elsewhere", r["drift"]["elsewhere"]),
-            )
+            for name, d in ((_WORLDS[key], r["drift"][key]) for key in _WORLDS if key in r["drift"])
         ),
         "",
         *_planted(planted),

@@ -79,6 +79,16 @@ def true_evaluations(folder: Path) -> list[tuple[int, float]]:
     return [(began[number], sum(said) / most) for number, said in rates.items() if len(said) == most]
 
 
+def scores(folder: Path) -> list[float]:
+    """The classifier's score of every step in the log of a run."""
+    return [
+        reward.value
+        for _, entry in read_log(folder / "log")
+        for reward in entry.record.step.rewards
+        if reward.source.startswith("score:")
+    ]
+
+
 def steps_to_mark(evaluations: list[tuple[int, float]]) -> int | None:
     """Training steps until two evaluations in a row reach the mark; None where they never do."""
     for before, now in pairwise(evaluations):
