@@ -224,7 +224,7 @@ def _planted(found: Sequence[dict[str, Any]]) -> list[str]:
         lines.append(
             f"| {r['seed']} | {first['wrong']} of {first['successes']} | {last['wrong']} of {last['successes']} "
             f"| {r['corrections']} | {len(r['versions']) - 1} | {r['successes']}/{r['episodes']} "
-            f"| {first['drift']['warned']} of {first['drift']['looks']} looks |"
+            f"| {'yes' if first['drift'] else 'no'} |"
         )
     return [*lines, ""]
 

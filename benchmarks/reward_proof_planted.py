@@ -12,24 +12,23 @@ data, and the actor swaps the new classifier in. The last line of the output is 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from benchmarks.reward_proof import SUCCESSES
 from benchmarks.reward_proof_document import RESULTS
 from benchmarks.reward_proof_training import tandem
-from benchmarks.reward_proof_world import alarms, classifier_of
 from cli.children import Child, stop_all
 from cli.label import Amender
 from episodes.durable import write_durably
 from episodes.log import read_log
 from episodes.outcome import Outcome, Purpose
-from reward.classifier import SuccessClassifier
 from reward.config import RewardError
 from reward.labels import FAILURE, SUCCESS, Span, append_labels, read_labels
 from reward.report import JSON_FILE
@@ -49,12 +48,10 @@ class Version:
 
     Attributes:
         successes: That it confirmed; ``wrong`` of them were none.
-        scores: In order.
     """
 
     successes: int = 0
     wrong: int = 0
-    scores: list[float] = field(default_factory=list)
 
 
 class Onlooker:
@@ -65,7 +62,7 @@ class Onlooker:
 
     Attributes:
         versions: By the classifier's version, in the order in which they judged.
-        corrections: So far.
+        corrections: In the log so far.
     """
 
     def __init__(self, run: Path) -> None:
@@ -90,7 +87,10 @@ class Onlooker:
                 self._step(record.step)
             elif kind == "end" and record.end.episode_id in self._true:
                 self._end(record.end)
-        self._correct()
+            elif kind == "amendment":
+                self.corrections += 1
+                with contextlib.suppress(ValueError):
+                    self._open.remove(record.amendment.episode_id)
 
     def _step(self, step: pb.Step) -> None:
         for reward in step.rewards:
@@ -99,7 +99,6 @@ class Onlooker:
                 self._true[step.episode_id] |= reward.value > 0.5
             elif source == "score":
                 self._by[step.episode_id] = self.versions.setdefault(version, Version())
-                self._by[step.episode_id].scores.append(reward.value)
 
     def _end(self, end: pb.EpisodeEnd) -> None:
         if end.outcome == Outcome.SUCCESS and end.author.startswith("classifier"):
@@ -109,7 +108,8 @@ class Onlooker:
             if wrong:
                 self._open.append(end.episode_id)
 
-    def _correct(self) -> None:
+    def correct(self) -> None:
+        """Says of what was wrong, and is not corrected yet, that it was."""
         while self._open:
             amendment = pb.Amendment(
                 episode_id=self._open[0],
@@ -123,7 +123,6 @@ class Onlooker:
                 print(f"  {error}; again in {_POLL_S:g} s", flush=True)
                 return
             del self._open[0]
-            self.corrections += 1
 
 
 def label_in_a_hurry(folder: Path) -> None:
@@ -133,8 +132,8 @@ def label_in_a_hurry(folder: Path) -> None:
         append_labels(folder, episode, [Span(0, FIRST_FRAMES - 1, FAILURE), *success], "operator")
 
 
-def correct(seed: int, out: Path) -> dict[str, Any]:
-    """Trains with corrections; what came of it by version of the classifier."""
+def train(seed: int, out: Path) -> None:
+    """Trains a policy with the planted classifier as its only reward, and a person who corrects it."""
     labels, planted, run = out / "labels", out / "planted", out / "run"
     out.mkdir(parents=True, exist_ok=True)
     if not (planted / JSON_FILE).is_file():
@@ -150,34 +149,41 @@ def correct(seed: int, out: Path) -> dict[str, Any]:
         ["demo", *settings, *caps, f"run={run}", "reward=classifier", f"reward.model={planted}"],
         out / "demo.txt",
     )
-    onlooker, classifiers = Onlooker(run), [classifier_of(planted)]
+    onlooker = Onlooker(run)
     trained_with, trainer = 0, None
     try:
         while demo.wait(_POLL_S) is None:
             onlooker.look()
+            onlooker.correct()
             if trainer is not None and trainer.poll() is not None:
-                if trainer.returncode == 0:
-                    classifiers.append(classifier_of(run / "reward"))
-                    print(f"  {classifiers[-1].version} is handed out", flush=True)
+                print(f"  the classifier is trained again, exit code {trainer.returncode}", flush=True)
                 trainer = None
             if trainer is None and onlooker.corrections - trained_with >= RETRAIN_AFTER:
                 trained_with = onlooker.corrections
                 print(f"  {trained_with} corrections: training the classifier again ...", flush=True)
                 trainer = _train_again(labels, run, seed)
-        onlooker.look()
     finally:
         stop_all([demo], grace_s=_STOPS_S)
         if trainer is not None:
             trainer.terminate()
             trainer.wait()
     if not (run / "summary.json").is_file():
-        raise SystemExit(f"the training did not end: see {out / 'demo.txt'}\n{demo.tail()}")
+        raise SystemExit(f"the training did not end: see {out / 'demo.txt'}")
+
+
+def found(seed: int, run: Path) -> dict[str, Any]:
+    """What came of it, by version of the classifier."""
+    onlooker, said = Onlooker(run), (run / "actor.log").read_text()
+    onlooker.look()
     summary = json.loads((run / "summary.json").read_text())
     return {
         "seed": seed,
         "retrain_after": RETRAIN_AFTER,
         "corrections": onlooker.corrections,
-        "versions": [_found(name, version, classifiers) for name, version in onlooker.versions.items()],
+        "versions": [
+            {"version": name, **vars(version), "drift": f"the scores of classifier {name} are no longer" in said}
+            for name, version in onlooker.versions.items()
+        ],
         "successes": summary["successes"],
         "episodes": summary["episodes"],
         "success": summary["success_rate"],
@@ -193,19 +199,15 @@ def _train_again(labels: Path, run: Path, seed: int) -> subprocess.Popen:
         )
 
 
-def _found(name: str, version: Version, classifiers: list[SuccessClassifier]) -> dict[str, Any]:
-    classifier = next((c for c in classifiers if c.version == name), None)
-    drift = alarms(version.scores, classifier, 10.0) if classifier else None
-    return {"version": name, "successes": version.successes, "wrong": version.wrong, "drift": drift}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=None, help="runs/reward-proof/planted-SEED")
     arguments = parser.parse_args()
     out = arguments.out or RESULTS / f"planted-{arguments.seed}"
-    result = correct(arguments.seed, out)
+    if not (out / "run" / "summary.json").is_file():
+        train(arguments.seed, out)
+    result = found(arguments.seed, out / "run")
     write_durably(out / "result.json", (json.dumps(result) + "\n").encode())
     print(json.dumps(result), flush=True)
 

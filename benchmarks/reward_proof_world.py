@@ -191,7 +191,10 @@ def unchanged(classifier: SuccessClassifier, seed: int, hours: float) -> dict[st
 
 def alarms(scores: Any, classifier: SuccessClassifier, control_hz: float) -> dict[str, float]:
     """What the drift alarm makes of scores in order of time: looks, how many of them warned, how often a warning began,
-    the largest distance, and hours."""
+    the largest distance, and hours. Raises ValueError where scores as float32 are too near 0 and 1 to tell logits."""
+    quantiles = (*classifier.calibration.negative_logits, *classifier.calibration.positive_logits)
+    if np.abs(quantiles).max() > _LARGEST_LOGIT:
+        raise ValueError(f"{classifier.version} has logits beyond {_LARGEST_LOGIT:g}: its scores do not tell them")
     monitor, looks, warned, began, before, largest, count = DriftMonitor(classifier.calibration), 0, 0, 0, False, 0.0, 0
     for count, score in enumerate(scores, start=1):
         monitor.add(_logit(score))

@@ -18,9 +18,9 @@ EVERY = 50
 """Frames from one look to the next."""
 _SHARES = np.linspace(0, 1, 21)
 LIMIT = 0.3
-"""Largest distance between the two distributions, in [0, 1], that still counts as the same world. An
-estimate: frames follow each other closely, so that a window of WINDOW holds some thirty independent ones. How often the
-alarm is a false one has not been measured."""
+"""Largest distance between the two distributions, in [0, 1], that still counts as the same world. Frames
+follow each other closely, so that a window of WINDOW holds some thirty independent ones. docs/reward-proof.md has how
+often the alarm is a false one."""
 
 
 def distance(logits: np.ndarray, calibration: Calibration) -> float:
