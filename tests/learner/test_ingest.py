@@ -1,13 +1,14 @@
 """The ingest without the wire: a full disk, a broken one, closing, and the queue."""
 
 import errno
+import os
 import threading
 import time
 from concurrent.futures import Future
 
 import pytest
 
-from episodes.log import EpisodeLog
+from episodes.log import EpisodeLog, read_log
 from episodes.spool_position import RecordError
 from learner.ingest import MAX_SPOOLS, Ingest, IngestError, NameTakenError, NotJoinedError, SpoolLimitError
 from transport import records_pb2 as pb
@@ -91,6 +92,31 @@ def test_a_full_disk_holds_everything_until_there_is_room(ingest, log, episode, 
     assert until(lambda: ingest.progress("a").sequence == 6)
     assert ingest.fault == ""
     assert [entry.record.sequence for entry in ingest.drain()] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_disk_that_is_full_when_it_is_synced_acknowledges_nothing_until_it_stores_all(
+    ingest, log, tmp_path, episode, monkeypatch
+):
+    sync, refused = os.fdatasync, []
+
+    def no_room(file):
+        size = os.fstat(file).st_size
+        os.truncate(f"/proc/self/fd/{file}", size - 1)  # lost
+        refused.append(size)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fdatasync", no_room)
+    ingest.accept("a", serialized(episode(1, 1)))
+    assert until(lambda: len(refused) > 1, 60)
+    assert "is full: free some space" in ingest.fault
+    assert len(set(refused)) == 1, "each attempt appends anew to what is stored"
+    assert ingest.progress("a").sequence == 0
+    assert ingest.drain() == []
+    monkeypatch.setattr(os, "fdatasync", sync)
+    assert until(lambda: ingest.progress("a").sequence == 3, 60)
+    assert ingest.fault == ""
+    assert len(ingest.drain()) == 3
+    assert [entry.record.sequence for _, entry in read_log(tmp_path / "log")] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("call", ["append", "sync"])
