@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from isal.isal_zlib import crc32
 
 from episodes.log import EpisodeLog, LogError, read_log
-from episodes.log_segment import FRAME
+from episodes.log_segment import FRAME, _refuse_damage
 from episodes.spool_position import RecordError, SequenceGapError
 from transport import records_pb2 as pb
 
@@ -424,22 +424,59 @@ def test_a_log_whose_last_sync_fails_lets_others_write(tmp_path, monkeypatch):
     EpisodeLog(tmp_path, **IDS).close()
 
 
-def test_a_long_torn_tail_is_searched_without_reading_it_again_and_again(tmp_path, monkeypatch):
-    write(tmp_path, 3)
-    with open(segments(tmp_path)[-1], "ab") as file:
-        file.write(bytes([1, 1, 0, 0]) * (1 << 14))
+def frame(data: bytes) -> bytes:
+    return FRAME.pack(len(data), crc32(data)) + data
+
+
+def whole_frame_in(tail: bytes) -> bool:
+    """As ``_refuse_damage`` decides, entry by entry."""
+    for start in range(1, len(tail) - FRAME.size):
+        length, check = FRAME.unpack_from(tail, start)
+        data = tail[start + FRAME.size : start + FRAME.size + length]
+        if length and len(data) == length and data[:1] in (b"\x0a", b"\x12", b"\x1a") and crc32(data) == check:
+            return True
+    return False
+
+
+CANDIDATE = st.builds(lambda length, check: FRAME.pack(length, check) + b"\x0a", st.integers(1, 300), st.integers(0, 9))
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    pieces=st.lists(
+        st.binary(max_size=90) | CANDIDATE | st.builds(lambda text: frame(entry(1, text=text)), st.text("xy")),
+        max_size=8,
+    )
+)
+def test_a_tail_is_refused_where_a_whole_frame_is_in_it_and_only_there(pieces):
+    tail = b"".join(pieces)
+    if whole_frame_in(tail):
+        with pytest.raises(LogError, match="is damaged at byte 7"):
+            _refuse_damage(tail, Path("log"), 7)
+    else:
+        _refuse_damage(tail, Path("log"), 7)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 1 << 16), min_size=1, max_size=20),
+    gap=st.integers(0, 20),
+    size=st.integers(1 << 15, 1 << 16),
+)
+def test_the_work_on_a_tail_that_somebody_chose_grows_no_faster_than_the_tail(lengths, gap, size):
+    """Frames within frames within frames, none of which is whole."""
+    candidates = b"".join(FRAME.pack(length, 0) + b"\x0a" + bytes(gap) for length in lengths)
+    tail = (candidates * (size // len(candidates) + 1))[:size]
     read = []
-    monkeypatch.setattr("episodes.log_segment.crc32", lambda data: read.append(len(data)) or crc32(data))
-    with EpisodeLog(tmp_path, **IDS) as log:
-        assert log.cut_bytes == 1 << 16
-    assert sum(read) < 1 << 20
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "episodes.log_segment.crc32", lambda data, before=0: read.append(len(data)) or crc32(data, before)
+        )
+        _refuse_damage(tail, Path("log"), 0)
+    assert sum(read) <= 16 * size, "a candidate has 9 bytes, and reads 64 more at each end"
 
 
 @pytest.mark.parametrize("spool_id", ["a", ""])
 def test_a_whole_frame_behind_a_damaged_one_is_found_whatever_it_begins_with(tmp_path, spool_id):
-    from episodes.log_segment import _refuse_damage
-
-    data = entry(1, spool_id)
-    tail = b"\xff" * 100 + FRAME.pack(len(data), crc32(data)) + data
     with pytest.raises(LogError, match="is damaged at byte 7"):
-        _refuse_damage(tail, tmp_path, 7)
+        _refuse_damage(b"\xff" * 100 + frame(entry(1, spool_id)), tmp_path, 7)
