@@ -84,17 +84,22 @@ class LearnerServicer(service_pb2_grpc.LearnerServicer):
             )
         try:
             acknowledged = self._ingest.join(
-                request.spool_id, request.actor, takeover=request.takeover, deliver_only=request.deliver_only
+                request.spool_id,
+                request.actor,
+                takeover=request.takeover,
+                deliver_only=request.deliver_only,
+                claim=request.claim,
             )
         except REFUSALS as error:
             await refuse(context, error)
-        if request.takeover:
+        if request.takeover or request.claim:
             self._pushes.wake()
         return pb.JoinReply(
             acknowledged=acknowledged,
             window_bytes=WINDOW_BYTES,
             max_message_bytes=self._max_message_bytes,
             replaced=self._ingest.progress(request.spool_id).replaced,
+            claim=self._ingest.claim(request.spool_id),
         )
 
     async def Push(self, request_iterator: Any, context: Context) -> None:  # noqa: N802
