@@ -36,7 +36,8 @@ class Pull:
         self.done = self.superseded = False
 
     def lasts(self, seconds: float) -> None:
-        if not self.limit.expired():
+        """From now; a call that was superseded ends as it is."""
+        if not (self.superseded or self.limit.expired()):
             self.limit.reschedule(asyncio.get_running_loop().time() + seconds)
 
 
@@ -97,8 +98,8 @@ class PullStreams:
         pulls = self._open[spool_id]
         pulls.append(pull)
         for older in pulls[:-PULLS_OF_A_SPOOL]:
-            older.superseded = True
             older.lasts(0.0)
+            older.superseded = True
         try:
             yield
         finally:

@@ -110,7 +110,7 @@ def test_a_cancelled_puller_leaves_nothing_waiting(wire):
     assert not wire.server._servicer._pulls
 
 
-def stalled(wire, version: int, size: int = 40 * MIB):
+def stalled(wire, version: int, size: int = 16 * MIB):
     """A call that has the first chunk of ``version``, never reads on, and what of it the learner keeps in memory."""
     wire.publisher.publish(version, os.urandom(size))
     call = wire.stub.PullPolicy(sp.PullPolicyRequest(run_id=wire.description.run_id, spool_id="spool-0"))
@@ -145,6 +145,6 @@ def test_of_the_calls_of_a_spool_the_newest_go_on(wire):
     with pytest.raises(grpc.RpcError) as ended:
         list(stalls[0][0])
     assert ended.value.code() is grpc.StatusCode.ABORTED
-    assert sum(len(chunk.data) for chunk in stalls[2][0]) == 39 * MIB
+    assert sum(len(chunk.data) for chunk in stalls[2][0]) == 15 * MIB
     assert [chunk.data for chunk in pull(wire)] == [b"three"]
     stalls[1][0].cancel()
