@@ -66,6 +66,7 @@ class PullStreams:
     async def serve(self, request: pb.PullPolicyRequest, context: Context) -> None:
         """One PullPolicy, from its request to its end."""
         pull = Pull()
+        await context.send_initial_metadata(())  # else a first chunk that ends in between would leave no status
         await self._send(pull, request, context)
         # A status waits, like a chunk, until the caller reads; the policy is let go by now.
         if pull.superseded:

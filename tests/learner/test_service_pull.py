@@ -110,11 +110,13 @@ def test_a_cancelled_puller_leaves_nothing_waiting(wire):
     assert not wire.server._servicer._pulls
 
 
-def stalled(wire, version: int, size: int = 16 * MIB):
-    """A call that has the first chunk of ``version``, never reads on, and what of it the learner keeps in memory."""
-    wire.publisher.publish(version, os.urandom(size))
+def stalled(wire, version: int, chunks: int = 1):
+    """A call that reads so many chunks of ``version`` and no more, and what of it the learner keeps in memory."""
+    wire.publisher.publish(version, bytes(40 * MIB))
     call = wire.stub.PullPolicy(sp.PullPolicyRequest(run_id=wire.description.run_id, spool_id="spool-0"))
-    assert next(call).version == version
+    call.initial_metadata()
+    assert until(lambda: len(wire.server._servicer._pulls))
+    assert all(len(next(call).data) == MIB for _ in range(chunks))
     return call, weakref.ref(wire.publisher.newer("spool-0", 0, 0))
 
 
@@ -125,15 +127,17 @@ def until(condition, timeout_s: float = 60.0) -> bool:
     return condition()
 
 
-def test_a_policy_that_is_not_taken_in_time_leaves_the_memory(wire, monkeypatch):
-    monkeypatch.setattr("learner.pull.SEND_S", 0.5)
-    call, kept = stalled(wire, 0)
+@pytest.mark.parametrize("chunks", [0, 1])
+def test_a_policy_that_is_not_taken_in_time_leaves_the_memory(wire, monkeypatch, chunks):
+    monkeypatch.setattr("learner.pull.SEND_S", 2.0)
+    call, kept = stalled(wire, 0, chunks)
     wire.publisher.publish(1, b"one")
     assert until(lambda: kept() is None)
     with pytest.raises(grpc.RpcError) as ended:
         list(call)
     assert ended.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert "the policy was not taken within 0.5 s" in ended.value.details()
+    assert "the policy was not taken within 2 s" in ended.value.details()
+    monkeypatch.setattr("learner.pull.SEND_S", 60.0)
     assert [chunk.data for chunk in pull(wire)] == [b"one"]
 
 
@@ -145,6 +149,6 @@ def test_of_the_calls_of_a_spool_the_newest_go_on(wire):
     with pytest.raises(grpc.RpcError) as ended:
         list(stalls[0][0])
     assert ended.value.code() is grpc.StatusCode.ABORTED
-    assert sum(len(chunk.data) for chunk in stalls[2][0]) == 15 * MIB
+    assert sum(len(chunk.data) for chunk in stalls[2][0]) == 39 * MIB
     assert [chunk.data for chunk in pull(wire)] == [b"three"]
     stalls[1][0].cancel()
