@@ -80,7 +80,7 @@ MARKS = (
     Mark(("two 128x128 cameras, encoder small", "p99"), "ours", False, 15),
     Mark(("replay rebuilt from the log", "cameras"), "ours", True, 200),
     Mark(("update loop stands still for a checkpoint",), "ours", False, 50),
-    Mark(("killed learner started again",), "ours", False, 10),
+    Mark(("killed learner started again", "real time"), "ours", False, 10),
     Mark(("control period error beyond undisturbed",), "ours", False, 2),
     Mark(("updates/s under",), "ratio", True, 0.9),
 )
