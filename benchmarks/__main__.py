@@ -29,7 +29,7 @@ BENCHMARKS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Replay", ("benchmarks/replay.py", "--part", "growth", "--rounds", "3", "--times", "10")),
     ("Wire", ("benchmarks/wire.py", "--rounds", "2")),
     ("Wire", ("benchmarks/weights.py",)),
-    ("Reliability", ("benchmarks/resume.py",)),
+    ("Reliability", ("benchmarks/resume.py", "--rounds", "2")),
     ("Reliability", ("benchmarks/isolation.py",)),
     ("Reliability", ("benchmarks/hostile.py",)),
     ("Actor", ("benchmarks/period.py", "--rounds", "2")),

@@ -93,7 +93,7 @@ def checkpoint() -> tuple[Reader, list[bytes]]:
         with contextlib.suppress(CheckpointError):
             load_checkpoint(place)
 
-    return read, [b"j" + header.read_bytes(), b"t" + tensors.read_bytes()]
+    return read, [b"j" + header.read_bytes(), b"t" + tensors.read_bytes(), b"j" + b"[" * 100_000]
 
 
 def policy() -> tuple[Reader, list[bytes]]:
