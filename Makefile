@@ -5,13 +5,14 @@ RUN ?=
 BUDGET_MIN ?= 60
 TRIALS ?= 500
 TREES ?= 2
+SECONDS ?= 60
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup demo test test-long faults check format proto lock bench results reward-proof clean
+.PHONY: help setup demo test test-long faults fuzz check format proto lock bench results reward-proof clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -33,6 +34,9 @@ test-long: $(READY)  ## the longer proofs (tens of minutes)
 
 faults: $(READY)  ## random faults in a run that goes on; every executed step is logged once (TRIALS=500 SEED=0)
 	@PYTHONPATH=.:tests $(PYTHON) -m faults.run --trials $(TRIALS) --seed $(or $(SEED),0) --trees $(TREES)
+
+fuzz: $(READY)  ## fuzzing guided by coverage, where atheris is installed (SECONDS=60 for each target)
+	@PYTHONPATH=.:tests $(PYTHON) -m fuzz.guided --seconds $(SECONDS)
 
 check: $(READY)  ## ruff, mypy and import-linter
 	@$(VENV)/bin/ruff format --check . && $(VENV)/bin/ruff check . && $(VENV)/bin/mypy && $(VENV)/bin/lint-imports

@@ -50,4 +50,5 @@ def join_folder(
     spool.check_logged(reply.acknowledged)
     images = ImageCodec(run.contract.stored) if config.compression != "none" else None
     join.takeover = False  # once: what comes later may be the one that takes this one's place
+    join.claim = reply.claim
     return spool, Uplink(channel, spool, join, board, console.say, images)

@@ -8,10 +8,11 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+from actor.awaited_token import await_token
 from actor.config import ActorConfig, ControlConfig
 from actor.console import ActorConsole
 from actor.control_process import ControlProcess
-from actor.describe import SAY_EVERY_S, JoinError, Run, await_description, await_learner, understand
+from actor.describe import JoinError, Run, await_description, await_learner, understand
 from actor.downlink import Downlink
 from actor.flush import flush, flush_run
 from actor.joining import join_folder
@@ -28,7 +29,7 @@ from transport import service_pb2_grpc as rpc
 from transport.certificates import CertificateError
 from transport.channel import open_channel
 from transport.settings import settings_of
-from transport.token import NoTokenError, TokenError, load_token
+from transport.token import TokenError
 
 DELIVER_AT_STOP_S = 1.5
 STOP_WITHIN_S = 4.2
@@ -44,7 +45,7 @@ def run_actor(config: ActorConfig) -> int:
     """
     with StopSignal() as stop:
         try:
-            token = _await_token(config, stop)
+            token = await_token(config, lambda: stop.asked)
             if not token:
                 return stop.code
             root = Path(config.spool or default_folder()).expanduser()
@@ -63,20 +64,6 @@ def run_actor(config: ActorConfig) -> int:
         finally:
             if folder:
                 folder.close()
-
-
-def _await_token(config: ActorConfig, stop: StopSignal) -> str:
-    """The token, waiting for a learner of this machine to make it; empty when told to stop meanwhile."""
-    due_s = 0.0
-    while not stop.asked:
-        try:
-            return load_token(config.token_path or None)
-        except NoTokenError as error:
-            if time.monotonic() >= due_s:
-                due_s = time.monotonic() + SAY_EVERY_S
-                print(f"actor: waiting: {error}", flush=True)
-        time.sleep(0.2)
-    return ""
 
 
 class _Memory:

@@ -33,18 +33,27 @@ _WHOLE_AFTER_S = 2.0
 
 
 class Backoff:
-    """Waits between attempts, doubling with jitter so that many actors do not come back at once."""
+    """Waits between attempts, doubling with jitter so that many actors do not come back at once.
 
-    def __init__(self, first_s: float = 0.2, most_s: float = 2.0) -> None:
-        self._first_s, self._most_s = first_s, most_s
+    They stay short, up to ``most_s``, for the first ``patient_s`` of an absence: a learner that is started again should
+    not be waited for longer than it takes to start. Then they grow on, up to ``later_s``.
+    """
+
+    def __init__(
+        self, first_s: float = 0.05, most_s: float = 0.4, later_s: float = 2.0, patient_s: float = 120.0
+    ) -> None:
+        self._first_s, self._most_s, self._later_s, self._patient_s = first_s, most_s, later_s, patient_s
         self.reset()
 
     def reset(self) -> None:
-        self._next_s = self._first_s
+        self._next_s, self._since_s = self._first_s, float("inf")
 
     def wait(self, stopped: threading.Event) -> None:
+        now_s = time.monotonic()
+        self._since_s = min(self._since_s, now_s)
         stopped.wait(self._next_s * random.uniform(0.5, 1.0))
-        self._next_s = min(2 * self._next_s, self._most_s)
+        most_s = self._most_s if now_s - self._since_s < self._patient_s else self._later_s
+        self._next_s = min(2 * self._next_s, most_s)
 
 
 class SaidRarely:

@@ -3,8 +3,9 @@
     make bench
     python -m benchmarks [--only updates.py ...] [--into docs]
 
-A row is a name, a unit, our figure, that of the peer and how many times better ours is (null where no peer is
-measured), and the command that measures it. A benchmark that fails is a row that says so.
+A row is a name, a unit, our figure, that of the peer and how many times better ours is (the mark is the peer where
+nothing else does the same; null where there is neither), the command that measures it, and when and on what it did.
+With --only the rows of other files stay as they were. A benchmark that fails is a row that says so.
 """
 
 from __future__ import annotations
@@ -16,13 +17,10 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
-from benchmarks.results import machine
+from benchmarks.table import ROOT, Row, markdown, merged, number, origin
 
-ROOT = Path(__file__).resolve().parents[1]
 LIMIT_S = 400.0
 BENCHMARKS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Learner", ("benchmarks/updates.py",)),
@@ -31,13 +29,13 @@ BENCHMARKS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Replay", ("benchmarks/replay.py", "--part", "growth", "--rounds", "3", "--times", "10")),
     ("Wire", ("benchmarks/wire.py", "--rounds", "2")),
     ("Wire", ("benchmarks/weights.py",)),
-    ("Reliability", ("benchmarks/resume.py",)),
+    ("Reliability", ("benchmarks/resume.py", "--rounds", "2")),
     ("Reliability", ("benchmarks/isolation.py",)),
     ("Reliability", ("benchmarks/hostile.py",)),
     ("Actor", ("benchmarks/period.py", "--rounds", "2")),
     ("Actor", ("benchmarks/inference.py",)),
 )
-PACKAGES = ("torch", "lerobot", "numpy", "grpcio")
+FILES = list(dict.fromkeys(command[0] for _, command in BENCHMARKS))
 
 
 @dataclass(frozen=True)
@@ -82,13 +80,13 @@ MARKS = (
     Mark(("two 128x128 cameras, encoder small", "p99"), "ours", False, 15),
     Mark(("replay rebuilt from the log", "cameras"), "ours", True, 200),
     Mark(("update loop stands still for a checkpoint",), "ours", False, 50),
-    Mark(("killed learner started again",), "ours", False, 10),
+    Mark(("killed learner started again", "real time"), "ours", False, 10),
     Mark(("control period error beyond undisturbed",), "ours", False, 2),
     Mark(("updates/s under",), "ratio", True, 0.9),
 )
 
 
-def measured(group: str, command: tuple[str, ...], limit_s: float = LIMIT_S) -> Iterator[dict[str, Any]]:
+def measured(group: str, command: tuple[str, ...], limit_s: float = LIMIT_S) -> Iterator[Row]:
     """The rows that a benchmark prints as JSON, one a line, and one more where it fails or runs past its limit."""
     said = "python " + " ".join(command)
     try:
@@ -110,8 +108,10 @@ def measured(group: str, command: tuple[str, ...], limit_s: float = LIMIT_S) -> 
         yield judged(failed | {"command": said, "failed": True})
 
 
-def judged(row: dict[str, Any]) -> dict[str, Any]:
-    """The row with which way is better, and its mark and whether it is met, where it has one."""
+def judged(row: Row) -> Row:
+    """The row with which way is better, and its mark and whether it is met, where it has one; without a peer, the mark
+    of its figure is the peer.
+    """
     row = row | {
         "better": row.get("better") or ("higher" if row["unit"].startswith(("updates", "steps/s")) else "lower")
     }
@@ -119,82 +119,32 @@ def judged(row: dict[str, Any]) -> dict[str, Any]:
     if mark is None or row.get(mark.key) is None:
         return row | {"mark": None, "met": None}
     value = row[mark.key]
+    if mark.key == "ours" and row["peer"] is None:
+        ratio = (value / mark.bound if mark.least else mark.bound / value) if value > 0 else None
+        row |= {"peer": mark.bound, "peer_is": "the mark", "ratio": ratio}
     return row | {"mark": mark.text, "met": value >= mark.bound if mark.least else value <= mark.bound}
-
-
-def number(value: float | None) -> str:
-    """Three significant digits, and whole numbers from 100 on; ``-`` for None."""
-    if value is None:
-        return "-"
-    if abs(value) >= 100:
-        return f"{value:,.0f}"
-    return f"{value:#.3g}".rstrip(".") if value else "0"
-
-
-def versions() -> str:
-    def one(name: str) -> str:
-        try:
-            return f"{name} {version(name)}"
-        except PackageNotFoundError:
-            return f"{name} not installed"
-
-    return ", ".join([f"Python {sys.version.split()[0]}", *map(one, PACKAGES)])
-
-
-def markdown(rows: list[dict[str, Any]], where: str) -> str:
-    """The table, a part for each group."""
-    lines = [
-        "# Benchmarks",
-        "",
-        f"On {where}; {versions()}. Made by `make bench`.",
-        "",
-        "Ours and the peer are medians of runs that alternate, with their ranges; the ratio says how many times better",
-        "ours is, whichever way is better. The peer is LeRobot 0.6.1's own classes, or what the row says. Figures of",
-        "processor time depend little on what else runs; rates, delays and periods do: their marks are for an idle",
-        "machine. Nothing here was measured on a CUDA device, `learner.compile` included.",
-    ]
-    for group in dict.fromkeys(row["group"] for row in rows):
-        lines += ["", f"## {group}", ""]
-        lines += ["| what | unit | better | ours | peer | ratio | mark | met | command |"]
-        lines += ["|---|---|---|---|---|---|---|---|---|"]
-        lines += [_line(row) for row in rows if row["group"] == group]
-    commands = " ".join(row["command"] for row in rows)
-    if missing := sorted({command[0] for _, command in BENCHMARKS if command[0] not in commands}):
-        lines += ["", f"Not measured in this run: {', '.join(f'`python {file}`' for file in missing)}."]
-    return "\n".join([*lines, ""])
-
-
-def _line(row: dict[str, Any]) -> str:
-    def spread(key: str, range_key: str) -> str:
-        found = row.get(range_key)
-        return number(row[key]) + (f" ({number(found[0])} to {number(found[1])})" if found else "")
-
-    peer = spread("peer", "peer_range")
-    if row.get("peer_is") and row["peer_is"] != "LeRobot 0.6.1":
-        peer += f", {row['peer_is']}"
-    met = {None: "-", True: "yes", False: "no"}[row["met"]]
-    name = row["name"].replace("|", "/") + (f" ({row['note']})" if row.get("note") else "")
-    ours, ratio = spread("ours", "range"), spread("ratio", "ratio_range")
-    cells = (name, row["unit"] or "-", row["better"], ours, peer, ratio, row["mark"] or "-", met, f"`{row['command']}`")
-    return f"| {' | '.join(cells)} |"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    files = sorted({Path(command[0]).name for _, command in BENCHMARKS})
-    parser.add_argument("--only", nargs="+", default=None, metavar="FILE", choices=files, help=f"of {', '.join(files)}")
+    names = [Path(file).name for file in FILES]
+    parser.add_argument(
+        "--only", nargs="+", default=names, metavar="FILE", choices=names, help=f"of {', '.join(names)}"
+    )
     parser.add_argument("--into", type=Path, default=ROOT / "docs", help="folder of benchmarks.json and benchmarks.md")
     arguments = parser.parse_args()
-    chosen = [(g, c) for g, c in BENCHMARKS if arguments.only is None or Path(c[0]).name in arguments.only]
-    rows: list[dict[str, Any]] = []
-    began = time.monotonic()
+    chosen = [(group, command) for group, command in BENCHMARKS if Path(command[0]).name in arguments.only]
+    arguments.into.mkdir(parents=True, exist_ok=True)
+    table, text = arguments.into / "benchmarks.json", arguments.into / "benchmarks.md"
+    rows: list[Row] = json.loads(table.read_text()) if table.exists() else []
+    began, made = time.monotonic(), origin()
     for index, (group, command) in enumerate(chosen):
         print(f"[{time.monotonic() - began:4.0f} s] {index + 1} of {len(chosen)}: {' '.join(command)}", file=sys.stderr)
-        rows += measured(group, command)
-        arguments.into.mkdir(parents=True, exist_ok=True)
-        (arguments.into / "benchmarks.json").write_text(json.dumps(rows, indent=1) + "\n")
-        (arguments.into / "benchmarks.md").write_text(markdown(rows, machine()))
-    print(markdown(rows, machine()))
+        found = [row | made for row in measured(group, command)]
+        rows = merged(rows, found, "python " + " ".join(command), FILES)
+        table.write_text(json.dumps(rows, indent=1) + "\n")
+        text.write_text(markdown(rows, FILES))
+    print(markdown(rows, FILES))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
-"""Updates a second while a hostile client does its worst to the learner's port, relative to none, alternated.
+"""Updates a second while a hostile client does its worst to the learner's port, beyond the processor time it takes.
 
-    python benchmarks/hostile.py [--rounds 3] [--seconds 3]
+    python benchmarks/hostile.py [--rounds 5] [--seconds 3]
 
 The client is another process with several connections: calls without the token, calls with it as often as they are
 answered, batches that are malformed or hold nothing, and bytes that are no HTTP. The learner is that of
-benchmarks/scaling.py, from state. A machine with fewer idle cores than two also loses the processor time that the
-client itself takes; the note says how much that was, and how much the learner's service took beside its updates.
-Prints one JSON object a row.
+benchmarks/scaling.py, from state. The peer, in turns with it, is the same learner beside a process that takes as much
+processor time as the client took just before, and sends nothing: what a client on another machine would not take. The
+note says how much that was, how much the learner's service took beside its updates, and the rate beside nobody. Prints
+one JSON object a row.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
+from statistics import median
+from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
@@ -104,46 +107,80 @@ def attack(port: int, kind: str, control: Connection) -> None:
     ended.set()
 
 
+def compute(share: float, control: Connection) -> None:
+    """Takes ``share`` of a core until ``control`` says stop."""
+    control.send("ready")
+    began_s, used_s = time.monotonic(), time.process_time()
+    while not control.poll():
+        if time.process_time() - used_s > share * (time.monotonic() - began_s):
+            time.sleep(0.02)
+    control.recv()
+    control.send(0.0)
+
+
+@contextlib.contextmanager
+def beside(*targets: tuple[Callable[..., None], tuple[Any, ...]]) -> Iterator[Callable[[], float]]:
+    """Processes that run meanwhile; what is yielded ends them and returns the processor time they say they took [s]."""
+    spawn, pipes, children = multiprocessing.get_context("spawn"), [], []
+
+    def end() -> float:
+        for pipe in pipes:
+            pipe.send("stop")
+        return sum(pipe.recv() for pipe in pipes)
+
+    try:
+        for target, arguments in targets:
+            here, there = multiprocessing.Pipe()
+            child = spawn.Process(target=target, args=(*arguments, there))
+            child.start()
+            pipes.append(here)
+            children.append(child)
+        assert all(pipe.recv() == "ready" for pipe in pipes)
+        yield end
+    finally:
+        for child in children:
+            child.kill()
+            child.join()
+
+
 def measured(kind: str, rounds: int, seconds: float) -> dict:
-    """One row: without the client and with it, in turns."""
+    """One row: beside the client, and beside a process that computes as much, in turns."""
     import torch
 
     torch.set_num_threads(1)
-    alone, attacked, service_s, client_s = [], [], 0.0, 0.0
+    attacked, computed, service_s, clients = [], [], 0.0, []
     with tempfile.TemporaryDirectory() as folder:
         learner = Learner(0, 0, folder)
         try:
             learner.updates_per_s(seconds / 2)
+            alone = learner.updates_per_s(seconds)[0]
             for _ in range(rounds):
-                alone.append(learner.updates_per_s(seconds)[0])
-                control, there = multiprocessing.Pipe()
-                child = multiprocessing.get_context("spawn").Process(target=attack, args=(learner.port, kind, there))
-                child.start()
-                assert control.recv() == "ready"
-                learner.updates_per_s(seconds / 4)
-                service_s -= time.process_time() - time.thread_time()
-                attacked.append(learner.updates_per_s(seconds)[0])
-                service_s += time.process_time() - time.thread_time()
-                control.send("stop")
-                client_s += control.recv()
-                child.kill()
-                child.join()
+                with beside((attack, (learner.port, kind))) as end:
+                    began_s = time.monotonic()
+                    learner.updates_per_s(seconds / 4)
+                    service_s -= time.process_time() - time.thread_time()
+                    attacked.append(learner.updates_per_s(seconds)[0])
+                    service_s += time.process_time() - time.thread_time()
+                    took_s = time.monotonic() - began_s
+                    clients.append(end() / took_s)
+                processes = max(1, round(clients[-1]))
+                with beside(*[(compute, (clients[-1] / processes,))] * processes):
+                    learner.updates_per_s(seconds / 4)
+                    computed.append(learner.updates_per_s(seconds)[0])
         finally:
             learner.close()
-    took = rounds * seconds
     note = (
-        f"processor time: {100 * service_s / took:.1f} % of a core in the learner beside its updates, "
-        f"{100 * client_s / (took * 1.25):.0f} % in the client"
+        f"processor time: {100 * service_s / (rounds * seconds):.1f} % of a core in the learner beside its updates, "
+        f"{100 * median(clients):.0f} % in the client; {alone:.0f} updates/s beside nobody"
     )
     name = f"updates/s under {kind}, {CONNECTIONS} connections, state, batch 256"
-    found = row(name, "updates/s", attacked, alone, command=COMMAND, peer_is="no client", note=note)
-    pairs = sorted(a / b for a, b in zip(attacked, alone, strict=True))
-    return found | {"ratio": pairs[len(pairs) // 2], "ratio_range": [pairs[0], pairs[-1]]}
+    peer = "a process that computes as much"
+    return row(name, "updates/s", attacked, computed, command=COMMAND, peer_is=peer, note=note)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0)
     arguments = parser.parse_args()
     for kind in KINDS:

@@ -6,7 +6,8 @@ Replay is rebuilt as a learner does at its start: every entry is read, checked, 
 metrics; its rates are by processor time, so that a busy machine disturbs them little. The pause is how long the update
 loop stands still while it takes a checkpoint; writing is another thread's. The restart is `tandem learner` and `tandem
 actor` on loopback: from the start of the learner's new process, after kill -9, to the first step in its log that a
-policy of the new process acted. Prints one JSON object a row.
+policy of the new process acted. In real time, as a robot has it, the actor acts all the while; in lockstep, as in
+simulation, it also waits for the updates since the last checkpoint, which are made again. Prints one JSON object a row.
 """
 
 from __future__ import annotations
@@ -112,7 +113,7 @@ def pauses(of: Contract, rounds: int) -> list[float]:
         return found[1:]
 
 
-def restarts(rounds: int) -> list[float]:
+def restarts(rounds: int, pacing: str) -> list[float]:
     """Seconds from the new process of a killed learner to a step that its policy acted."""
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         with socket.create_server(("localhost", 0)) as free:
@@ -137,7 +138,7 @@ def restarts(rounds: int) -> list[float]:
 
         settings = ("env=gym", "env.id=Pendulum-v1", "tracker=none", "warmup_steps=200", "learner.console=false")
         learner = start("learner", *settings, f"run={run}")
-        start("actor", "actor.name=bench", f"actor.spool={folder}/spools")
+        start("actor", "actor.name=bench", f"actor.spool={folder}/spools", f"pacing={pacing}", "actor.control_hz=20")
         found = []
         for _ in range(rounds):
             before = version()
@@ -165,7 +166,10 @@ def rows(rounds: int) -> Iterator[dict]:
     }
     yield row("update loop stands still for a checkpoint, state", "ms", pauses(contract(0), 10), command=COMMAND)
     yield row(f"update loop stands still for a checkpoint, {CAMERAS}", "ms", pauses(contract(128), 10), command=COMMAND)
-    yield row("killed learner started again: to a step of its policy", "s", restarts(rounds), command=COMMAND)
+    name = "killed learner started again: to a step of its policy"
+    yield row(f"{name}, real time", "s", restarts(rounds, "realtime"), command=COMMAND)
+    note = "with the updates since its last checkpoint, made again"
+    yield row(f"{name}, lockstep", "s", restarts(rounds, "lockstep"), command=COMMAND, note=note)
 
 
 if __name__ == "__main__":

@@ -66,6 +66,9 @@ class EpisodeLog:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = FolderLock(self.folder)
         self._file = -1
+        self._size = self._end = 0
+        self._positions: dict[str, SpoolPosition] = {}
+        self._note_stored()
         try:
             self._segments = list_segments(self.folder, run_id, interface_fingerprint)
             if not self._segments:
@@ -79,9 +82,11 @@ class EpisodeLog:
             self.cut_bytes = os.fstat(self._file).st_size - end
             if self.cut_bytes:
                 os.ftruncate(self._file, end)
-                os.fsync(self._file)
+            if self.cut_bytes or self._durable:
+                os.fsync(self._file)  # a process that was killed may not have come to it
             self._size = self._released = end
             self._end = last.base + end - last.header_bytes
+            self._note_stored()
         except BaseException:
             self.close()
             raise
@@ -109,6 +114,7 @@ class EpisodeLog:
 
         Raises:
             OSError: e.g. a full disk; the log is as it was before, and the same entries may be appended again.
+            LogError: and what was written of them could not be cut off: the log must be opened anew.
             RecordError: the entries do not continue their spools; nothing is appended.
         """
         if positions is None:
@@ -121,7 +127,7 @@ class EpisodeLog:
         try:
             written = _write(self._file, parts)
         except BaseException:
-            os.ftruncate(self._file, self._size)
+            self._cut()
             raise
         self._size += written
         self._positions.update(positions)
@@ -131,9 +137,22 @@ class EpisodeLog:
         return self._end
 
     def sync(self) -> None:
-        """With ``sync="commit"``, returns when everything appended is on the disk; else at once."""
-        if self._durable:
-            os.fdatasync(self._file)
+        """With ``sync="commit"``, returns when everything appended is on the disk; else at once.
+
+        Raises OSError where it cannot be, e.g. on a full disk, and LogError as ``append``. All that was appended since
+        the last sync is then cut off, and may be appended again: after a sync that failed the system holds what it
+        could not write for written, and would say so of it when asked again.
+        """
+        if self._durable and self._end != self._stored[1]:
+            try:
+                os.fdatasync(self._file)
+            except BaseException:
+                self._size, self._end, positions = self._stored
+                self._positions = dict(positions)
+                self._released = min(self._released, self._size)
+                self._cut()
+                raise
+        self._note_stored()
 
     def read(self, start_offset: int = 0) -> Iterator[tuple[int, pb.LogEntry]]:
         """Entries from ``start_offset`` (an offset this yielded, 0, or ``end``) to the end at the time of the call.
@@ -145,11 +164,14 @@ class EpisodeLog:
 
     def close(self) -> None:
         """Syncs and lets other processes write the log. May be called twice."""
-        if self._file >= 0:
-            self.sync()
-            os.close(self._file)
-            self._file = -1
-        self._lock.release()
+        try:
+            if self._file >= 0:
+                self.sync()
+        finally:
+            if self._file >= 0:
+                os.close(self._file)
+                self._file = -1
+            self._lock.release()
 
     def __enter__(self) -> EpisodeLog:
         return self
@@ -168,6 +190,19 @@ class EpisodeLog:
         self._file = os.open(segment.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         self._segments.append(segment)
         self._size = self._released = segment.header_bytes
+        self._note_stored()
+
+    def _note_stored(self) -> None:
+        """What is there now is what a sync that fails goes back to."""
+        self._stored = self._size, self._end, dict(self._positions)
+
+    def _cut(self) -> None:
+        """Cuts off what is behind the last whole append."""
+        try:
+            os.ftruncate(self._file, self._size)
+        except OSError as error:
+            path = self._segments[-1].path
+            raise LogError(f"{path} could not be cut back to its {self._size} whole bytes: {error}") from error
 
     def _release(self) -> None:
         """Starts writing out, and gives back the memory of what is written.

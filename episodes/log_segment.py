@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from google.protobuf.message import DecodeError
-from isal.isal_zlib import crc32
+from isal.isal_zlib import crc32, crc32_combine
 
 from episodes.spool_position import RecordError, SpoolPosition
 from transport import records_pb2 as pb
@@ -23,6 +24,7 @@ VERSION = 1
 HEADER = Struct("<8sIII")  # magic, version, bytes of JSON, crc32 of the JSON
 FRAME = Struct("<II")  # bytes of the LogEntry, crc32 of them
 _READ_BYTES = 1 << 20
+_CRC_STRIDE = 64
 _FIRST_BYTES = [field.number << 3 | 2 for field in pb.LogEntry.DESCRIPTOR.fields]
 """With which a LogEntry can begin: the tags of its fields, all of which have a length."""
 
@@ -178,18 +180,34 @@ def _next_entry(file: BinaryIO, place: int, size: int, path: Path) -> tuple[pb.L
 
 
 def _refuse_damage(tail: bytes, path: Path, place: int) -> None:
-    """Raises LogError when a whole frame is anywhere in ``tail`` behind its first byte."""
+    """Raises LogError when a whole frame is anywhere in ``tail`` behind its first byte.
+
+    Linear in ``tail``, whatever somebody put there: the checksum of an entry follows from those of all that is before
+    its two ends, so that what many candidates share is not read for each of them.
+    """
     count = len(tail) - FRAME.size
     if count <= 1:
         return
     raw = np.frombuffer(tail, np.uint8)
     lengths = sum(raw[i : i + count].astype(np.uint32) << np.uint32(8 * i) for i in range(4))
     fits = (lengths > 0) & (lengths <= count - np.arange(count))
+    fits[0] = False
     candidates = np.flatnonzero(fits & np.isin(raw[FRAME.size :], _FIRST_BYTES))
+    if not candidates.size:
+        return
+    data, before = memoryview(tail), array("I", [0])
+    for block in range(0, len(tail), _CRC_STRIDE):
+        before.append(crc32(data[block : block + _CRC_STRIDE], before[-1]))
+
+    def check_of(end: int) -> int:
+        """Checksum of all before ``end``."""
+        blocks = end // _CRC_STRIDE
+        return crc32(data[blocks * _CRC_STRIDE : end], before[blocks])
+
     for start in candidates.tolist():
         length, check = FRAME.unpack_from(tail, start)
-        data = memoryview(tail)[start + FRAME.size : start + FRAME.size + length]
-        if start and crc32(data) == check:
+        first = start + FRAME.size
+        if crc32_combine(check_of(first), check, length) == check_of(first + length):
             raise LogError(_damage(path, place))
 
 

@@ -97,7 +97,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         header = json.loads((path / "state.json").read_text())
         files = {name: (path / name).read_bytes() for name in _FILES}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"the checkpoint {path} is incomplete: {error}. {advice}") from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         got = header.get("format") if isinstance(header, dict) else type(header).__name__

@@ -118,7 +118,8 @@ class LearnerConfig:
         evaluation: Scheduled evaluations.
         stop: When training ends by itself.
         checkpoint_every_s: Time between two checkpoints [s].
-        keep_checkpoints: Newest checkpoints kept, besides the best.
+        keep_checkpoints: Newest checkpoints kept, besides the best, the one that is being evaluated, and those of the
+            evaluations that may end training (``evaluation.in_a_row`` at most).
         report_every_s: Time between two lines of metrics [s].
         tracker: ``wandb``, ``trackio`` or ``none``.
         console: Progress on the learner's own terminal.

@@ -41,16 +41,16 @@ class Console:
         """Whether ``update`` would show anything now."""
         return self._enabled and (time.monotonic() if now_s is None else now_s) >= self._next_s
 
-    def update(self, status: pb.Status) -> None:
-        """Shows ``status`` where it is time to."""
+    def update(self, status: pb.Status, *, stands: bool = False) -> None:
+        """Shows ``status`` where it is time to, and with ``stands``, or a fault and no updates, what is waited for."""
         now_s = time.monotonic()
         if not self.due(now_s):
             return
         self._next_s = now_s + (_LIVE_EVERY_S if self._live is not None else LINE_EVERY_S)
         if self._live is not None:
-            self._live.update(_table(status), refresh=True)
+            self._live.update(_table(status, stands), refresh=True)
         else:
-            _print(line(status))
+            _print(line(status, stands))
 
     def close(self) -> None:
         """Gives the terminal back. May be called twice."""
@@ -68,8 +68,8 @@ def _print(text: str) -> None:
         pass  # a full disk behind the output is no reason to end a run
 
 
-def line(status: pb.Status) -> str:
-    """A status in one line."""
+def line(status: pb.Status, stands: bool) -> str:
+    """A status in one line; ``stands``: no updates are made."""
     parts = [f"{status.phase} {status.elapsed_s:.0f} s", f"{status.env_steps} steps", f"{status.episodes} episodes"]
     values = dict(status.metrics)
     for key, name, form in _SHOWN:
@@ -78,7 +78,17 @@ def line(status: pb.Status) -> str:
     parts.append(f"{status.updates} updates")
     connected = [actor.name for actor in status.actors if actor.connected]
     parts.append(f"actors: {', '.join(connected)}" if connected else "no actor")
+    if why := _waits(status, stands):
+        parts.append(why)
     return " | ".join(parts)
+
+
+def _waits(status: pb.Status, stands: bool) -> str:
+    """What is waited for, where no updates are made; empty where they are."""
+    if not stands and status.metrics.get(names.UPDATES_PER_S):
+        return ""
+    here = any(actor.connected for actor in status.actors)
+    return status.fault or ("waiting for the actors' steps" if stands and here else "")
 
 
 _SHOWN = (
@@ -95,7 +105,7 @@ _SHOWN = (
 )
 
 
-def _table(status: pb.Status) -> Any:
+def _table(status: pb.Status, stands: bool) -> Any:
     from rich.table import Table
 
     table = Table.grid(padding=(0, 2))
@@ -108,6 +118,8 @@ def _table(status: pb.Status) -> Any:
     for key, name, form in _SHOWN:
         if key in status.metrics:
             table.add_row(name, format(status.metrics[key], form))
+    if why := _waits(status, stands):
+        table.add_row("waits", why)
     for actor in status.actors:
         state = f"{actor.steps_per_s:.0f} steps/s" if actor.connected else f"away for {actor.seconds_since_heard:.0f} s"
         table.add_row(actor.name, f"{actor.env_steps} steps, {state}, lag {actor.policy_lag_steps:.0f}")

@@ -110,6 +110,12 @@ class EvaluationSchedule:
         """The newest ``in_a_row`` results: those that may end training."""
         return self.results[-self.config.in_a_row :]
 
+    @property
+    def candidates(self) -> list[str]:
+        """Checkpoints that are, or may yet become, the best: what is not among them no evaluation needs any more."""
+        reached = [result for result in self.last if result.success_rate >= self.config.success_mark]
+        return [kept.checkpoint for kept in (self.best, self.pending, *reached) if kept is not None]
+
     def due(self, env_steps: int) -> bool:
         """Whether an evaluation is to be asked for now."""
         return bool(self.config.every_env_steps) and self.pending is None and env_steps >= self._next_at

@@ -14,6 +14,7 @@ from learner.gpu_memory import out_of_memory_explained
 from learner.run_folder import plain
 from learner.service import LearnerServer
 from learner.stop_rule import Ending
+from learner.stop_signal import STOPPING
 from learner.training import FINISHED, Trainer
 from metrics.tracker import describe_tracker
 
@@ -27,7 +28,9 @@ def finish(trainer: Trainer, ending: Ending, server: LearnerServer) -> int:
     console = trainer.console
     interrupted = ending.outcome == "interrupted"
     trainer.phase = FINISHED
-    if not interrupted:
+    if interrupted:
+        console.event(STOPPING)
+    else:
         trainer.ingest.finish(ending.reason)
         until_s = time.monotonic() + FAREWELL_S
         while time.monotonic() < until_s and any(s.connected for s in trainer.ingest.spools()):

@@ -19,6 +19,7 @@ from episodes.layout import ObservationLayout
 from episodes.log import EpisodeLog
 from episodes.spool_position import SpoolPosition
 from episodes.validation import RecordError, check_amendment, check_identifier, check_record, reward_range
+from learner.claims import Claims
 from learner.ingest_spool import (
     Batch,
     EntryFrame,
@@ -36,8 +37,6 @@ __all__ = ["Ingest", "IngestError", "NameTakenError", "NotJoinedError", "Progres
 
 MAX_SPOOLS = 256
 QUEUE_BYTES = 256 << 20
-JOINED_HOLDS_NAME_S = 3.0
-"""How long a Join keeps its actor's name for it before its Push is there [s]."""
 
 
 class Progress(NamedTuple):
@@ -67,6 +66,7 @@ class Ingest:
         self._queue: deque[tuple[int, pb.LogEntry]] = deque()
         self._drained_offset = log.end
         self._credited = False  # since the last ``wait``
+        self._claims = Claims()
         self._finished: str | None = None
         self._episodes = KnownEpisodes(log)
         self._on_change: Callable[[], None] = _nothing
@@ -78,41 +78,38 @@ class Ingest:
         """``callback`` is called, from any thread, after something was acknowledged, drained, credited or finished."""
         self._on_change = callback
 
-    def join(self, spool_id: str, actor: str, *, takeover: bool = False, deliver_only: bool = False) -> int:
+    def join(
+        self, spool_id: str, actor: str, *, takeover: bool = False, deliver_only: bool = False, claim: int = 0
+    ) -> int:
         """Registers a spool and returns its last sequence number in the log; 0 for none.
 
         The name goes to one spool at a time: actors of one name would draw the same start states and the same
         exploration. With ``takeover`` those that had it, connected or not, may deliver, and are told to end; one that
-        comes back while the name is another's is told so too. ``deliver_only`` asks for no name.
+        comes back while the name is another's is told so too. ``deliver_only`` asks for no name. ``claim`` is that of
+        the same actor, when it joins again: the name goes to the greater one, whoever of the two comes back first.
 
         Raises NameTakenError, SpoolLimitError, and RecordError for identifiers that are none.
         """
         check_identifier("spool_id", spool_id)
         check_identifier("actor", actor)
-        same_name = [s for i, s in self._spools.items() if i not in ("", spool_id) and s.accepted.actor == actor]
-        now = time.monotonic()
         spool = self._spools.get(spool_id)
-        holders = [other for other in same_name if other.holds_name(now, JOINED_HOLDS_NAME_S)]
-        for other in same_name if takeover else ():
-            other.deliver_only = True
-        replaced = spool is not None and spool.deliver_only and bool(holders) and not takeover
-        if holders and not (takeover or deliver_only or replaced):
-            raise NameTakenError(
-                f"another actor named {actor!r} serves this learner. Stop it, or give this one a name of its own: "
-                "actor.name=NAME. takeover=true ends the other. One that was killed is gone in a few seconds"
-            )
         if spool is None:
             if len(self._spools) >= MAX_SPOOLS:
                 raise SpoolLimitError(f"this run takes at most {MAX_SPOOLS} spools. Got one more: {spool_id!r}")
             spool = Spool(SpoolPosition())
-            self._spools = {**self._spools, spool_id: spool}
-        for other in same_name:
-            other.joined &= other.deliver_only or deliver_only or replaced
-        spool.deliver_only = deliver_only or replaced
+        others = [s for i, s in self._spools.items() if i not in ("", spool_id) and s.accepted.actor == actor]
+        self._claims.settle(
+            spool, others, self._log.end, actor, takeover=takeover, deliver_only=deliver_only, claim=claim
+        )
+        self._spools = {**self._spools, spool_id: spool}
         spool.accepted.actor = actor
         spool.joined = True
-        spool.heard_s = spool.joined_s = now
+        spool.heard_s = spool.joined_s = time.monotonic()
         return spool.logged.sequence
+
+    def claim(self, spool_id: str) -> int:
+        """What the actor of this spool shows when it joins again."""
+        return self._spools[spool_id].claim
 
     def connected(self, spool_id: str, streams: int) -> None:
         """Adds ``streams`` (1 or -1) to the open streams of a spool."""

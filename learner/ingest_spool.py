@@ -95,6 +95,7 @@ class Spool:
         self.accepted = logged.copy()
         self.credit = 0
         self.joined = self.deliver_only = False
+        self.claim = 0
         self.streams = 0
         self.heard_s = float("-inf")
         self.joined_s = float("-inf")

@@ -126,6 +126,7 @@ class LogWriter:
         while True:
             try:
                 self._log.append(data, positions)
+                self._log.sync()
                 break
             except OSError as error:
                 if error.errno not in _FULL_DISK:
@@ -134,7 +135,6 @@ class LogWriter:
                 with self._work:
                     if self._closing or self._work.wait_for(lambda: self._closing, _FULL_DISK_RETRY_S):
                         return False
-        self._log.sync()
         self.fault = ""
         entries = [entry for batch in batches for entry in batch.entries]
         offsets = accumulate((len(item) + FRAME.size for item in data), initial=start)

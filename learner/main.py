@@ -93,6 +93,10 @@ def run_learner(config: LearnerConfig) -> int:
     )
     console = Console(config.console)
     try:
+        if folder.added:
+            console.event(
+                f"run made by an earlier version; these settings take their defaults: {', '.join(folder.added)}"
+            )
         with EpisodeLog(
             folder.log,
             run_id=folder.run_id,

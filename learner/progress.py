@@ -12,16 +12,21 @@ from metrics import names
 if TYPE_CHECKING:
     from learner.training import Trainer
 
+STANDS_S = 2.0
+
 
 class Progress:
     """Shows and writes how it goes, about once a second while something moves.
 
     Attributes:
         finite_updates: Updates so far when the losses were last seen to be finite.
+        stands: Whether learning has started, and no update was due or could be made for STANDS_S.
     """
 
     def __init__(self) -> None:
         self.finite_updates = 0
+        self.stands = False
+        self._moved = (-1, 0.0)
         self._report_s = 0.0
         self._reported = (-1, -1, -1)
         self._pace: tuple[float, int] | None = None
@@ -30,8 +35,12 @@ class Progress:
     def report(self, trainer: Trainer, *, force: bool = False) -> None:
         """Where it is time to, ``force`` says so, or the first update was made."""
         now_s = time.monotonic()
+        busy = not trainer.config.learning or (not trainer.diverged and trainer.limiter.due() > 0)
+        if trainer.algorithm.updates != self._moved[0] or busy:
+            self._moved = trainer.algorithm.updates, now_s
+        self.stands = trainer.limiter.started and now_s - self._moved[1] > STANDS_S
         if trainer.console.due(now_s):
-            trainer.console.update(status_message(trainer))
+            trainer.console.update(status_message(trainer), stands=self.stands)
         fault = trainer.fault
         if fault and fault not in (self._fault, trainer.diverged, trainer.reporter.tracker_fault):
             trainer.console.event(fault)

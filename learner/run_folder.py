@@ -48,6 +48,7 @@ class RunFolder:
         contract: Of the run.
         resumed: Whether the run was there before.
         replay_bytes: Memory of replay, fixed when the run was made so that a resumed run evicts the same.
+        added: Settings, as key=value, that an earlier version made the run without, and that it now keeps.
     """
 
     path: Path
@@ -55,6 +56,7 @@ class RunFolder:
     contract: Contract
     resumed: bool
     replay_bytes: int
+    added: tuple[str, ...] = ()
 
     @property
     def log(self) -> Path:
@@ -192,20 +194,32 @@ def _open(path: Path, contract: Contract, env: str, settings: Mapping[str, Any])
     found = [f"  {d}" for d in differences(recorded, contract)]
     if run["env"] != env:
         found.insert(0, f"  env: expected {run['env']!r}, got {env!r}")
-    expected, actual = dict(_leaves(run["settings"])), dict(_leaves(plain(settings)))
-    found += [
-        f"  {key}: expected {expected.get(key)!r}, got {actual.get(key)!r}"
-        for key in (expected | actual)
-        if key not in MAY_CHANGE and expected.get(key) != actual.get(key)
-    ]
+    kept, actual = dict(_leaves(run["settings"])), dict(_leaves(plain(settings)))
+    added = {key: value for key, value in _leaves(_defaults(settings)) if key not in kept}
+    expected = kept | added
+    for key in expected | actual:
+        if key not in actual:
+            found.append(f"  {key}: the run has {kept[key]!r}, and this version of Tandem has no such setting")
+        elif key not in MAY_CHANGE and (key not in expected or expected[key] != actual[key]):
+            found.append(f"  {key}: expected {expected.get(key)!r}, got {actual[key]!r}")
     if found:
         raise RunFolderError(
             f"{path} is a run of another contract or of other settings:\n" + "\n".join(found) + "\n"
             "Go back to these settings, or name another folder with run=FOLDER"
         )
+    if added:
+        # A later version may have other defaults.
+        write_durably(path / "run.json", (json.dumps(run | {"settings": plain(settings)}, indent=2) + "\n").encode())
     for name in ("log", "checkpoints", "policies"):
         (path / name).mkdir(exist_ok=True)
-    return RunFolder(path, run["run_id"], contract, True, int(run["replay_bytes"]))
+    lines = tuple(f"{key}={actual[key]}" for key in added)
+    return RunFolder(path, run["run_id"], contract, True, int(run["replay_bytes"]), lines)
+
+
+def _defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``settings`` are where nobody sets them."""
+    kinds = {key: type(value) for key, value in settings.items()}
+    return {key: plain(kind()) for key, kind in kinds.items() if dataclasses.is_dataclass(kind)}
 
 
 def _leaves(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

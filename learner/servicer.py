@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -14,9 +14,10 @@ from episodes.contract import Contract, ContractError, differences
 from episodes.image_codec import ImageCodec
 from episodes.validation import check_amendment
 from learner.ingest import Ingest
-from learner.publisher import PolicyPublisher, PublishedPolicy
+from learner.publisher import PolicyPublisher
+from learner.pull import PullStreams
 from learner.push import PushStreams
-from learner.refusals import REFUSALS, WrongRunError, abort, refuse, stopping
+from learner.refusals import REFUSALS, WrongRunError, abort, refuse
 from transport import service_pb2 as pb
 from transport import service_pb2_grpc
 from transport.channel import PROTOCOL
@@ -45,8 +46,7 @@ class LearnerServicer(service_pb2_grpc.LearnerServicer):
         self._max_message_bytes = max_message_bytes
         images = ImageCodec(self._contract.stored)
         self._pushes = PushStreams(run.run_id, ingest, images, max_message_bytes, publisher.lag.acted)
-        self._pulls: set[asyncio.Event] = set()
-        self._stopping = False
+        self._pulls = PullStreams(publisher)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._progress_due = self._policy_due = False
         self._told_s = float("-inf")
@@ -60,9 +60,8 @@ class LearnerServicer(service_pb2_grpc.LearnerServicer):
         """Ends every open stream."""
         self._ingest.on_change(_nothing)
         self._publisher.on_change(_nothing)
-        self._stopping = True
         self._pushes.stop()
-        self._tell_pulls()
+        self._pulls.stop()
 
     async def Describe(self, request: pb.DescribeRequest, context: Context) -> pb.RunDescription:  # noqa: N802
         await self._check_protocol(request.protocol, context)
@@ -85,46 +84,30 @@ class LearnerServicer(service_pb2_grpc.LearnerServicer):
             )
         try:
             acknowledged = self._ingest.join(
-                request.spool_id, request.actor, takeover=request.takeover, deliver_only=request.deliver_only
+                request.spool_id,
+                request.actor,
+                takeover=request.takeover,
+                deliver_only=request.deliver_only,
+                claim=request.claim,
             )
         except REFUSALS as error:
             await refuse(context, error)
-        if request.takeover:
+        if request.takeover or request.claim:
             self._pushes.wake()
         return pb.JoinReply(
             acknowledged=acknowledged,
             window_bytes=WINDOW_BYTES,
             max_message_bytes=self._max_message_bytes,
             replaced=self._ingest.progress(request.spool_id).replaced,
+            claim=self._ingest.claim(request.spool_id),
         )
 
     async def Push(self, request_iterator: Any, context: Context) -> None:  # noqa: N802
         await self._pushes.serve(context)
 
-    async def PullPolicy(  # noqa: N802
-        self, request: pb.PullPolicyRequest, context: Context
-    ) -> AsyncIterator[pb.PolicyChunk]:
+    async def PullPolicy(self, request: pb.PullPolicyRequest, context: Context) -> None:  # noqa: N802
         await self._check_run(request.run_id, context)
-        changed = asyncio.Event()
-        self._pulls.add(changed)
-        try:
-            while (policy := self._newer(request)) is None:
-                if self._stopping:
-                    await stopping(context)
-                await changed.wait()
-                changed.clear()
-        finally:
-            self._pulls.discard(changed)
-        for chunk in policy.chunks(request.have_frozen):
-            if self._stopping:
-                await stopping(context)
-            yield chunk
-
-    def _newer(self, request: pb.PullPolicyRequest) -> PublishedPolicy | None:
-        """What the caller lacks; the classifier first, without which it neither acts nor evaluates."""
-        if request.wants_reward and (reward := self._publisher.newer_reward(request.have_reward)) is not None:
-            return reward
-        return self._publisher.newer(request.spool_id, request.have_version, request.have_evaluation)
+        await self._pulls.serve(request, context)
 
     async def AmendEpisode(  # noqa: N802
         self, request: pb.AmendEpisodeRequest, context: Context
@@ -188,8 +171,7 @@ class LearnerServicer(service_pb2_grpc.LearnerServicer):
 
     def _tell_pulls(self) -> None:
         self._policy_due = False
-        for changed in self._pulls:
-            changed.set()
+        self._pulls.wake()
 
 
 def _nothing() -> None:

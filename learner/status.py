@@ -6,6 +6,7 @@ import functools
 import importlib.metadata
 from typing import TYPE_CHECKING
 
+from metrics import names
 from transport import service_pb2 as pb
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def status_message(trainer: Trainer) -> pb.Status:
         replay_rows=trainer.replay.rows,
         demonstration_rows=trainer.replay.demonstration_size,
         log_bytes=ingest.drained_offset,
-        metrics=trainer.reporter.newest,
+        metrics=trainer.reporter.newest | ({names.UPDATES_PER_S: 0.0} if trainer.progress.stands else {}),
         actors=[
             pb.ActorStatus(
                 name=spool.actor,

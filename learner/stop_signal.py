@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from learner.training import Trainer
 
+ACCIDENT_S = 2.0
+"""A second signal within this long of the first is the same wish: a key that bounced, or two programs that stop it."""
+STOPPING = "stopping: writing the last checkpoint; Ctrl-C again gives that up"
+GIVEN_UP = "gave up the last checkpoint: the run goes on from the one before it"
+_INTERRUPTED = 130
+
 
 class StopSignal:
-    """What SIGINT and SIGTERM do once there is a trainer: stop it. Before, nothing is there that could be lost."""
+    """What SIGINT and SIGTERM do once there is a trainer: stop it. Before, nothing is there that could be lost.
 
-    def __init__(self) -> None:
+    Args:
+        accident_s: As ACCIDENT_S.
+    """
+
+    def __init__(self, accident_s: float = ACCIDENT_S) -> None:
         self._trainer: Trainer | None = None
         self._before: dict[int, Any] = {}
+        self._accident_s = accident_s
+        self._first_s = float("inf")
 
     def stops(self, trainer: Trainer) -> None:
-        """SIGINT and SIGTERM stop the trainer; a second one ends the process at once. Only in the main thread."""
+        """SIGINT and SIGTERM stop the trainer; a second one that is no accident ends the process with exit code 130,
+        and without the last checkpoint. Only in the main thread.
+        """
         self._trainer = trainer
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -30,7 +47,10 @@ class StopSignal:
 
     def _stop(self, number: int, frame: object) -> None:
         assert self._trainer is not None
-        if self._trainer.stop:
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
+        now_s = time.monotonic()
+        self._first_s = min(self._first_s, now_s)
+        if now_s - self._first_s > self._accident_s:
+            with contextlib.suppress(OSError):
+                os.write(2, f"\n{GIVEN_UP}\n".encode())
+            os._exit(_INTERRUPTED)
         self._trainer.stop = True

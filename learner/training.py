@@ -98,7 +98,7 @@ class Trainer:
         self.schedule = EvaluationSchedule(config.evaluation, config.acting.seed)
         self.stop_rule = StopRule(config)
         self.versions = PolicyVersions(folder, publisher)
-        self.writer = CheckpointWriter(folder.checkpoints, config.keep_checkpoints, self._protected)
+        self.writer = CheckpointWriter(folder.checkpoints, config.keep_checkpoints, lambda: self.schedule.candidates)
         self.log_offset = 0
         self.first_update_s: float | None = None
         self.diverged = ""
@@ -284,7 +284,3 @@ class Trainer:
         # What is in the log and not drained yet counts too, or an actor that runs ahead would be given it twice.
         steps = self.metrics.steps_by_spool | {s.spool_id: s.training_steps for s in spools}
         self.ingest.set_credit(share_credit(allowed, steps, present))
-
-    def _protected(self) -> list[str]:
-        schedule = self.schedule
-        return [kept.checkpoint for kept in (schedule.best, schedule.pending, *schedule.last) if kept is not None]

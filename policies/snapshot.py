@@ -102,7 +102,7 @@ def read_snapshot(data: bytes | bytearray, *, verified: bool = False) -> Snapsho
         }
         spec = PolicySpec(**fields)
         version, meta = int(header["version"]), json.loads(header["meta"])
-    except (SafetensorError, PolicySpecError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (SafetensorError, PolicySpecError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise SnapshotError(f"the policy snapshot cannot be read: {error}") from error
     if not verified and _digest(tensors) != header.get("sha256"):
         raise SnapshotError("the policy snapshot is damaged: its tensors do not match the sha256 in its header")
@@ -232,7 +232,7 @@ def _header(data: bytes | bytearray) -> dict[str, str]:
         if size > len(data):
             raise SnapshotError(f"the policy snapshot is cut short: its header needs {size} bytes. Got: {len(data)}")
         return dict(json.loads(data[8 : 8 + size]).get("__metadata__", {}))
-    except (struct.error, ValueError, AttributeError) as error:
+    except (struct.error, ValueError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, SnapshotError):
             raise
         raise SnapshotError(f"these {len(data)} bytes are no policy snapshot: {error}") from error

@@ -70,7 +70,10 @@ def _bytes(value: str | bytes) -> bytes:
 def _after(
     wait: Callable[[grpc.aio.ServicerContext], Awaitable[None]], handler: grpc.RpcMethodHandler | None
 ) -> grpc.RpcMethodHandler | None:
-    """``handler``, once ``wait`` has returned; None for a call that nobody handles."""
+    """``handler``, once ``wait`` has returned; None for a call that nobody handles.
+
+    Replies to one request are written by the handler itself, none are generated.
+    """
     if handler is None:
         return None
 
@@ -90,7 +93,7 @@ def _after(
         return grpc.stream_stream_rpc_method_handler(stream if generates else answer, *coders)
     if handler.response_streaming:
         behind = handler.unary_stream
-        return grpc.unary_stream_rpc_method_handler(stream, *coders)
+        return grpc.unary_stream_rpc_method_handler(answer, *coders)
     behind = handler.unary_unary
     return grpc.unary_unary_rpc_method_handler(answer, *coders)
 
@@ -110,17 +113,13 @@ def _decoding(handler: grpc.RpcMethodHandler | None) -> grpc.RpcMethodHandler | 
         except DecodeError:
             return None
 
+    behind = handler.unary_stream if handler.response_streaming else handler.unary_unary
+
     async def answer(request: Any, context: grpc.aio.ServicerContext) -> Any:
         if request is None:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, UNDECODABLE_TEXT)
-        return await handler.unary_unary(request, context)
-
-    async def stream(request: Any, context: grpc.aio.ServicerContext) -> Any:
-        if request is None:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, UNDECODABLE_TEXT)
-        async for reply in handler.unary_stream(request, context):
-            yield reply
+        return await behind(request, context)
 
     if handler.response_streaming:
-        return grpc.unary_stream_rpc_method_handler(stream, decode_or_none, handler.response_serializer)
+        return grpc.unary_stream_rpc_method_handler(answer, decode_or_none, handler.response_serializer)
     return grpc.unary_unary_rpc_method_handler(answer, decode_or_none, handler.response_serializer)

@@ -85,7 +85,7 @@ class RunDescription(_message.Message):
     def __init__(self, protocol: _Optional[int] = ..., run_id: _Optional[str] = ..., env: _Optional[str] = ..., env_settings: _Optional[_Iterable[_Union[Setting, _Mapping]]] = ..., contract: _Optional[_Union[_records_pb2.Contract, _Mapping]] = ..., interface_fingerprint: _Optional[str] = ..., view_fingerprint: _Optional[str] = ..., policy_spec: _Optional[_Iterable[_Union[Setting, _Mapping]]] = ..., acting: _Optional[_Iterable[_Union[Setting, _Mapping]]] = ...) -> None: ...
 
 class JoinRequest(_message.Message):
-    __slots__ = ("protocol", "run_id", "actor", "spool_id", "contract", "takeover", "deliver_only")
+    __slots__ = ("protocol", "run_id", "actor", "spool_id", "contract", "takeover", "deliver_only", "claim")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     ACTOR_FIELD_NUMBER: _ClassVar[int]
@@ -93,6 +93,7 @@ class JoinRequest(_message.Message):
     CONTRACT_FIELD_NUMBER: _ClassVar[int]
     TAKEOVER_FIELD_NUMBER: _ClassVar[int]
     DELIVER_ONLY_FIELD_NUMBER: _ClassVar[int]
+    CLAIM_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     run_id: str
     actor: str
@@ -100,19 +101,22 @@ class JoinRequest(_message.Message):
     contract: _records_pb2.Contract
     takeover: bool
     deliver_only: bool
-    def __init__(self, protocol: _Optional[int] = ..., run_id: _Optional[str] = ..., actor: _Optional[str] = ..., spool_id: _Optional[str] = ..., contract: _Optional[_Union[_records_pb2.Contract, _Mapping]] = ..., takeover: _Optional[bool] = ..., deliver_only: _Optional[bool] = ...) -> None: ...
+    claim: int
+    def __init__(self, protocol: _Optional[int] = ..., run_id: _Optional[str] = ..., actor: _Optional[str] = ..., spool_id: _Optional[str] = ..., contract: _Optional[_Union[_records_pb2.Contract, _Mapping]] = ..., takeover: _Optional[bool] = ..., deliver_only: _Optional[bool] = ..., claim: _Optional[int] = ...) -> None: ...
 
 class JoinReply(_message.Message):
-    __slots__ = ("acknowledged", "window_bytes", "max_message_bytes", "replaced")
+    __slots__ = ("acknowledged", "window_bytes", "max_message_bytes", "replaced", "claim")
     ACKNOWLEDGED_FIELD_NUMBER: _ClassVar[int]
     WINDOW_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
     REPLACED_FIELD_NUMBER: _ClassVar[int]
+    CLAIM_FIELD_NUMBER: _ClassVar[int]
     acknowledged: int
     window_bytes: int
     max_message_bytes: int
     replaced: bool
-    def __init__(self, acknowledged: _Optional[int] = ..., window_bytes: _Optional[int] = ..., max_message_bytes: _Optional[int] = ..., replaced: _Optional[bool] = ...) -> None: ...
+    claim: int
+    def __init__(self, acknowledged: _Optional[int] = ..., window_bytes: _Optional[int] = ..., max_message_bytes: _Optional[int] = ..., replaced: _Optional[bool] = ..., claim: _Optional[int] = ...) -> None: ...
 
 class RecordBatch(_message.Message):
     __slots__ = ("run_id", "spool_id", "records", "compression")

@@ -10,7 +10,7 @@ import pytest
 from actor.shared import Board, create_block
 from actor.spool import Spool
 from actor.spool_folder import SpoolFolder
-from actor.uplink import SaidRarely, Uplink
+from actor.uplink import Backoff, SaidRarely, Uplink
 from envs.generic import GymConfig
 from envs.so101_interface import SO101SimConfig
 from episodes.image_codec import ImageCodec
@@ -175,3 +175,21 @@ def test_the_same_line_is_said_rarely():
     soon("c")
     soon("c")
     assert said == ["a", "b", "c", "c"]
+
+
+def test_attempts_follow_quickly_for_as_long_as_a_restart_takes_and_then_rarely():
+    waits = []
+    stopped = SimpleNamespace(wait=waits.append)
+    backoff = Backoff(first_s=0.05, most_s=0.4, later_s=2.0)
+    for _ in range(20):
+        backoff.wait(stopped)
+    assert waits[0] <= 0.05
+    assert max(waits) <= 0.4
+    assert len(set(waits)) == 20, "many actors would come at once"
+    backoff = Backoff(first_s=0.05, most_s=0.4, later_s=2.0, patient_s=0.0)
+    for _ in range(20):
+        backoff.wait(stopped)
+    assert 0.4 < max(waits) <= 2.0
+    backoff.reset()
+    backoff.wait(stopped)
+    assert waits[-1] <= 0.05

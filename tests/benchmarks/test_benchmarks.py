@@ -6,7 +6,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks import __main__ as bench
-from benchmarks import scaling
+from benchmarks import scaling, table
+
+FILES = ["x.py", "y.py"]
 
 
 def row(name, **more):
@@ -24,7 +26,7 @@ def test_a_benchmark_that_fails_keeps_its_rows_and_adds_one_that_says_so(tmp_pat
     assert "failed with exit code 1: ValueError: no such camera" in bad["name"]
     assert bad["failed"]
     assert bad["ours"] is None
-    assert "no such camera" in bench.markdown([good, bad], "a machine")
+    assert "no such camera" in table.markdown([good, bad], FILES)
 
 
 def test_a_benchmark_that_does_not_end_is_stopped_and_its_rows_are_kept(tmp_path):
@@ -48,6 +50,47 @@ def test_marks_say_whether_a_row_meets_them():
     assert bench.judged(row("anything else"))["met"] is None
 
 
+def test_a_mark_stands_for_a_peer_that_does_not_exist():
+    alone = {"peer": None, "ratio": None}
+    pause = bench.judged(row("update loop stands still for a checkpoint, state", **alone))
+    assert (pause["peer"], pause["peer_is"], pause["ratio"], pause["met"]) == (50, "the mark", 20.0, True)
+    rebuilt = bench.judged(row("replay rebuilt from the log, cameras", better="higher", **alone | {"ours": 100.0}))
+    assert (rebuilt["peer"], rebuilt["ratio"], rebuilt["met"]) == (200, 0.5, False)
+    none = bench.judged(row("control period error beyond undisturbed, p99", **alone | {"ours": -0.1}))
+    assert (none["peer"], none["ratio"], none["met"]) == (2, None, True)
+
+
+def test_measuring_one_file_again_keeps_the_rows_of_the_others():
+    old = [row("a", ours=1.0), row("b", ours=1.0, date="2026-01-01"), row("c", ours=1.0, command="python y.py")]
+    renamed = table.merged(old, [row("b2"), row("a")], "python x.py", FILES)
+    assert [(r["name"], r["ours"]) for r in renamed] == [("b2", 2.5), ("a", 2.5), ("c", 1.0)], "x.py has no b any more"
+    part = row("growth", command="python x.py --part growth")
+    assert table.merged(old, [part], "python x.py --part growth --rounds 3", FILES) == [*old[:2], part, old[2]]
+    assert table.merged(old, [], "python y.py", ["x.py"]) == old[:2], "a benchmark that is gone"
+
+
+def test_a_benchmark_that_fails_keeps_the_rows_it_did_not_come_to():
+    old = [row("a", ours=1.0), row("b", ours=1.0), row("c", command="python y.py")]
+    failure = row("python x.py failed with exit code 1", failed=True)
+    failed = table.merged(old, [row("a"), failure], "python x.py", FILES)
+    assert [(r["name"], r["ours"]) for r in failed[:-1]] == [("a", 2.5), (failure["name"], 2.5), ("b", 1.0)]
+    mended = table.merged(failed, [row("a"), row("b")], "python x.py", FILES)
+    assert [r["name"] for r in mended] == ["a", "b", "c"]
+
+
+def test_rows_say_when_and_on_which_machine_they_were_measured():
+    made = table.origin()
+    assert made["commit"].rstrip("+").isalnum()
+    assert "torch" in made["machine"]
+    rows = [bench.judged({"group": "Wire"} | row("a") | made)]
+    assert f"| {made['date']} {made['commit']} |" in table.markdown(rows, FILES)
+    assert f"On {made['machine']}." in table.markdown(rows, FILES)
+    rows += [bench.judged({"group": "Wire"} | row("b") | made | {"machine": "another"})]
+    text = table.markdown(rows, FILES)
+    assert f"| {made['date']} {made['commit']} [2] |" in text
+    assert "[2] On another." in text
+
+
 def test_the_mark_of_scaling_is_at_four_actors_from_state_only():
     rows = [scaling.row(n, 0, 0, [100.0, 100.0], [95.0, 80.0], "note") for n in scaling.ACTORS]
     rows += [scaling.row(4, px, cameras, [10.0], [5.0], "note") for px, cameras in scaling.IMAGES]
@@ -64,7 +107,7 @@ def test_scaling_compares_neighbours_in_time():
 
 
 def test_small_figures_keep_their_digits():
-    assert [bench.number(v) for v in (None, 0, 0.00123, 0.5, 4.0, 15.26, 123.4, 98_491)] == [
+    assert [table.number(v) for v in (None, 0, 0.00123, 0.5, 4.0, 15.26, 123.4, 98_491)] == [
         *("-", "0", "0.00123", "0.500", "4.00", "15.3", "123", "98,491")
     ]
 
@@ -74,8 +117,7 @@ def test_the_table_is_grouped_and_shows_ranges_marks_and_another_peer():
         bench.judged({"group": "Wire"} | row("a", range=[2.0, 3.0], ratio_range=[1.5, 2.5])),
         bench.judged({"group": "Actor"} | row("b", peer_is="no actor")),
     ]
-    text = bench.markdown(rows, "a machine")
+    text = table.markdown(rows, FILES)
     assert text.index("## Wire") < text.index("## Actor")
-    assert "| a | ms | lower | 2.50 (2.00 to 3.00) | 5.00 | 2.00 (1.50 to 2.50) | - | - | `python x.py` |" in text
+    assert "| a | ms | lower | 2.50 (2.00 to 3.00) | 5.00 | 2.00 (1.50 to 2.50) | - | - | `python x.py` | - |" in text
     assert "5.00, no actor" in text
-    assert "On a machine; Python" in text

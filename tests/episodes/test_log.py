@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from isal.isal_zlib import crc32
 
 from episodes.log import EpisodeLog, LogError, read_log
-from episodes.log_segment import FRAME
+from episodes.log_segment import FRAME, _refuse_damage
 from episodes.spool_position import RecordError, SequenceGapError
 from transport import records_pb2 as pb
 
@@ -335,22 +335,148 @@ def test_sync_reaches_the_disk_with_commit_and_is_left_to_the_system_with_os(tmp
         assert flushed == ([str(tmp_path / "segment-000000.log")] if sync == "commit" else [])
 
 
-def test_a_long_torn_tail_is_searched_without_reading_it_again_and_again(tmp_path, monkeypatch):
-    write(tmp_path, 3)
-    with open(segments(tmp_path)[-1], "ab") as file:
-        file.write(bytes([1, 1, 0, 0]) * (1 << 14))
-    read = []
-    monkeypatch.setattr("episodes.log_segment.crc32", lambda data: read.append(len(data)) or crc32(data))
+def test_what_a_killed_process_did_not_sync_is_on_the_disk_once_the_log_is_open(tmp_path, monkeypatch):
+    write(tmp_path, 2, sync="os")
+    flushed: list[int] = []
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: flushed.append(os.fstat(file).st_size) or fsync(file))
+    EpisodeLog(tmp_path, **IDS, sync="commit").close()
+    assert flushed == [segments(tmp_path)[0].stat().st_size]
+
+
+class LosingDisk:
+    """``os.fdatasync`` of a disk that loses what it cannot store, and says so once, as Linux does.
+
+    ``stored``: bytes of the file that are on it already.
+    """
+
+    def __init__(self, path: Path, code: int, stored: int):
+        self.path, self.code, self.stored = path, code, stored
+
+    def __call__(self, file: int) -> None:
+        size = os.fstat(file).st_size
+        if self.code and size > self.stored:
+            with open(self.path, "r+b") as data:
+                data.seek(self.stored)
+                data.write(bytes(size - self.stored))
+            code, self.code = self.code, 0
+            raise OSError(code, os.strerror(code))
+        self.stored = size
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
+def test_what_a_failed_sync_may_have_lost_is_cut_off_and_appended_again(tmp_path, monkeypatch, code):
     with EpisodeLog(tmp_path, **IDS) as log:
-        assert log.cut_bytes == 1 << 16
-    assert sum(read) < 1 << 20
+        log.append([entry(1)])
+        log.sync()
+        before = log.end
+        (path,) = segments(tmp_path)
+        monkeypatch.setattr(os, "fdatasync", LosingDisk(path, code, path.stat().st_size))
+        log.append([entry(2, text="lost"), entry(1, "b")])
+        log.append([entry(3, text="lost")])
+        with pytest.raises(OSError, match=os.strerror(code)):
+            log.sync()
+        assert (log.end, log.watermarks()) == (before, {"a": 1})
+        assert contents(tmp_path) == [entry(1)]
+        log.append([entry(2), entry(1, "b")])
+        log.sync()
+        assert contents(tmp_path) == [entry(1), entry(2), entry(1, "b")]
+    with EpisodeLog(tmp_path, **IDS) as log:
+        assert (log.cut_bytes, log.watermarks()) == (0, {"a": 2, "b": 1})
+
+
+def test_a_sync_that_fails_behind_a_rotation_goes_back_to_the_new_segment(tmp_path, monkeypatch):
+    with EpisodeLog(tmp_path, **IDS, segment_bytes=10) as log:
+        log.append([entry(1)])
+        log.append([entry(2)])
+        path = segments(tmp_path)[-1]
+        monkeypatch.setattr(
+            os, "fdatasync", LosingDisk(path, errno.ENOSPC, path.stat().st_size - len(entry(2)) - FRAME.size)
+        )
+        with pytest.raises(OSError, match="No space left"):
+            log.sync()
+        assert log.watermarks() == {"a": 1}
+        log.append([entry(2)])
+    assert contents(tmp_path) == [entry(1), entry(2)]
+
+
+def test_a_log_that_cannot_be_cut_back_says_so(tmp_path, monkeypatch):
+    def broken(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    log = EpisodeLog(tmp_path, **IDS)
+    log.append([entry(1)])
+    monkeypatch.setattr(os, "fdatasync", broken)
+    monkeypatch.setattr(os, "ftruncate", broken)
+    with pytest.raises(LogError, match=r"could not be cut back to its \d+ whole bytes: .*Input/output error"):
+        log.sync()
+    monkeypatch.undo()
+    log.close()
+
+
+def test_a_log_whose_last_sync_fails_lets_others_write(tmp_path, monkeypatch):
+    log = EpisodeLog(tmp_path, **IDS)
+    log.append([entry(1)])
+    (path,) = segments(tmp_path)
+    monkeypatch.setattr(os, "fdatasync", LosingDisk(path, errno.EIO, path.stat().st_size - len(entry(1)) - FRAME.size))
+    with pytest.raises(OSError, match="Input/output error"):
+        log.close()
+    EpisodeLog(tmp_path, **IDS).close()
+
+
+def frame(data: bytes) -> bytes:
+    return FRAME.pack(len(data), crc32(data)) + data
+
+
+def whole_frame_in(tail: bytes) -> bool:
+    """As ``_refuse_damage`` decides, entry by entry."""
+    for start in range(1, len(tail) - FRAME.size):
+        length, check = FRAME.unpack_from(tail, start)
+        data = tail[start + FRAME.size : start + FRAME.size + length]
+        if length and len(data) == length and data[:1] in (b"\x0a", b"\x12", b"\x1a") and crc32(data) == check:
+            return True
+    return False
+
+
+CANDIDATE = st.builds(lambda length, check: FRAME.pack(length, check) + b"\x0a", st.integers(1, 300), st.integers(0, 9))
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    pieces=st.lists(
+        st.binary(max_size=90) | CANDIDATE | st.builds(lambda text: frame(entry(1, text=text)), st.text("xy")),
+        max_size=8,
+    )
+)
+def test_a_tail_is_refused_where_a_whole_frame_is_in_it_and_only_there(pieces):
+    tail = b"".join(pieces)
+    if whole_frame_in(tail):
+        with pytest.raises(LogError, match="is damaged at byte 7"):
+            _refuse_damage(tail, Path("log"), 7)
+    else:
+        _refuse_damage(tail, Path("log"), 7)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 1 << 16), min_size=1, max_size=20),
+    gap=st.integers(0, 20),
+    size=st.integers(1 << 15, 1 << 16),
+)
+def test_the_work_on_a_tail_that_somebody_chose_grows_no_faster_than_the_tail(lengths, gap, size):
+    """Frames within frames within frames, none of which is whole."""
+    candidates = b"".join(FRAME.pack(length, 0) + b"\x0a" + bytes(gap) for length in lengths)
+    tail = (candidates * (size // len(candidates) + 1))[:size]
+    read = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "episodes.log_segment.crc32", lambda data, before=0: read.append(len(data)) or crc32(data, before)
+        )
+        _refuse_damage(tail, Path("log"), 0)
+    assert sum(read) <= 16 * size, "a candidate has 9 bytes, and reads 64 more at each end"
 
 
 @pytest.mark.parametrize("spool_id", ["a", ""])
 def test_a_whole_frame_behind_a_damaged_one_is_found_whatever_it_begins_with(tmp_path, spool_id):
-    from episodes.log_segment import _refuse_damage
-
-    data = entry(1, spool_id)
-    tail = b"\xff" * 100 + FRAME.pack(len(data), crc32(data)) + data
     with pytest.raises(LogError, match="is damaged at byte 7"):
-        _refuse_damage(tail, tmp_path, 7)
+        _refuse_damage(b"\xff" * 100 + frame(entry(1, spool_id)), tmp_path, 7)

@@ -42,6 +42,8 @@ TARGETS = {"the learner": _learner, "the comms process": _comms, "the control pr
 def signalled(target: str, number: signal.Signals, tree: Tree, random: Random) -> None:
     """Sends a signal, and waits for those of a user's own processes that end of it."""
     tree.kill(*TARGETS[target](tree), number=number)
+    if number == signal.SIGKILL:
+        tree.controls_killed += target in ("the control process", "all")
     if target in ("the learner", "all"):
         assert tree.learner is not None
         tree.learner.wait(60)

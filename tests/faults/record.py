@@ -106,6 +106,17 @@ def difference(recorded: list[StepKey], logged: Logged) -> Difference:
     )
 
 
+def unexplained(recorded: list[StepKey], logged: Logged, killed: int, before: int = 0) -> int:
+    """Interrupted steps without a reason: after the first ``before``, those beyond one for each of the ``killed``
+    control processes, and those that did not end their episode.
+    """
+    newest: dict[int, int] = {}
+    for episode, step, _ in recorded:
+        newest[episode] = max(step, newest.get(episode, 0))
+    new = logged.interrupted[before:]
+    return max(0, len(new) - killed) + sum(step < newest.get(episode, 0) for episode, step in new)
+
+
 def _episode(observation: bytes) -> int:
     high, low = np.frombuffer(observation, np.float32)[:2]
     return int(high) << 24 | int(low)

@@ -3,9 +3,10 @@
     PYTHONPATH=tests python -m faults.run [--trials 500] [--seed 0] [--trees 2] [--keep FOLDER]
 
 A trial is one fault at a random moment. After each, what was executed, by the environment's own record, is compared
-with the log; at the end of a process tree what waited in the spool is delivered and both must be the same. Every tenth
-trial is of a tree whose learner updates a policy and whose actor acts by it. One line a trial goes to standard error,
-and one JSON object to standard output.
+with the log, which may hold at most one interrupted step for each control process that was killed; at the end of a
+process tree what waited in the spool is delivered and both must be the same. Every tenth trial is of a tree whose
+learner updates a policy and whose actor acts by it. One line a trial goes to standard error, and one JSON object to
+standard output.
 """
 
 from __future__ import annotations
@@ -102,8 +103,10 @@ def run_job(job: Job, folder: Path) -> Result:
                 _say(f"{what}, trial {result.trials}: {name}; going on after {time.monotonic() - began:.1f} s")
                 if found.duplicated or found.unordered:
                     raise DifferenceError(f"{name}: {found}")
+                tree.check_interrupted()
             found = tree.finish()
             result.lost, result.duplicated = found.lost, found.duplicated
+            tree.check_interrupted()
             result.failed = int(found.unordered or bool(found.lost or found.duplicated))
     except (AssertionError, OSError, grpc.RpcError) as error:
         result.failed = 1

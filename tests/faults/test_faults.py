@@ -21,6 +21,7 @@ def trials(tree_module, *arguments, timeout_s):
     assert done.returncode == 0, done.stderr
     assert list(found) == ["trials", "kills", "steps", "lost", "duplicated", "interrupted", "seconds"]
     assert (found["lost"], found["duplicated"]) == (0, 0), done.stderr
+    assert found["interrupted"] <= found["kills"]
     assert found["steps"] > 20
     return found
 
@@ -66,3 +67,27 @@ def test_the_comparison_finds_loss_doubles_and_disorder():
     assert difference([a, b, c], Logged([b, a, c])) == Difference(0, 0, True)
     assert difference([a, b, c], Logged([a, b, c], [(7, 3)])) == Difference(0, 1, True), "both whole and interrupted"
     assert difference([a, b], Logged([a, (7, 2, 99)])) == Difference(1, 0, True), "another observation"
+
+
+def test_an_interrupted_step_needs_a_killed_process_and_ends_its_episode():
+    from faults.record import Logged, unexplained
+
+    a, b, c = (7, 1, 11), (7, 2, 12), (7, 3, 13)
+    assert unexplained([a, b], Logged([a, b], [(7, 3)]), killed=1) == 0, "in flight, without its line"
+    assert unexplained([a, b, c], Logged([a, b], [(7, 3)]), killed=1) == 0, "in flight, with its line"
+    assert unexplained([a, b, c], Logged([a, b], [(7, 3)]), killed=0) == 1, "nobody was killed"
+    assert unexplained([a, b, c], Logged([a], [(7, 2)]), killed=1) == 1, "a step of the middle, called interrupted"
+    assert unexplained([a, b], Logged([a, b], [(5, 9), (7, 3)]), killed=1, before=1) == 0, "one more than before"
+    assert unexplained([a, b], Logged([a], [(7, 2), (8, 1)]), killed=1) == 1, "two of one kill"
+
+
+def test_a_run_whose_steps_are_called_interrupted_without_a_kill_is_found(tree):
+    from faults.record import DifferenceError
+
+    tree.await_steps(1)
+    assert tree.difference().duplicated == 0
+    tree.check_interrupted()
+    episode, step, _ = tree.log.actors["arm"].steps.pop()
+    tree.log.actors["arm"].interrupted.append((episode, step))
+    with pytest.raises(DifferenceError, match=r"without a reason: 0 killed"):
+        tree.check_interrupted()

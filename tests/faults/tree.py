@@ -17,7 +17,7 @@ from typing import Any
 
 from faults.cable import Cable
 from faults.namespaces import ADDRESSES, Wire
-from faults.record import Difference, DifferenceError, LogReader, StepKey, difference, recorded_steps
+from faults.record import Difference, DifferenceError, LogReader, StepKey, difference, recorded_steps, unexplained
 
 from transport.certificates import issue_actor
 from transport.trust import Trust, find_trust
@@ -55,6 +55,7 @@ class Tree:
         token: Of the learner.
         cable: Between actor and learner.
         ballast: File that fills the disk; None without a disk of its own.
+        controls_killed: Control processes that faults killed since the last ``check_interrupted``.
     """
 
     def __init__(
@@ -89,6 +90,8 @@ class Tree:
         self.address_of_actor = self.address if wire else f"localhost:{self.cable.port}"
         self.learner: subprocess.Popen[bytes] | None = None
         self.actor: subprocess.Popen[bytes] | None = None
+        self.controls_killed = 0
+        self._interrupted = self._ended_by_actor = 0
 
     def __enter__(self) -> Tree:
         self.start_learner()
@@ -223,6 +226,21 @@ class Tree:
         """Of what was executed and what is in the log, as it was a moment before."""
         assert self.steps, self.said()
         return difference(self.recorded, self.log.actors["arm"])
+
+    def check_interrupted(self) -> None:
+        """Raises DifferenceError where more steps were interrupted since the last call than control processes killed.
+
+        Those that an actor kills itself count, which it says: they did not answer when it was told to stop.
+        """
+        text = (self.folder / "actor.txt").read_text(errors="replace")
+        ended_by_actor = text.count("does not answer and is killed")
+        killed = self.controls_killed + ended_by_actor - self._ended_by_actor
+        found = self.log.actors["arm"]
+        if extra := unexplained(self.recorded, found, killed, self._interrupted):
+            new = found.interrupted[self._interrupted :]
+            raise DifferenceError(f"{extra} of the interrupted steps {new} without a reason: {killed} killed")
+        self.controls_killed, self._ended_by_actor = 0, ended_by_actor
+        self._interrupted = len(found.interrupted)
 
     def finish(self) -> Difference:
         """Stops the actor once it has delivered what waited in its spool, and compares."""

@@ -56,6 +56,23 @@ def test_an_evaluation_is_due_every_so_many_steps_and_one_at_a_time():
     assert schedule.due(1000)
 
 
+def test_kept_for_evaluations_are_the_best_the_pending_and_those_that_may_end_training():
+    schedule = EvaluationSchedule(CONFIG, seed=0)
+    assert schedule.candidates == []
+    kept = {}
+    for steps, successes in ((500, 3), (1000, 0), (1500, 2), (2000, 4), (2500, 3)):
+        request = ask(schedule, steps)
+        assert request.checkpoint in schedule.candidates
+        run(schedule, request.evaluation_id, [Outcome.SUCCESS] * successes + [Outcome.FAILURE] * (4 - successes))
+        kept[steps] = sorted({int(name.partition("-")[0]) for name in schedule.candidates})
+    assert kept == {500: [500], 1000: [500], 1500: [500], 2000: [2000], 2500: [2000]}
+    run(schedule, ask(schedule, 3000).evaluation_id, [Outcome.SUCCESS] * 4, steps=9)
+    run(schedule, ask(schedule, 3500).evaluation_id, [Outcome.SUCCESS] * 4, steps=8)
+    assert {int(name.partition("-")[0]) for name in schedule.candidates} == {2000, 3000, 3500}, (
+        "slower, but they end it"
+    )
+
+
 def test_a_result_counts_successes_and_their_cycle():
     schedule = EvaluationSchedule(CONFIG, seed=0)
     request = ask(schedule)

@@ -1,13 +1,14 @@
 """The ingest without the wire: a full disk, a broken one, closing, and the queue."""
 
 import errno
+import os
 import threading
 import time
 from concurrent.futures import Future
 
 import pytest
 
-from episodes.log import EpisodeLog
+from episodes.log import EpisodeLog, read_log
 from episodes.spool_position import RecordError
 from learner.ingest import MAX_SPOOLS, Ingest, IngestError, NameTakenError, NotJoinedError, SpoolLimitError
 from transport import records_pb2 as pb
@@ -91,6 +92,31 @@ def test_a_full_disk_holds_everything_until_there_is_room(ingest, log, episode, 
     assert until(lambda: ingest.progress("a").sequence == 6)
     assert ingest.fault == ""
     assert [entry.record.sequence for entry in ingest.drain()] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_disk_that_is_full_when_it_is_synced_acknowledges_nothing_until_it_stores_all(
+    ingest, log, tmp_path, episode, monkeypatch
+):
+    sync, refused = os.fdatasync, []
+
+    def no_room(file):
+        size = os.fstat(file).st_size
+        os.truncate(f"/proc/self/fd/{file}", size - 1)  # lost
+        refused.append(size)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fdatasync", no_room)
+    ingest.accept("a", serialized(episode(1, 1)))
+    assert until(lambda: len(refused) > 1, 60)
+    assert "is full: free some space" in ingest.fault
+    assert len(set(refused)) == 1, "each attempt appends anew to what is stored"
+    assert ingest.progress("a").sequence == 0
+    assert ingest.drain() == []
+    monkeypatch.setattr(os, "fdatasync", sync)
+    assert until(lambda: ingest.progress("a").sequence == 3, 60)
+    assert ingest.fault == ""
+    assert len(ingest.drain()) == 3
+    assert [entry.record.sequence for _, entry in read_log(tmp_path / "log")] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("call", ["append", "sync"])
@@ -194,7 +220,7 @@ def test_a_name_is_one_actors_until_its_stream_is_gone(ingest):
 
 
 def test_the_name_of_an_actor_that_joined_and_never_came_is_free_again(ingest, monkeypatch):
-    monkeypatch.setattr("learner.ingest.JOINED_HOLDS_NAME_S", 0.0)
+    monkeypatch.setattr("learner.claims.JOINED_HOLDS_NAME_S", 0.0)
     assert ingest.join("b", "arm") == 0
 
 
@@ -217,7 +243,7 @@ def test_takeover_lets_the_older_spool_deliver_and_tells_it_to_end(ingest, episo
 
 
 def test_an_actor_that_was_cut_off_during_the_takeover_is_told_when_it_comes_back(ingest, monkeypatch):
-    monkeypatch.setattr("learner.ingest.JOINED_HOLDS_NAME_S", 0.0)
+    monkeypatch.setattr("learner.claims.JOINED_HOLDS_NAME_S", 0.0)
     ingest.connected("a", 1)
     ingest.connected("a", -1)
     ingest.join("b", "arm", takeover=True)
@@ -225,6 +251,61 @@ def test_an_actor_that_was_cut_off_during_the_takeover_is_told_when_it_comes_bac
     ingest.join("a", "arm")
     assert ingest.progress("a").replaced
     assert not ingest.progress("b").replaced
+
+
+@pytest.fixture
+def restarted(ingest, log, contract):
+    """Another process on the same log, to which ``b`` and ``a`` show that ``b`` had the name last."""
+    older = ingest.claim("a")
+    ingest.join("b", "arm", takeover=True)
+    ingest.close()
+    opened = Ingest(log, contract)
+    yield opened, {"a": older, "b": ingest.claim("b")}
+    opened.close()
+
+
+@pytest.mark.parametrize("order", ["ab", "ba"])
+def test_after_a_restart_the_name_is_the_newer_actors_whoever_comes_back_first(restarted, order):
+    ingest, claims = restarted
+    for spool_id in order:
+        ingest.join(spool_id, "arm", claim=claims[spool_id])
+        ingest.connected(spool_id, 1)
+    assert ingest.progress("a").replaced
+    assert not ingest.progress("b").replaced
+    assert ingest.claim("b") == claims["b"]
+    ingest.accept("a", ())
+
+
+def test_after_a_restart_a_later_takeover_is_newer_than_all_before(restarted, episode):
+    ingest, claims = restarted
+    ingest.join("b", "arm", claim=claims["b"])
+    ingest.accept("b", serialized(episode(1, 3)))
+    ingest.join("c", "arm", takeover=True)
+    assert until(lambda: ingest.progress("b").sequence == 5)
+    ingest.join("d", "arm", takeover=True)
+    assert claims["a"] < claims["b"] < ingest.claim("c") < ingest.claim("d")
+
+
+def test_who_only_delivers_takes_no_name_with_a_claim(ingest):
+    ingest.connected("a", 1)
+    ingest.join("b", "arm", deliver_only=True, claim=ingest.claim("a") + 1)
+    assert not ingest.progress("a").replaced
+
+
+def test_a_claim_that_nobody_disputes_is_no_takeover(ingest, monkeypatch):
+    monkeypatch.setattr("learner.claims.JOINED_HOLDS_NAME_S", 0.0)
+    ingest.join("b", "arm")
+    ingest.join("b", "arm", claim=ingest.claim("b"))
+    ingest.connected("b", 1)
+    with pytest.raises(NameTakenError):
+        ingest.join("a", "arm")
+
+
+@pytest.mark.parametrize("claim", [1 << 62, (1 << 64) - 1])
+def test_a_claim_of_any_size_ends_nothing(ingest, claim):
+    ingest.join("b", "arm", claim=claim)
+    ingest.join("c", "arm", takeover=True)
+    assert ingest.claim("c") < 1 << 63
 
 
 def test_a_spool_that_only_delivers_asks_for_no_name(ingest, episode):

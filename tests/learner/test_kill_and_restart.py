@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -110,3 +112,36 @@ def test_a_signal_stops_with_all_saved_and_says_how_to_go_on(start, join, number
     newest = newest_checkpoint(learner.run / "checkpoints")
     assert newest is not None
     assert newest.name.startswith("00000030-")
+
+
+def test_ctrl_c_pressed_twice_in_a_moment_saves_all_the_same(start, join):
+    learner = start()
+    actor = join(learner)
+    for i in range(3):
+        actor.episode(seed=i)
+    actor.wait(lambda: actor.acknowledged == actor.sequence)
+    learner.process.send_signal(signal.SIGINT)
+    learner.process.send_signal(signal.SIGTERM)  # not a second SIGINT, which the first would swallow while it waits
+    assert learner.code() == 130
+    assert "stopping: writing the last checkpoint" in learner.text
+    assert "Everything is saved" in learner.text
+    newest = newest_checkpoint(learner.run / "checkpoints")
+    assert newest is not None
+    assert newest.name.startswith("00000030-")
+
+
+def test_ctrl_c_again_after_a_moment_gives_up_the_last_checkpoint():
+    code = (
+        "import time; from types import SimpleNamespace; from learner.stop_signal import StopSignal\n"
+        "trainer = SimpleNamespace(stop=False); StopSignal(accident_s=0.0).stops(trainer); print('ready', flush=True)\n"
+        "while not trainer.stop: time.sleep(0.01)\n"
+        "print('stopping', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        for said in ("ready", "stopping"):
+            assert process.stdout.readline() == f"{said}\n"
+            process.send_signal(signal.SIGINT)
+        assert "gave up the last checkpoint" in process.communicate(timeout=60)[1]
+    assert process.returncode == 130

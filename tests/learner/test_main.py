@@ -193,3 +193,17 @@ def test_a_second_learner_on_the_same_folder_is_refused(config):
         ),
     ):
         run_learner(config)
+
+
+def test_a_run_of_an_earlier_version_says_which_settings_take_their_defaults(config, capsys):
+    folder = folder_of(config)
+    run = json.loads((folder.path / "run.json").read_text())
+    del run["settings"]["algorithm"]["takeover_discount"], run["settings"]["replay"]["device"]
+    (folder.path / "run.json").write_text(json.dumps(run))
+    with (
+        EpisodeLog(folder.log, run_id=folder.run_id, interface_fingerprint=folder.contract.interface_fingerprint),
+        pytest.raises(LogError, match="is being written by another process"),
+    ):
+        run_learner(config)
+    said = "these settings take their defaults: algorithm.takeover_discount=1.0, replay.device=auto"
+    assert f"run made by an earlier version; {said}" in capsys.readouterr().out

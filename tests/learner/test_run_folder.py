@@ -69,6 +69,46 @@ def test_other_settings_than_the_run_was_made_with_are_refused_by_key_expected_a
     assert opened(tmp_path / "run").resumed
 
 
+def without(path, *keys):
+    """Takes settings out of a run.json, as if the run was made before they were there."""
+    run = json.loads((path / "run.json").read_text())
+    for section, key in (key.split(".") for key in keys):
+        del run["settings"][section][key]
+    (path / "run.json").write_text(json.dumps(run))
+
+
+def test_settings_that_came_later_take_their_defaults_and_are_kept_from_then_on(tmp_path):
+    run = opened(tmp_path / "run")
+    without(run.path, "algorithm.takeover_discount", "replay.cut_at_takeover")
+    again = opened(run.path)
+    assert again.resumed
+    assert again.run_id == run.run_id
+    assert again.added == ("algorithm.takeover_discount=1.0", "replay.cut_at_takeover=True")
+    assert read_run(run.path)["settings"]["algorithm"]["takeover_discount"] == 1.0
+    assert opened(run.path).added == ()
+
+
+def test_a_setting_that_came_later_is_refused_with_another_value_than_its_default(tmp_path):
+    run = opened(tmp_path / "run")
+    without(run.path, "algorithm.takeover_discount")
+    before = (run.path / "run.json").read_bytes()
+    with pytest.raises(RunFolderError, match=r"algorithm\.takeover_discount: expected 1\.0, got 0\.5\nGo back"):
+        opened(run.path, settings=SETTINGS | {"algorithm": SACConfig(takeover_discount=0.5)})
+    assert (run.path / "run.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("value", [0.5, None])
+def test_a_setting_that_is_no_more_is_refused_by_its_name(tmp_path, value):
+    run = opened(tmp_path / "run")
+    stored = read_run(run.path)
+    stored["settings"]["algorithm"]["bygone"] = value
+    (run.path / "run.json").write_text(json.dumps(stored))
+    with pytest.raises(
+        RunFolderError, match=rf"algorithm\.bygone: the run has {value}, and this version of Tandem has no such setting"
+    ):
+        opened(run.path)
+
+
 def test_resume_says_what_is_expected_to_be_there(tmp_path):
     with pytest.raises(RunFolderError, match=r"resume=must, and .* holds no run"):
         opened(tmp_path / "run", resume="must")

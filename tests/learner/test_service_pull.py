@@ -6,6 +6,7 @@ import os
 import queue
 import threading
 import time
+import weakref
 
 import grpc
 import pytest
@@ -107,3 +108,52 @@ def test_a_cancelled_puller_leaves_nothing_waiting(wire):
     while wire.server._servicer._pulls and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not wire.server._servicer._pulls
+
+
+def stalled(wire, version: int):
+    """A call that has the first chunk of ``version``, never reads on, and what of it the learner keeps in memory."""
+    wire.publisher.publish(version, bytes(40 * MIB))
+    call = wire.stub.PullPolicy(sp.PullPolicyRequest(run_id=wire.description.run_id, spool_id="spool-0"))
+    assert next(call).version == version
+    return call, weakref.ref(wire.publisher.newer("spool-0", 0, 0))
+
+
+def until(condition, timeout_s: float = 60.0) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return condition()
+
+
+def test_a_policy_that_is_not_taken_in_time_leaves_the_memory(wire, monkeypatch):
+    monkeypatch.setattr("learner.pull.SEND_S", 2.0)
+    call, kept = stalled(wire, 0)
+    wire.publisher.publish(1, b"one")
+    assert until(lambda: kept() is None)
+    with pytest.raises(grpc.RpcError) as ended:
+        list(call)
+    assert ended.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert "the policy was not taken within 2 s" in ended.value.details()
+    monkeypatch.setattr("learner.pull.SEND_S", 60.0)
+    assert [chunk.data for chunk in pull(wire)] == [b"one"]
+
+
+def test_a_policy_of_which_not_even_the_first_chunk_is_taken_in_time_ends_with_that_status(wire, monkeypatch):
+    monkeypatch.setattr("learner.pull.SEND_S", 0.0)
+    wire.publisher.publish(0, bytes(40 * MIB))
+    with pytest.raises(grpc.RpcError) as ended:
+        list(pull(wire))
+    assert "the policy was not taken within 0 s" in ended.value.details()
+
+
+def test_of_the_calls_of_a_spool_the_newest_go_on(wire):
+    stalls = [stalled(wire, version) for version in range(3)]
+    wire.publisher.publish(3, b"three")
+    assert until(lambda: stalls[0][1]() is None)
+    assert all(kept() is not None for _, kept in stalls[1:])
+    with pytest.raises(grpc.RpcError) as ended:
+        list(stalls[0][0])
+    assert ended.value.code() is grpc.StatusCode.ABORTED
+    assert sum(len(chunk.data) for chunk in stalls[2][0]) == 39 * MIB
+    assert [chunk.data for chunk in pull(wire)] == [b"three"]
+    stalls[1][0].cancel()

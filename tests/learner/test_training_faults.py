@@ -14,10 +14,11 @@ import torch
 
 from learner.checkpoint import CheckpointError
 from learner.config import EvaluationConfig, StopConfig
+from learner.console import Console
 from learner.evaluator import ask_evaluation
 from learner.startup import prepare
 from metrics import names
-from tests.learner.training_run import CONFIG, Arm, opened, update
+from tests.learner.training_run import CONFIG, Arm, opened, started, update
 from transport import records_pb2 as pb
 
 
@@ -77,6 +78,35 @@ def test_the_loop_publishes_as_soon_as_the_disk_takes_the_number(tmp_path):
         trainer._first_step_s = trainer._checkpoint_s
         trainer.run()
         assert trainer.version == 1
+
+
+def test_the_progress_line_says_what_is_waited_for_where_updates_stand(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("learner.console.LINE_EVERY_S", 0.0)
+    monkeypatch.setattr("learner.progress.STANDS_S", 0.0)
+    with started(tmp_path) as (run, arm):
+        trainer = run.trainer
+        trainer.console = Console()
+
+        def line() -> str:
+            trainer.progress.report(trainer, force=True)
+            return capsys.readouterr().out.splitlines()[-1]
+
+        run.ingest.connected("arm", 1)
+        arm.episode(40)
+        arm.flush()
+        assert line().endswith("actors: arm-arm"), "updates are due"
+        while trainer.update():
+            assert "waiting" not in line()
+        assert "updates/s 0 |" in (waiting := line())
+        assert waiting.endswith("actors: arm-arm | waiting for the actors' steps")
+        with full_disk():
+            trainer.reporter.write({names.CRITIC_LOSS: 1.0}, time_s=1.0, env_steps=40, updates=40)
+        fault = f"metrics are not written to {run.folder.metrics}: [Errno 27] File too large"
+        assert line() == fault, "said once"
+        assert line().endswith(f"actors: arm-arm | {fault}"), "and shown for as long as it lasts"
+        arm.episode(10)
+        arm.flush()
+        assert "not written" not in line(), "updates are due again"
 
 
 def _logged(arm: Arm) -> list[pb.LogEntry]:

@@ -10,6 +10,7 @@ from safetensors.torch import load, save
 
 from policies.pretrained import frozen_bytes, load_frozen
 from policies.snapshot import (
+    FORMAT,
     NotFiniteError,
     SnapshotError,
     _digest,
@@ -110,6 +111,19 @@ def test_a_flipped_bit_is_found(policy):
 def test_truncated_bytes_are_refused(policy, cut):
     with pytest.raises(SnapshotError):
         load_snapshot(save_snapshot(policy, 1)[:cut])
+
+
+@pytest.mark.parametrize("header", [b'{"__metadata__": 5}', b"[1]", b"[" * 100_000], ids=["number", "list", "nested"])
+def test_a_header_of_another_shape_is_refused_by_name(header):
+    with pytest.raises(SnapshotError, match="are no policy snapshot"):
+        read_snapshot(struct.pack("<Q", len(header)) + header)
+
+
+@pytest.mark.parametrize("spec", ["[1]", "7", "[" * 100_000], ids=["list", "number", "nested"])
+def test_a_spec_of_another_shape_is_refused_by_name(spec):
+    metadata = {"format": FORMAT, "spec": spec, "version": "1", "meta": "{}"}
+    with pytest.raises(SnapshotError):
+        read_snapshot(save({"x": torch.zeros(1)}, metadata))
 
 
 def test_foreign_safetensors_are_refused():

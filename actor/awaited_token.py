@@ -1,0 +1,50 @@
+"""The token of an actor, which a learner that is started beside it may still have to make."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+
+from actor.config import ActorConfig
+from actor.describe import SAY_EVERY_S
+from transport.token import NoTokenError, load_token
+from transport.trust import is_loopback
+
+WAIT_S = 60.0
+"""How long a learner of this machine may take to start: it makes its token before it listens."""
+
+
+def await_token(config: ActorConfig, stopped: Callable[[], bool]) -> str:
+    """The token; empty when told to stop meanwhile.
+
+    Raises NoTokenError at once where nobody will make it: the learner is elsewhere, or listens already. TokenError for
+    one that cannot be used.
+    """
+    give_up_s, due_s, listens = time.monotonic() + WAIT_S, 0.0, not is_loopback(config.learner_address)
+    while not stopped():
+        try:
+            return load_token(config.token_path or None)
+        except NoTokenError as error:
+            now_s = time.monotonic()
+            if listens or now_s >= give_up_s:
+                raise
+            listens = _listens(config.learner_address)
+            if now_s >= due_s and not listens:
+                due_s = now_s + SAY_EVERY_S
+                print(
+                    f"actor: waiting {give_up_s - now_s:.0f} s at most for a learner on this machine to start and make "
+                    f"its token: {error}",
+                    flush=True,
+                )
+        time.sleep(0.2)
+    return ""
+
+
+def _listens(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.removeprefix("[").removesuffix("]"), int(port)), timeout=1.0).close()
+    except (OSError, ValueError):
+        return False
+    return True

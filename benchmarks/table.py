@@ -1,0 +1,121 @@
+"""The benchmarks' table: rows measured anew in the place of the older ones, and the text of docs/benchmarks.md."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from benchmarks.results import machine
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("torch", "lerobot", "numpy", "grpcio")
+
+type Row = dict[str, Any]
+
+
+def origin() -> dict[str, str]:
+    """When, on which code and on what a row is measured; ``+`` after a commit for changes that are not in it."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs")
+    return {
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "commit": (git("rev-parse", "--short", "HEAD") or "unknown") + ("+" if changed else ""),
+        "machine": f"{machine()}; {versions()}",
+    }
+
+
+def merged(old: list[Row], new: list[Row], said: str, files: list[str]) -> list[Row]:
+    """``old`` with the rows that are measured again replaced, where they stood; the others stay as they were.
+
+    Those are the rows of the same names, and all of the same commands unless the benchmark failed: then those that it
+    did not come to stay, beside one that says so.
+
+    Args:
+        new: Of one benchmark.
+        said: Its command.
+        files: Of all benchmarks, in the order of the table; rows of other files are dropped.
+    """
+    names = {row["name"] for row in new}
+    commands = set() if any(row.get("failed") for row in new) else {row["command"] for row in new}
+
+    def again(row: Row) -> bool:
+        failed = bool(row.get("failed")) and row["command"] == said
+        return failed or row["name"] in names or row["command"] in commands
+
+    old = [row for row in old if _file(row) in files]
+    stays = [not again(row) for row in old]
+    place = stays.index(False) if False in stays else len(old)
+    after = [row for row, stay in zip(old[place:], stays[place:], strict=True) if stay]
+    return sorted([*old[:place], *new, *after], key=lambda row: files.index(_file(row)))
+
+
+def _file(row: Row) -> str:
+    return row["command"].removeprefix("python ").partition(" ")[0]
+
+
+def number(value: float | None) -> str:
+    """Three significant digits, and whole numbers from 100 on; ``-`` for None."""
+    if value is None:
+        return "-"
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:#.3g}".rstrip(".") if value else "0"
+
+
+def versions() -> str:
+    def one(name: str) -> str:
+        try:
+            return f"{name} {version(name)}"
+        except PackageNotFoundError:
+            return f"{name} not installed"
+
+    return ", ".join([f"Python {sys.version.split()[0]}", *map(one, PACKAGES)])
+
+
+def markdown(rows: list[Row], files: list[str]) -> str:
+    """The table, a part for each group; ``files`` are those of the benchmarks."""
+    machines = dict.fromkeys(row["machine"] for row in rows if row.get("machine"))
+    numbered = {where: f"[{i}]" if len(machines) > 1 else "" for i, where in enumerate(machines, 1)}
+    lines = [
+        "# Benchmarks",
+        "",
+        *(f"{numbered[where]} On {where}.".strip() for where in machines),
+        "Made by `make bench`; `python -m benchmarks --only FILE` measures the rows of one file again.",
+        "",
+        "Ours and the peer are medians of runs that alternate, with their ranges; the ratio says how many times better",
+        "ours is, whichever way is better. The peer is LeRobot 0.6.1's own classes, or what the row says; where none",
+        "does the same it is the mark itself. Figures of processor time depend little on what else runs; rates, delays",
+        "and periods do: their marks are for an idle machine. Nothing here was measured on a CUDA device,",
+        "`learner.compile` included. The last column says when, and on which commit (`-`: before it was kept).",
+    ]
+    for group in dict.fromkeys(row["group"] for row in rows):
+        lines += ["", f"## {group}", ""]
+        lines += ["| what | unit | better | ours | peer | ratio | mark | met | command | measured |"]
+        lines += ["|---|---|---|---|---|---|---|---|---|---|"]
+        lines += [_line(row, numbered) for row in rows if row["group"] == group]
+    if missing := [file for file in files if file not in map(_file, rows)]:
+        lines += ["", f"Not measured: {', '.join(f'`python {file}`' for file in missing)}."]
+    return "\n".join([*lines, ""])
+
+
+def _line(row: Row, numbered: dict[str, str]) -> str:
+    def spread(key: str, range_key: str) -> str:
+        found = row.get(range_key)
+        return number(row[key]) + (f" ({number(found[0])} to {number(found[1])})" if found else "")
+
+    peer = spread("peer", "peer_range")
+    if row.get("peer_is") and row["peer_is"] != "LeRobot 0.6.1":
+        peer += f", {row['peer_is']}"
+    met = {None: "-", True: "yes", False: "no"}[row["met"]]
+    name = row["name"].replace("|", "/") + (f" ({row['note']})" if row.get("note") else "")
+    ours, ratio = spread("ours", "range"), spread("ratio", "ratio_range")
+    when = " ".join(filter(None, (row.get("date"), row.get("commit"), numbered.get(row.get("machine", ""))))) or "-"
+    cells = (name, row["unit"] or "-", row["better"], ours, peer, ratio, row["mark"] or "-", met)
+    return f"| {' | '.join(cells)} | `{row['command']}` | {when} |"
