@@ -12,6 +12,7 @@ import numpy as np
 
 from benchmarks.inference import CLASSIFIER
 from benchmarks.reward_proof_world import ELSEWHERE
+from envs.teleop.scripted_misses import NEAR_MISSES
 from metrics.wilson import wilson_interval
 from reward.calibration import poisson_interval
 
@@ -73,6 +74,8 @@ def document(found: Sequence[dict[str, Any]], planted: Sequence[dict[str, Any]])
         f"the gate is {', '.join(gates)} (`tandem reward train gates=`). Precision and recall are per episode, of as",
         "many successes as near misses; false positives an hour, after confirmation, with the exact 95 % interval; p99",
         f"of a score in ms ({CLASSIFIER}). `null`: not run.",
+        f"Near misses, in the labels as in the measurement: {'; '.join(NEAR_MISSES.values())}.",
+        "What is held short of success is held at 10 to 32 of the 50 mm: nothing was measured between.",
         "",
         *_pooled(found),
         "",
