@@ -86,8 +86,9 @@ def stored_values(folder: Path) -> dict[str, Any]:
     try:
         config = yaml.safe_load(file.read_text())
         values = {key: config[field] for field, key in {**TOP, **MACHINE}.items() if field in config}
-        values |= {key: config["acting"][field] for field, key in ACTING.items()}
-        nested = {section: config[section] for section in SECTIONS} | {"env": config["env_config"]}
+        acting = config.get("acting", {})
+        values |= {key: acting[field] for field, key in ACTING.items() if field in acting}
+        nested = {section: config.get(section, {}) for section in SECTIONS} | {"env": config["env_config"]}
         for name, fields in (nested | {"algorithm": config["algorithm"]}).items():
             values |= {f"{name}.{field}": value for field, value in fields.items()}
         values |= {"env": config["env"], "algorithm": config["algorithm"]["name"]}

@@ -127,3 +127,13 @@ def test_every_setting_is_stored_and_found_again(folder):
     for name, config in compose("learner", f"run={folder}").configs.items():
         keys |= {f"{name}.{f.name}" for f in dataclasses.fields(config)} | {name}
     assert keys - set(stored) <= {"env.name"}
+
+
+def test_a_run_made_before_a_setting_existed_is_read_all_the_same(folder):
+    file = folder / "config.yaml"
+    config = yaml.safe_load(file.read_text())
+    del config["acting"]["exploration_share"], config["stop"]
+    file.write_text(yaml.safe_dump(config))
+    stored = learner.stored_values(folder)
+    assert "seed" in stored
+    assert not any("exploration_share" in key or key.startswith("stop.") for key in stored)
