@@ -17,6 +17,7 @@ from pathlib import Path
 
 from benchmarks.cells import GROUPS, ROOT, Cell, cells
 from benchmarks.results_document import PICTURE, document, draw, pool
+from benchmarks.reward_proof_document import section_of, with_section
 from cli.children import Child, stop_all
 
 STOPS_S = 10.0  # from Ctrl-C to the end of a cell that took too long
@@ -67,7 +68,10 @@ def write(out: Path) -> None:
         "not_run": [f"{cell.group} seed {cell.seed}" for cell in missing],
     }
     (out / "results.json").write_text(json.dumps(found, indent=1) + "\n")
-    (out / "results.md").write_text(document(rows, pooled, missing, machine()))
+    path = out / "results.md"
+    rewards = section_of(path.read_text()) if path.exists() else ""
+    text = document(rows, pooled, missing, machine())
+    path.write_text(with_section(text, rewards) if rewards else text)
     draw([cell for cell, _ in ran], out / PICTURE)
 
 

@@ -48,7 +48,7 @@ def prove(seed: int, out: Path, *, episodes: int, hours: float, training: bool) 
         tandem("record", "env.obs=pixels", "reward=human", f"seed={seed}", f"out={unfinished}", *amounts)
         unfinished.rename(labels)
     if not (model / JSON_FILE).is_file():
-        tandem("reward", "train", f"data={labels}", f"out={model}", f"seed={seed}", "name=lift", f"gates=['{GATE}']")
+        tandem("reward", "train", f"data={labels}", f"out={model}", f"seed={seed}", "name=lift", f"gates=[{GATE}]")
     report, classifier = json.loads((model / JSON_FILE).read_text()), classifier_of(model)
     print(f"unseen episodes, and {hours:g} h without success, in other light ...", flush=True)
     found = kept(out / f"measured-{hours:g}h.json", lambda: measure(classifier, seed, episodes, hours))

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "runs" / "reward-proof"
 TUNED_ON = 0
 SECTION = "## The reward classifier"
+_SECTION = re.compile(rf"\n+{re.escape(SECTION)}\n.*?(?=\n## |\Z)", re.DOTALL)
 _DRAWS = 10_000
 _WORLDS = {"unchanged": "nothing changed", "training": "training", "elsewhere": "elsewhere"}
 
@@ -37,8 +38,14 @@ def write_documents() -> None:
 
 def with_section(text: str, own: str) -> str:
     """``text`` with ``own`` in place of the section that begins as it does, else at the end."""
-    before = re.sub(rf"\n+{re.escape(SECTION)}\n.*?(?=\n## |\Z)", "\n", text, flags=re.DOTALL)
+    before = _SECTION.sub("\n", text)
     return f"{before.rstrip()}\n\n{own.rstrip()}\n"
+
+
+def section_of(text: str) -> str:
+    """That section of ``text``; empty where it has none."""
+    found = _SECTION.search(text)
+    return found[0].strip() if found else ""
 
 
 def section(found: Sequence[dict[str, Any]]) -> str:

@@ -227,6 +227,8 @@ def _value(name: str, text: str, kind: Any) -> Any:
         value = override.value()
         return [value] if kind == tuple[str, ...] and isinstance(value, str) else value
     except HydraException as error:
+        if kind == tuple[str, ...]:  # Hydra wants quotes around what is not a word, e.g. tool.z>0.06
+            return [item.strip() for item in text.removeprefix("[").removesuffix("]").split(",")]
         raise UsageError(f"{name} must be {type_name(kind)}. Got: {text!r}") from error
 
 

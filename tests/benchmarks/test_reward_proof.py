@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.reward_proof_document import SECTION, ratio_of_medians, with_section
+from benchmarks.reward_proof_document import SECTION, ratio_of_medians, section_of, with_section
 from benchmarks.reward_proof_training import steps_to_mark, true_evaluations
 from benchmarks.reward_proof_world import Steps
 from episodes.log import EpisodeLog
@@ -64,3 +64,5 @@ def test_the_section_takes_the_place_of_the_one_before_and_leaves_the_rest():
     assert once == f"{text}\n{SECTION}\n\nold\n"
     between = once + "\n## Insert\n\nmore\n"
     assert with_section(between, f"{SECTION}\n\nnew") == f"{text}\n## Insert\n\nmore\n\n{SECTION}\n\nnew\n"
+    assert section_of(once) == f"{SECTION}\n\nold"
+    assert section_of(text) == ""

@@ -188,3 +188,11 @@ def test_views_of_images_are_settings():
     assert compose("actor", "actor.device=cuda").values["actor.device"] == "cuda"
     with pytest.raises(UsageError, match=r"actor\.device"):
         compose("actor", "actor.device=tpu")
+
+
+@pytest.mark.parametrize("typed", ["[tool.z>0.06,gripper.pos<0.6]", "['tool.z>0.06','gripper.pos<0.6']"])
+def test_conditions_on_the_state_are_typed_with_or_without_quotes_and_handed_on(typed):
+    settings = compose("demo", "obs=pixels", "reward=classifier", "reward.model=x", f"reward.gates={typed}")
+    assert settings.configs["reward"].gates == ("tool.z>0.06", "gripper.pos<0.6")
+    handed_on = next(a for a in demo.reward_arguments(settings) if a.startswith("reward.gates="))
+    assert compose("actor", "reward=classifier", handed_on).configs["reward"].gates == ("tool.z>0.06", "gripper.pos<0.6")
