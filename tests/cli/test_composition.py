@@ -195,4 +195,7 @@ def test_conditions_on_the_state_are_typed_with_or_without_quotes_and_handed_on(
     settings = compose("demo", "obs=pixels", "reward=classifier", "reward.model=x", f"reward.gates={typed}")
     assert settings.configs["reward"].gates == ("tool.z>0.06", "gripper.pos<0.6")
     handed_on = next(a for a in demo.reward_arguments(settings) if a.startswith("reward.gates="))
-    assert compose("actor", "reward=classifier", handed_on).configs["reward"].gates == ("tool.z>0.06", "gripper.pos<0.6")
+    assert compose("actor", "reward=classifier", handed_on).configs["reward"].gates == (
+        "tool.z>0.06",
+        "gripper.pos<0.6",
+    )
