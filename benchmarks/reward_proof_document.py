@@ -229,9 +229,8 @@ def _planted(found: Sequence[dict[str, Any]]) -> list[str]:
         "`python -m benchmarks.reward_proof_planted --seed s`: a classifier from 18 successes and the first frames of",
         "the same episodes, without hard negatives and without a gate, is the only reward of a training, but for its",
         "demonstrations. The scripted person says of each success of the classifier that was none that it was wrong,",
-        f"through the service, as `tandem label` does; after every {found[0]['retrain_after']} such words `tandem reward "
-        "train`",
-        "runs again, and the actor swaps the new one in.",
+        f"through the service, as `tandem label` does; after every {found[0]['retrain_after']} such words",
+        "`tandem reward train` runs again, and the actor swaps the new one in.",
         "",
         "| seed | classifier's successes that were none, before the first new one | with the last one | corrections "
         "| new classifiers | success on unseen starts | drift alarm before the first new one |",
