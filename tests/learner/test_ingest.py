@@ -190,7 +190,7 @@ def test_one_that_comes_while_the_disk_breaks_ends_too(ingest, log, monkeypatch)
     monkeypatch.setattr(log, "append", broken)
     amended.append(ingest.amend(amendment))
     for done in amended:
-        with pytest.raises(IngestError, match="cannot be written: .*Input/output error"):
+        with pytest.raises(IngestError, match=r"cannot be written: .*Input/output error"):
             done.result(60)
     assert len(amended) == 2
 
