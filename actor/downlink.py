@@ -16,6 +16,9 @@ from transport import service_pb2_grpc as rpc
 
 PULL_TIMEOUT_S = 60.0
 """A call that waits for a newer policy is made anew after this long [s]."""
+_AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.FAILED_PRECONDITION)
+"""The second: until the uplink has joined a learner that was started again; it says why where that is refused."""
+_FATAL = tuple(code for code in FATAL if code not in _AWAY)
 
 
 class PolicyError(ValueError):
@@ -103,12 +106,12 @@ class Downlink:
                     backoff.reset()
                     continue
             except grpc.RpcError as error:
-                if error.code() in FATAL and not self._stopped.is_set():
+                if error.code() in _FATAL and not self._stopped.is_set():
                     self.error = f"the learner gives this actor no policy: {error.details()}"
                     return
                 if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
                     continue  # nothing newer in that time, or a policy that does not arrive: ask again
-                if error.code() is not grpc.StatusCode.UNAVAILABLE and not self._stopped.is_set():
+                if error.code() not in _AWAY and not self._stopped.is_set():
                     self._say(f"no policy arrives: {error.details() or error.code().name}")
             except PolicyTooLargeError as error:
                 call.cancel()

@@ -36,13 +36,14 @@ def publisher(bench, policy):
 class Receiver:
     """A downlink and the mailboxes that a control process reads."""
 
-    def __init__(self, run, spool_id, largest=CAPACITY):
-        self.channel = open_channel(f"localhost:{run.port}", run.token)
+    def __init__(self, run, spool_id, largest=CAPACITY, port=0, joins=True):
+        self.channel = open_channel(f"localhost:{port or run.port}", run.token)
+        self.said = []
+        if joins:
+            run.ingest.join(spool_id, f"arm-{spool_id}")
         boxes = [Mailbox(create_block(Mailbox.size(largest)), largest) for _ in range(3)]
         self.weights, self.requests, self.frozen = boxes
-        self.downlink = Downlink(
-            rpc.LearnerStub(self.channel), run.run_id, spool_id, *boxes, largest, lambda text: None
-        )
+        self.downlink = Downlink(rpc.LearnerStub(self.channel), run.run_id, spool_id, *boxes, largest, self.said.append)
         self.downlink.start()
 
     def close(self):
@@ -137,3 +138,14 @@ def test_a_policy_without_the_frozen_part_it_needs_is_refused():
     assert assemble(chunks, CAPACITY, hashlib.sha256(b"frozen").hexdigest()).frozen == b""
     with pytest.raises(PolicyError, match="policy version 3 came without the frozen part"):
         assemble(chunks, CAPACITY, "")
+
+
+def test_a_policy_comes_once_its_spool_has_joined_again(publisher, receive, wait_for):
+    """As after a restart of the learner, whose spools join again by themselves, on another connection."""
+    publisher.publish(0, b"zero")
+    early = receive(publisher.run, "a", joins=False)
+    with pytest.raises(AssertionError, match="in vain"):
+        wait_for(lambda: early.downlink.version == 0 or early.downlink.error, 1.0)
+    publisher.run.ingest.join("a", "arm-a")
+    wait_for(lambda: early.downlink.version == 0)
+    assert not early.said

@@ -16,6 +16,13 @@ from transport import service_pb2 as sp
 MIB = 1 << 20
 
 
+@pytest.fixture
+def wire(wire):
+    """One that the spool of the tests has joined."""
+    wire.join()
+    return wire
+
+
 def pull(wire, have_version: int = 0, have_evaluation: int = 0, spool_id: str = "spool-0"):
     return wire.stub.PullPolicy(
         sp.PullPolicyRequest(
@@ -63,6 +70,8 @@ def test_a_slow_puller_gets_the_newest_not_each(wire):
 
 
 def test_an_evaluation_goes_to_exactly_one_spool_and_once(wire):
+    for spool_id in "ab":
+        wire.join(spool_id)
     wire.publisher.publish(3, b"acting")
     wire.publisher.request_evaluation(1, 2, b"average", episodes=20, first_seed=77, spool_id="b")
     (acting,) = list(pull(wire, spool_id="a"))
@@ -157,3 +166,13 @@ def test_of_the_calls_of_a_spool_the_newest_go_on(wire):
     assert sum(len(chunk.data) for chunk in stalls[2][0]) == 39 * MIB
     assert [chunk.data for chunk in pull(wire)] == [b"three"]
     stalls[1][0].cancel()
+
+
+def test_a_spool_that_has_not_joined_is_refused_and_holds_no_place(wire):
+    for spool_id in ("other", "", "x" * (MIB // 2)):
+        with pytest.raises(grpc.RpcError) as ended:
+            list(pull(wire, spool_id=spool_id))
+        assert ended.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+        assert "has not joined this learner: call Join first" in ended.value.details()
+        assert len(ended.value.details()) < 300
+    assert not wire.server._servicer._pulls
