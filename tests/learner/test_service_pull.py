@@ -135,24 +135,24 @@ def until(condition, timeout_s: float = 60.0) -> bool:
 
 
 def test_a_policy_that_is_not_taken_in_time_leaves_the_memory(wire, monkeypatch):
-    monkeypatch.setattr("learner.pull.SEND_S", 2.0)
+    monkeypatch.setattr("learner.pull.CHUNK_S", 2.0)
     call, kept = stalled(wire, 0)
     wire.publisher.publish(1, b"one")
     assert until(lambda: kept() is None)
     with pytest.raises(grpc.RpcError) as ended:
         list(call)
     assert ended.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert "the policy was not taken within 2 s" in ended.value.details()
-    monkeypatch.setattr("learner.pull.SEND_S", 60.0)
+    assert "a chunk of the policy was not taken within 2 s" in ended.value.details()
+    monkeypatch.setattr("learner.pull.CHUNK_S", 60.0)
     assert [chunk.data for chunk in pull(wire)] == [b"one"]
 
 
 def test_a_policy_of_which_not_even_the_first_chunk_is_taken_in_time_ends_with_that_status(wire, monkeypatch):
-    monkeypatch.setattr("learner.pull.SEND_S", 0.0)
+    monkeypatch.setattr("learner.pull.CHUNK_S", 0.0)
     wire.publisher.publish(0, bytes(40 * MIB))
     with pytest.raises(grpc.RpcError) as ended:
         list(pull(wire))
-    assert "the policy was not taken within 0 s" in ended.value.details()
+    assert "a chunk of the policy was not taken within 0 s" in ended.value.details()
 
 
 def test_of_the_calls_of_a_spool_the_newest_go_on(wire):
