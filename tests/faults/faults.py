@@ -111,6 +111,7 @@ def clock_jump(tree: Tree, random: Random) -> None:
 
 def second_actor(tree: Tree, random: Random) -> None:
     """An actor of the same name beside the one that runs, on this machine or as from another."""
+    tree.await_steps(1)  # of two that come at once, after a fault that ended both, either may have the name
     elsewhere = random.random() < 0.5
     settings = {"spool": str(tree.folder / "spools-elsewhere")} if elsewhere else {}
     process = tree.actor_process("second", **settings)

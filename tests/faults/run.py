@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -108,7 +109,7 @@ def run_job(job: Job, folder: Path) -> Result:
             result.lost, result.duplicated = found.lost, found.duplicated
             tree.check_interrupted()
             result.failed = int(found.unordered or bool(found.lost or found.duplicated))
-    except (AssertionError, OSError, grpc.RpcError) as error:
+    except (AssertionError, OSError, grpc.RpcError, subprocess.SubprocessError) as error:
         result.failed = 1
         _say(f"{what}, trial {result.trials} ({name}): {type(error).__name__}: {error}; its folder is {folder}")
         found = tree.difference() if "arm" in tree.log.actors else None
