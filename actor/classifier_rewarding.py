@@ -81,7 +81,7 @@ class ClassifierRewarding:
             return
         try:
             self._judge = SuccessJudge(load_classifier(bytes(payload)), self._config, self._contract)
-        except RewardError as error:
+        except (RewardError, RuntimeError) as error:
             kept = "no reward is given" if self._judge is None else f"{self._judge.version} goes on"
             self._say(f"a new classifier cannot be used, {kept}: {error}")
             return
