@@ -1,4 +1,4 @@
-"""The reward of a success classifier: given at the start, or handed out by the learner, and swapped between steps."""
+"""The reward of a success classifier: given at the start, or handed out by the learner, swapped between episodes."""
 
 from __future__ import annotations
 

@@ -139,6 +139,28 @@ def test_a_new_classifier_that_cannot_be_used_leaves_the_old_one_at_work(env):
     assert said[1].startswith("success is now what classifier other@")
 
 
+def test_a_classifier_offered_in_mid_episode_is_taken_when_the_next_one_begins(env):
+    letters = []
+    rewarding = ClassifierRewarding(
+        ClassifierReward(confirm=1, min_step=0),
+        CONTRACT,
+        load_classifier(constant_classifier(CAMERAS, -3.0, name="first")),
+        lambda: letters.pop() if letters else None,
+    )
+    sink = Records()
+
+    def offer(episode, said):
+        if episode.steps == 5:
+            letters.append(constant_classifier(CAMERAS, 3.0, name="second"))
+
+    runner = EpisodeRunner(env, CONTRACT, sink, Guard(CONTRACT), LockstepPacer(), rewarding=rewarding, on_step=offer)
+    holding = Driven(NoOperator())
+    one, two = (runner.run(PLAN, Idle(4), holding) for _ in range(2))
+    assert (one.outcome, two.outcome) == (Outcome.TIMEOUT, Outcome.SUCCESS)
+    judges = [{r.source.split("@")[0] for r in s.rewards if r.source.startswith("classifier")} for s in sink.steps]
+    assert judges == [{"classifier:first"}] * one.steps + [{"classifier:second"}] * two.steps
+
+
 def test_a_classifier_setting_without_a_classifier_says_where_to_get_one():
     with pytest.raises(RewardError, match=r"set reward.model=FOLDER of `tandem reward train`"):
         make_rewarding(ClassifierReward(), CONTRACT)
