@@ -139,6 +139,21 @@ def test_a_new_classifier_that_cannot_be_used_leaves_the_old_one_at_work(env):
     assert said[1].startswith("success is now what classifier other@")
 
 
+def test_a_swap_says_which_gates_came_and_which_went():
+    said, gates = [], [("tool.z>0.06", "tool.x<1"), ("tool.z>0.06",)]
+    rewarding = ClassifierRewarding(
+        ClassifierReward(),
+        CONTRACT,
+        load_classifier(constant_classifier(CAMERAS, 0.0, gates=("gripper.pos<0.6",))),
+        lambda: constant_classifier(CAMERAS, 0.0, gates=gates.pop(0)),
+        said.append,
+    )
+    rewarding.refresh()
+    assert said[0].endswith("says; new gates: tool.x<1, tool.z>0.06; gates that no longer hold: gripper.pos<0.6")
+    rewarding.refresh()
+    assert said[1].endswith("says; gates that no longer hold: tool.x<1")
+
+
 def test_a_classifier_offered_in_mid_episode_is_taken_when_the_next_one_begins(env):
     letters = []
     rewarding = ClassifierRewarding(
