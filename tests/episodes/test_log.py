@@ -400,6 +400,20 @@ def test_a_sync_that_fails_behind_a_rotation_goes_back_to_the_new_segment(tmp_pa
     assert contents(tmp_path) == [entry(1), entry(2)]
 
 
+def test_the_memory_of_what_is_appended_again_is_given_back_again(tmp_path, monkeypatch):
+    given_back = []
+    monkeypatch.setattr("episodes.log._RELEASE_BYTES", len(entry(2)))
+    monkeypatch.setattr(os, "posix_fadvise", lambda _, start, size, advice: given_back.append(start + size))
+    with EpisodeLog(tmp_path, **IDS) as log:
+        (path,) = segments(tmp_path)
+        monkeypatch.setattr(os, "fdatasync", LosingDisk(path, errno.ENOSPC, path.stat().st_size))
+        log.append([entry(1)])
+        with pytest.raises(OSError, match="No space left"):
+            log.sync()
+        log.append([entry(1)])
+    assert given_back == [path.stat().st_size] * 2
+
+
 def test_a_log_that_cannot_be_cut_back_says_so(tmp_path, monkeypatch):
     def broken(*_):
         raise OSError(errno.EIO, "Input/output error")

@@ -11,6 +11,7 @@ import weakref
 import grpc
 import pytest
 
+from learner.pull import PULLS_OF_A_SPOOL, Pull
 from transport import service_pb2 as sp
 
 MIB = 1 << 20
@@ -157,3 +158,27 @@ def test_of_the_calls_of_a_spool_the_newest_go_on(wire):
     assert sum(len(chunk.data) for chunk in stalls[2][0]) == 39 * MIB
     assert [chunk.data for chunk in pull(wire)] == [b"three"]
     stalls[1][0].cancel()
+
+
+def test_a_call_that_is_superseded_as_something_is_published_ends_all_the_same(wire, monkeypatch):
+    """Both in one turn of the event loop, the policy first: its time to be taken is no reprieve."""
+    monkeypatch.setattr("learner.pull.SEND_S", 3600.0)
+    wire.publisher.publish(0, b"zero")
+    request = sp.PullPolicyRequest(run_id=wire.description.run_id, spool_id="spool-0", have_version=1)
+    older = wire.stub.PullPolicy(request)
+    pulls = wire.server._servicer._pulls
+    assert until(lambda: len(pulls) == 1)
+
+    def supersede() -> None:
+        pulls.wake()
+        with contextlib.ExitStack() as newer:
+            for _ in range(PULLS_OF_A_SPOOL):
+                newer.enter_context(pulls._opened(Pull(), "spool-0"))
+
+    wire.publisher._on_change = lambda: None  # ``supersede`` wakes the call
+    wire.publisher.publish(1, bytes(40 * MIB))
+    wire.server._loop.call_soon_threadsafe(supersede)
+    assert until(lambda: not len(pulls)), "it is sent to one that does not read"
+    with pytest.raises(grpc.RpcError) as ended:
+        list(older)
+    assert ended.value.code() is grpc.StatusCode.ABORTED
