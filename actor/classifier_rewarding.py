@@ -1,4 +1,4 @@
-"""The reward of a success classifier: given at the start, or handed out by the learner, and swapped between steps."""
+"""The reward of a success classifier: given at the start, or handed out by the learner, swapped between episodes."""
 
 from __future__ import annotations
 
@@ -53,6 +53,7 @@ class ClassifierRewarding:
     ) -> None:
         self._config, self._contract, self._newest, self._say = config, contract, newest, say
         self._judge = None if given is None else SuccessJudge(given, config, contract)
+        self._gates = () if given is None else given.calibration.gates
         self._said: set[str] = set()
         self._score = math.nan
 
@@ -80,13 +81,18 @@ class ClassifierRewarding:
         if payload is None:
             return
         try:
-            self._judge = SuccessJudge(load_classifier(bytes(payload)), self._config, self._contract)
-        except RewardError as error:
+            classifier = load_classifier(bytes(payload))
+            self._judge = SuccessJudge(classifier, self._config, self._contract)
+        except (RewardError, RuntimeError) as error:
             kept = "no reward is given" if self._judge is None else f"{self._judge.version} goes on"
             self._say(f"a new classifier cannot be used, {kept}: {error}")
             return
         self._said.clear()
-        self._say(f"success is now what classifier {self._judge.version} says")
+        before, self._gates = self._gates, classifier.calibration.gates
+        came, went = set(self._gates) - set(before), set(before) - set(self._gates)
+        changes = (("new gates", came), ("gates that no longer hold", went))
+        gates = "".join(f"; {what}: {', '.join(sorted(gates))}" for what, gates in changes if gates)
+        self._say(f"success is now what classifier {classifier.version} says{gates}")
 
     def judge(self, observation: Mapping[str, np.ndarray], step: int, env: Ending, timeout: bool, held: bool) -> Judged:
         ending = without_success(env, timeout)

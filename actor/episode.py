@@ -168,7 +168,6 @@ class EpisodeRunner:
                 return "actor"
             late_ms = self.pacer.wait(pilot.refresh)
             pilot.refresh(self.pacer.spare_s)  # what came in the last moment acts in this step too
-            self.rewarding.refresh()
             proposed = pilot.propose() if fault is Held.NO else self.guard.hold()
             fault = fault or self.guard.fault_of_action(proposed)
             said = operator.poll(observation, np.where(np.isfinite(proposed), proposed, 0).astype(np.float32))

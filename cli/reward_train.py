@@ -34,9 +34,11 @@ def run(settings: Settings) -> int:
 
     if not settings["out"]:
         settings.values["out"] = f"runs/reward-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder = Path(settings["out"]).expanduser()
+    if line := take_over(settings, folder / FILE):
+        print(line)
     config = settings.build(TrainConfig, paths())
     torch.set_num_threads(config.torch_threads)
-    folder = Path(config.out).expanduser()
     frames = load_frames(config.data, config.cameras, config.gates)
     task, data_hz = task_of(config.data)
     try:
@@ -52,6 +54,29 @@ def run(settings: Settings) -> int:
     print(f"{folder / FILE}, {folder / HTML_FILE}")
     print(f"Use it with: reward=classifier reward.model={folder}")
     return OK
+
+
+def take_over(settings: Settings, file: Path) -> str:
+    """Takes ``gates`` and ``confirm``, where nobody gave them, from the classifier that is replaced; says so in a line.
+
+    Raises CommandError where that cannot be read.
+    """
+    from reward.config import RewardError
+    from reward.storage import load_classifier
+
+    given = {argument.partition("=")[0] for argument in settings.given}
+    missing = [key for key in ("gates", "confirm") if key not in given]
+    if not missing or not file.is_file():
+        return ""
+    try:
+        calibration = load_classifier(file.read_bytes(), str(file)).calibration
+    except (RewardError, OSError) as error:
+        raise CommandError(f"{error}. What it had is unknown: give gates=[...] and confirm=, or delete it") from error
+    settings.values.update({key: getattr(calibration, key) for key in missing})
+    taken = ", ".join(
+        f"{key}={settings[key]}" if key != "gates" else f"gates=[{','.join(calibration.gates)}]" for key in missing
+    )
+    return f"{taken} as in the classifier that {file} holds so far"
 
 
 def summary(report: dict) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from episodes.contract import Contract
 from learner.publisher import PolicyPublisher
 from reward.config import RewardError
+from reward.gates import parse_gates
 from reward.storage import FILE, load_classifier
 
 FOLDER = "reward"
@@ -56,9 +57,10 @@ class RewardWatch:
             data = self._file.read_bytes()
             classifier = load_classifier(data, str(self._file))
             classifier.check(self._contract)
+            parse_gates(classifier.calibration.gates, self._contract)
         except FileNotFoundError:
             return
-        except (RewardError, OSError) as error:
+        except (RewardError, OSError, RuntimeError) as error:
             self._say(f"the classifier is not handed out: {error}")
             return
         self._publisher.publish_reward(classifier.spec.name, data)

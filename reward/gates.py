@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -48,16 +49,25 @@ def parse_gates(texts: Sequence[str], contract: Contract) -> tuple[Gate, ...]:
     }
     gates = []
     for text in texts:
-        match = _GATE.fullmatch(text)
-        if match is None:
-            raise RewardError(f"reward.gates must hold conditions like tool.z>0.06. Got: {text!r}")
-        name, sign, bound = match.groups()
+        name, above, bound = check_gate(text)
         if name not in places:
             near = difflib.get_close_matches(name, places, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise RewardError(f"reward.gates names {name!r}, which is not observed.{hint} There are: {sorted(places)}")
-        try:
-            gates.append(Gate(*places[name], sign == ">", float(bound)))
-        except ValueError:
-            raise RewardError(f"reward.gates needs a number after {sign}. Got: {text!r}") from None
+        gates.append(Gate(*places[name], above, bound))
     return tuple(gates)
+
+
+def check_gate(text: str, key: str = "reward.gates") -> tuple[str, bool, float]:
+    """Component, whether it must be above the bound, and the bound. Raises RewardError where ``text`` is none."""
+    match = _GATE.fullmatch(text)
+    if match is None:
+        raise RewardError(f"{key} must hold conditions like tool.z>0.06. Got: {text!r}")
+    name, sign, bound = match.groups()
+    try:
+        value = float(bound)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise RewardError(f"{key} needs a number after {sign}. Got: {text!r}")
+    return name, sign == ">", value

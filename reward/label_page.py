@@ -86,7 +86,8 @@ function draw() {
 }
 function save(finished) {
   const id = all[now].id, labels = episode.labels.slice();
-  saving = saving.then(() => call("/api/labels/" + id, { labels, finished })).catch(e => say(e.message));
+  saving = saving.then(() => call("/api/labels/" + id, { labels, finished }))
+    .then(() => true, e => { say(e.message); return false; });
   return saving;
 }
 function paint(label) {
@@ -96,7 +97,8 @@ function paint(label) {
 }
 async function finish() {
   episode.labels = episode.labels.map(l => l || "failure");
-  await save(true); say("Done with episode " + (now + 1) + ": what had no label is failure."); open_(now + 1);
+  if (!await save(true)) return;
+  say("Done with episode " + (now + 1) + ": what had no label is failure."); open_(now + 1);
 }
 async function amend(outcome) {
   await call("/api/amend/" + all[now].id, { outcome, step: Math.max(frame - 1, 0) });

@@ -100,6 +100,8 @@ def _handler(labelling: Labelling, token: str) -> type[BaseHTTPRequestHandler]:
                 self._send(HTTPStatus.NOT_FOUND, *_json({"error": str(error)}))
             except (RewardError, ValueError, KeyError, TypeError) as error:
                 self._send(HTTPStatus.BAD_REQUEST, *_json({"error": str(error)}))
+            except OSError as error:
+                self._send(HTTPStatus.INTERNAL_SERVER_ERROR, *_json({"error": f"nothing was saved: {error}"}))
 
         def _send(self, status: HTTPStatus, kind: str, body: bytes) -> None:
             self.send_response(status)

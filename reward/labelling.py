@@ -19,7 +19,8 @@ from episodes.outcome import Outcome
 from reward.config import RewardError
 from reward.labels import HARD, LABELS, append_labels, counts, read_labels, spans_of
 from reward.preprocessing import cameras_of
-from reward.sources import CONTRACT, LOG, labels_of_log
+from reward.sources import CONTRACT, LOG
+from reward.verdicts import LoggedVerdicts
 from transport import records_pb2 as pb
 
 PICTURE_HEIGHT = 320
@@ -63,6 +64,7 @@ class Labelling:
         self._layout = ObservationLayout(contract.stored)
         self._folder, self._amend = folder, amend
         self._episodes: dict[str, LoggedEpisode] = {}
+        self._verdicts = LoggedVerdicts()
         self._offset = 0
         self._lock = threading.RLock()
 
@@ -70,7 +72,8 @@ class Labelling:
         """Every episode in order, and how many frames carry each label."""
         with self._lock:
             self._read()
-            labels, said = read_labels(self._folder), labels_of_log(self._folder)
+            labels = read_labels(self._folder)
+            said = self._verdicts.labels(labels)
             rows = [
                 {
                     "id": episode_id,
@@ -91,7 +94,8 @@ class Labelling:
         """Labels and scores of the frames of an episode."""
         with self._lock:
             episode = self._found(episode_id)
-            labels = labels_of_log(self._folder).get(episode_id, [])
+            self._read()
+            labels = self._verdicts.labels(read_labels(self._folder)).get(episode_id, [])
             labels += [""] * (len(episode.offsets) - len(labels))
             return {"labels": labels, "scores": episode.scores, "outcome": episode.outcome}
 
@@ -150,6 +154,7 @@ class Labelling:
         for after, entry in read_log(self._folder / LOG, self._offset):
             record = entry.record
             kind = record.WhichOneof("body")
+            self._verdicts.take(record)
             if kind == "start":
                 self._episodes[record.start.episode_id] = LoggedEpisode([self._offset], [None])
             elif kind == "step" and record.step.observation and record.step.episode_id in self._episodes:

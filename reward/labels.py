@@ -1,7 +1,8 @@
 """Labels of frames: which look like success and which do not, said by a person; ``labels.jsonl`` beside a log.
 
 Frame i of an episode is its i-th observation: 0 is the first one, i + 1 the one after step i. One line holds all labels
-of one episode; lines are only ever appended, and the last one of an episode counts.
+of one episode; lines are only ever appended, and the last one of an episode counts, unless the episode's outcome was
+changed after it (``reward.verdicts``).
 """
 
 from __future__ import annotations
@@ -69,10 +70,12 @@ class EpisodeLabels:
     Attributes:
         spans: Labelled frames.
         finished: Whether the person is done with it.
+        time_ns: When they were given, Unix time.
     """
 
     spans: tuple[Span, ...]
     finished: bool = True
+    time_ns: int = 0
 
     def of_frames(self, count: int) -> list[str]:
         """The label of each of ``count`` frames; empty where it has none."""
@@ -97,7 +100,9 @@ def read_labels(folder: Path) -> dict[str, EpisodeLabels]:
         try:
             values = json.loads(line)
             spans = tuple(Span(int(a), int(b), str(label)) for a, b, label in values["spans"])
-            found[str(values["episode"])] = EpisodeLabels(spans, bool(values["finished"]))
+            found[str(values["episode"])] = EpisodeLabels(
+                spans, bool(values["finished"]), int(values.get("time_ns", 0))
+            )
         except (ValueError, KeyError, TypeError) as error:
             raise RewardError(
                 f"{folder / FILE}, line {number}, is no label: {error}. Mend or delete the line"

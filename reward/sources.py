@@ -12,19 +12,14 @@ from episodes.contract import IMAGE_PREFIX, Contract
 from episodes.contract_file import load_contract
 from episodes.layout import ObservationLayout
 from episodes.log import read_log
-from episodes.outcome import Outcome
 from reward.config import RewardError
-from reward.effective import PEOPLE, verdict_of_amendment, verdict_of_end
 from reward.frames import LabelledFrames, joined
 from reward.gates import parse_gates
 from reward.labels import FAILURE, LABELS, SUCCESS, read_labels
 from reward.preprocessing import CameraFrames, cameras_of, chosen_cameras
+from reward.verdicts import LoggedVerdicts
 
 CONTRACT, LOG, INFO = "contract.json", "log", "meta/info.json"
-_BEFORE_SUCCESS = 10
-"""Frames before a success that a person named by its end alone: they may look like it already, and have no label."""
-_WRONG_FRAMES = 5
-"""Last frames of an episode that a person called no success though it was taken for one."""
 
 
 def load_frames(paths: Sequence[str], cameras: Sequence[str] = (), gates: Sequence[str] = ()) -> LabelledFrames:
@@ -70,7 +65,7 @@ def task_of(paths: Sequence[str]) -> tuple[str, float]:
 
 
 def frames_of_log(folder: Path, cameras: Sequence[str] = (), gates: Sequence[str] = ()) -> LabelledFrames:
-    """Frames of an episode log: with the labels beside it, or else as people judged its episodes."""
+    """Frames of an episode log: with the labels beside it, and as people judged its episodes."""
     contract = load_contract(folder / CONTRACT)
     found = chosen_cameras(cameras_of(contract), cameras)
     conditions = parse_gates(gates, contract)
@@ -104,56 +99,11 @@ def observations(folder: Path, contract: Contract) -> Iterator[tuple[str, int, S
 
 
 def labels_of_log(folder: Path) -> dict[str, list[str]]:
-    """The label of every frame by episode, empty for none: what was labelled, else what people said of its end."""
-    sizes, said = _judged(folder)
-    labelled = read_labels(folder)
-    found = {}
-    for episode, size in sizes.items():
-        if episode in labelled:
-            found[episode] = labelled[episode].of_frames(size)
-        elif episode in said:
-            found[episode] = _of_verdict(size, *said[episode])
-    return found
-
-
-def _judged(folder: Path) -> tuple[dict[str, int], dict[str, tuple[Outcome, int, bool]]]:
-    """Frames of every episode, and of those that a person judged: the outcome, the frame, and whether it was taken for
-    a success before."""
-    sizes: dict[str, int] = {}
-    said: dict[str, tuple[Outcome, int, bool]] = {}
-    taken: set[str] = set()
+    """The label of every frame by episode, empty for none: the later of labels and changed outcomes."""
+    verdicts = LoggedVerdicts()
     for _, entry in read_log(folder / LOG):
-        record = entry.record
-        kind = record.WhichOneof("body")
-        if kind == "start":
-            sizes[record.start.episode_id] = 1
-        elif kind == "step":
-            sizes[record.step.episode_id] = record.step.index + 2
-        elif kind == "end":
-            end = record.end
-            if end.outcome == Outcome.SUCCESS:
-                taken.add(end.episode_id)
-            verdict = verdict_of_end(end) if end.author in PEOPLE else None
-            if verdict is not None:
-                said[end.episode_id] = verdict.outcome, end.steps, False
-        elif kind == "amendment" and record.amendment.author in PEOPLE:
-            amendment = record.amendment
-            verdict = verdict_of_amendment(amendment)
-            if verdict is not None:
-                step = amendment.step if verdict.step is None else verdict.step
-                said[amendment.episode_id] = verdict.outcome, step + 1, amendment.episode_id in taken
-    return sizes, said
-
-
-def _of_verdict(size: int, outcome: Outcome, frame: int, was_success: bool) -> list[str]:
-    if outcome is Outcome.SUCCESS:
-        frame = min(frame, size - 1)
-        sure = max(frame - _BEFORE_SUCCESS, 0)
-        return [FAILURE] * sure + [""] * (frame - sure) + [SUCCESS] + [""] * (size - frame - 1)
-    if outcome is Outcome.FAILURE:
-        wrong = min(_WRONG_FRAMES, size) if was_success else 0
-        return [FAILURE] * (size - wrong) + ["wrong"] * wrong
-    return []
+        verdicts.take(entry.record)
+    return verdicts.labels(read_labels(folder))
 
 
 def _frames_of_dataset(folder: Path, cameras: Sequence[str]) -> LabelledFrames:

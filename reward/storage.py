@@ -6,8 +6,8 @@ import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -15,14 +15,16 @@ from safetensors.torch import load, save
 from episodes.durable import write_durably
 from policies.resnet import EncoderFileError
 from policies.snapshot import SnapshotError, check_finite, load_tensors
-from reward.classifier import Calibration, ClassifierSpec, SuccessClassifier
+from reward.classifier import ClassifierSpec, SuccessClassifier
 from reward.config import RewardError
-from reward.network import ClassifierNetwork, NetworkSpec
-from reward.preprocessing import CameraFrames, Preprocessing
+from reward.network import ClassifierNetwork
+from reward.stored_spec import spec_of
 
 FILE = "classifier.safetensors"
 FORMAT = "tandem.classifier.v1"
 _FROZEN = "frozen_encoder_file"
+_UNREADABLE = (SafetensorError, SnapshotError, EncoderFileError, LookupError, TypeError, ValueError, RuntimeError)
+"""RuntimeError is torch's, and the RecursionError of JSON that is nested too deep."""
 
 
 def classifier_bytes(spec: ClassifierSpec, network: ClassifierNetwork) -> bytes:
@@ -43,8 +45,8 @@ def load_classifier(data: bytes, where: str = "the classifier") -> SuccessClassi
     try:
         header = _header(data)
         if header.get("format") != FORMAT:
-            raise RewardError(f"{where} must have format {FORMAT!r}. Got: {header.get('format')!r}")
-        spec = _spec(json.loads(header["spec"]))
+            raise RewardError(f"its format must be {FORMAT!r}. Got: {header.get('format')!r}")
+        spec = spec_of(json.loads(header["spec"]))
         tensors = load(data)
         network = ClassifierNetwork(spec.network)
         frozen = tensors.pop(_FROZEN, None)
@@ -52,18 +54,19 @@ def load_classifier(data: bytes, where: str = "the classifier") -> SuccessClassi
             network.trunk.load(b"" if frozen is None else frozen.numpy().tobytes())
         check_finite(where, tensors)
         load_tensors(network, tensors)
-    except (SafetensorError, SnapshotError, EncoderFileError, KeyError, TypeError, ValueError) as error:
-        if isinstance(error, RewardError):
-            raise
+        classifier = SuccessClassifier(spec, network, f"{spec.name}@{sha256_of(data)[:8]}")
+        _try(classifier)
+    except _UNREADABLE as error:
         raise RewardError(f"{where} cannot be read: {error}. Train it anew with `tandem reward train`") from error
-    return SuccessClassifier(spec, network, f"{spec.name}@{sha256_of(data)[:8]}")
+    return classifier
 
 
 def save_classifier(folder: Path, spec: ClassifierSpec, network: ClassifierNetwork) -> SuccessClassifier:
-    """Writes the classifier into ``folder``, whole or not at all, and returns it as loaded from there."""
+    """Writes the classifier into ``folder``, whole or not at all, and returns it as loaded again."""
     data = classifier_bytes(spec, network)
+    classifier = load_classifier(data, str(folder / FILE))
     write_durably(folder / FILE, data)
-    return load_classifier(data, str(folder / FILE))
+    return classifier
 
 
 def read_classifier(path: Path) -> bytes:
@@ -82,25 +85,20 @@ def sha256_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def _try(classifier: SuccessClassifier) -> None:
+    """One forward pass, of black frames: what cannot look fails here, and not in a control loop."""
+    cameras = classifier.spec.preprocessing.cameras
+    logits = classifier.logits({c.name: np.zeros((1, c.height, c.width, 3), np.uint8) for c in cameras})
+    if logits.shape != (1,) or not np.isfinite(logits).all():
+        raise RewardError(f"it must give one finite logit for black frames. Got: {logits.tolist()}")
+
+
 def _header(data: bytes) -> dict[str, str]:
     size = int.from_bytes(data[:8], "little")
     if len(data) < 8 or size > len(data) - 8:
         raise ValueError(f"it is cut short at {len(data)} bytes")
-    return dict(json.loads(data[8 : 8 + size]).get("__metadata__", {}))
-
-
-def _spec(values: dict[str, Any]) -> ClassifierSpec:
-    seen = values["preprocessing"]
-    cameras = tuple(CameraFrames(**_tuples(camera)) for camera in seen["cameras"])
-    height, width = seen["size"]
-    return ClassifierSpec(
-        name=values["name"],
-        task=values["task"],
-        network=NetworkSpec(**values["network"]),
-        preprocessing=Preprocessing(cameras, (int(height), int(width))),
-        calibration=Calibration(**_tuples(values["calibration"])),
-    )
-
-
-def _tuples(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    header = json.loads(data[8 : 8 + size])
+    found = header.get("__metadata__") if isinstance(header, dict) else None
+    if not isinstance(found, dict):
+        raise ValueError("its header has no __metadata__")
+    return found

@@ -8,7 +8,7 @@ from actor.classifier_rewarding import ClassifierRewarding
 from actor.episode import Episode, EpisodeRunner, Plan
 from actor.pacing import LockstepPacer
 from actor.pilot import Idle
-from actor.rewarding import HumanRewarding, make_rewarding
+from actor.rewarding import GOES_ON, HumanRewarding, make_rewarding
 from actor.safety import Guard
 from envs.generic import GymConfig
 from envs.so101_sim import SO101SimConfig, derive_contract, make
@@ -16,6 +16,7 @@ from envs.teleop.operator import Event, NoOperator, OperatorInput
 from envs.teleop.scripted import ScriptedOperator, ScriptedOperatorConfig
 from episodes.outcome import Outcome, Purpose
 from reward.config import ClassifierReward, RewardError
+from reward.drift import EVERY, WINDOW
 from reward.effective import step_reward
 from reward.preprocessing import cameras_of
 from reward.storage import load_classifier
@@ -137,6 +138,68 @@ def test_a_new_classifier_that_cannot_be_used_leaves_the_old_one_at_work(env):
     assert "a new classifier cannot be used, constant@" in said[0]
     rewarding.refresh()
     assert said[1].startswith("success is now what classifier other@")
+
+
+def test_a_swap_says_which_gates_came_and_which_went():
+    said, gates = [], [("tool.z>0.06", "tool.x<1"), ("tool.z>0.06",)]
+    rewarding = ClassifierRewarding(
+        ClassifierReward(),
+        CONTRACT,
+        load_classifier(constant_classifier(CAMERAS, 0.0, gates=("gripper.pos<0.6",))),
+        lambda: constant_classifier(CAMERAS, 0.0, gates=gates.pop(0)),
+        said.append,
+    )
+    rewarding.refresh()
+    assert said[0].endswith("says; new gates: tool.x<1, tool.z>0.06; gates that no longer hold: gripper.pos<0.6")
+    rewarding.refresh()
+    assert said[1].endswith("says; gates that no longer hold: tool.x<1")
+
+
+def test_a_classifier_offered_in_mid_episode_is_taken_when_the_next_one_begins(env):
+    letters = []
+    rewarding = ClassifierRewarding(
+        ClassifierReward(confirm=1, min_step=0),
+        CONTRACT,
+        load_classifier(constant_classifier(CAMERAS, -3.0, name="first")),
+        lambda: letters.pop() if letters else None,
+    )
+    sink = Records()
+
+    def offer(episode, said):
+        if episode.steps == 5:
+            letters.append(constant_classifier(CAMERAS, 3.0, name="second"))
+
+    runner = EpisodeRunner(env, CONTRACT, sink, Guard(CONTRACT), LockstepPacer(), rewarding=rewarding, on_step=offer)
+    holding = Driven(NoOperator())
+    one, two = (runner.run(PLAN, Idle(4), holding) for _ in range(2))
+    assert (one.outcome, two.outcome) == (Outcome.TIMEOUT, Outcome.SUCCESS)
+    judges = [{r.source.split("@")[0] for r in s.rewards if r.source.startswith("classifier")} for s in sink.steps]
+    assert judges == [{"classifier:first"}] * one.steps + [{"classifier:second"}] * two.steps
+
+
+def test_drift_and_a_lost_camera_are_said_once_and_shown_as_long_as_they_last():
+    said = []
+    given = load_classifier(constant_classifier(CAMERAS, 0.0, negative_logits=(-9.0, -5.0), positive_logits=(5.0, 9.0)))
+    rewarding = ClassifierRewarding(ClassifierReward(), CONTRACT, given, say=said.append)
+    frame = {f.name: np.zeros(f.shape, f.dtype) for f in CONTRACT.stored}
+
+    def judge(observation, count):
+        rewarding.begin_episode()
+        for step in range(count):
+            rewarding.judge(observation, step, GOES_ON, False, False)
+
+    judge(frame, WINDOW - 1)
+    assert (said, "DRIFT" in rewarding.doing) == ([], False)
+    judge(frame, 1 + EVERY)
+    assert len(said) == 1
+    assert said[0].startswith(
+        f"drift: the scores of classifier {given.version} are no longer like those of its training"
+    )
+    assert "DRIFT" in rewarding.doing
+    judge({name: value for name, value in frame.items() if not name.endswith("wrist")}, 2)
+    assert len(said) == 2
+    assert said[1].startswith("no success can be seen: the classifier needs 'observation.images.wrist'")
+    assert rewarding.doing.endswith("BLIND")
 
 
 def test_a_classifier_setting_without_a_classifier_says_where_to_get_one():

@@ -13,6 +13,7 @@ from learner.reward_watch import RewardWatch
 from reward.preprocessing import cameras_of
 from reward.storage import sha256_of
 from tests.reward.squares import constant_classifier
+from tests.reward.test_stored_spec import stored
 from transport import service_pb2 as sp
 
 CONTRACT = derive_contract("so101_sim", SO101SimConfig(obs="pixels"))
@@ -74,6 +75,22 @@ def test_a_classifier_of_other_images_or_a_broken_file_is_refused_and_the_last_o
     put(os.urandom(200))
     wait_for(lambda: any("cannot be read" in line for line in said))
     assert publisher.newer_reward("").payload == good
+
+
+def test_a_damaged_classifier_is_named_once_and_the_next_good_one_is_handed_out(put, watch):
+    publisher, said = PolicyPublisher(), []
+    watch(publisher, said.append)
+    put(stored("network.hidden", -1))
+    wait_for(lambda: any("network.hidden must be a whole number" in line for line in said))
+    nested = b"[" * 200_000
+    put(len(nested).to_bytes(8, "little") + nested)
+    wait_for(lambda: any("maximum recursion depth" in line for line in said))
+    put(constant_classifier(CAMERAS, 1.0, name="gated", gates=("tool.h>1",)))
+    wait_for(lambda: any("names 'tool.h', which is not observed" in line for line in said))
+    put(constant_classifier(CAMERAS, 1.0, name="good"))
+    wait_for(lambda: any("classifier good@" in line for line in said))
+    assert publisher.newer_reward("") is not None
+    assert [sum(word in line for line in said) for word in ("hidden", "recursion", "tool.h")] == [1, 1, 1]
 
 
 def test_only_who_wants_it_is_given_the_classifier(wire):

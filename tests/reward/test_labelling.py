@@ -1,6 +1,8 @@
 """The page of `tandem label` over real HTTP: token, frames, labels that stay, outcomes that change."""
 
 import json
+import shutil
+import subprocess
 import threading
 import urllib.error
 import urllib.request
@@ -68,7 +70,7 @@ def call(folder):
         with urllib.request.urlopen(urllib.request.Request(address + path, data, headers), timeout=30) as answer:
             return answer.read()
 
-    ask.address = address
+    ask.address, ask.token = address, token
     yield ask
     server.stop()
     server.close()
@@ -106,6 +108,74 @@ def test_a_changed_outcome_is_a_later_entry_of_the_log_and_labels_the_frames(cal
     assert (last.amendment.episode_id, last.amendment.outcome) == (IDS[0], pb.OUTCOME_FAILURE)
     assert json.loads(call("/api/episodes"))["episodes"][0]["outcome"] == "failure"
     assert json.loads(call(f"/api/episode/{IDS[0]}"))["labels"] == ["wrong"] * 4
+
+
+def test_the_log_is_read_once_however_often_the_page_asks(call, folder, monkeypatch):
+    read = []
+
+    def counting(*args, **settings):
+        for found in read_log(*args, **settings):
+            read.append(found)
+            yield found
+
+    monkeypatch.setattr("reward.labelling.read_log", counting)
+    monkeypatch.setattr("reward.sources.read_log", counting)
+    call("/api/episodes")
+    assert len(read) == 10
+    call("/api/episodes")
+    call(f"/api/episode/{IDS[0]}")
+    assert len(read) == 10
+    call(f"/api/amend/{IDS[0]}", {"outcome": "failure", "step": 2})
+    assert json.loads(call("/api/episodes"))["episodes"][0]["labelled"] == 4
+    assert json.loads(call(f"/api/episode/{IDS[0]}"))["labels"] == ["wrong"] * 4
+    assert len(read) == 11
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="no node here, which runs the page's script")
+def test_the_page_stays_with_an_episode_that_could_not_be_saved(call, folder):
+    """The page's own script in node against the real server; a folder in the way of labels.jsonl fails the save."""
+    page = call("/").decode()
+    script = page[page.index("<script>") + 8 : page.index("</script>")]
+    done = subprocess.run(
+        ["node", "-e", _PAGE_IN_NODE, call.address, call.token, str(folder / "labels.jsonl"), script],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    failed, saved = json.loads(done.stdout)
+    assert failed["said"].startswith("nothing was saved: [Errno 21] Is a directory")
+    assert "Episode 1 of 2" in failed["where"]
+    assert saved["said"].startswith("Done with episode 1")
+    assert "Episode 2 of 2" in saved["where"]
+
+
+_PAGE_IN_NODE = """
+const [address, token, file, script] = process.argv.slice(1), fs = require("fs"), fetched = fetch, parts = {};
+const made = () => ({ style: {}, append() {}, replaceChildren() {},
+  getContext: () => new Proxy({}, { get: () => () => {}, set: () => true }) });
+let press;
+globalThis.location = { search: "?token=" + token };
+globalThis.fetch = (path, settings) => fetched(address.replace("localhost", "127.0.0.1") + path, settings);
+globalThis.document = { getElementById: id => parts[id] ??= made(), createElement: made, querySelector: () => null,
+  addEventListener: (_, act) => { press = act; } };
+const until = async holds => { while (!holds()) await new Promise(done => setTimeout(done, 10)); };
+const enter = async () => { await press({ key: "Enter", preventDefault() {} }); };
+const shown = () => ({ said: parts.said.textContent, where: parts.where.textContent });
+(async () => {
+  eval(script);
+  await until(() => parts.where?.textContent);
+  fs.mkdirSync(file);
+  await enter();
+  await until(() => parts.said.textContent);
+  const failed = shown();
+  fs.rmdirSync(file);
+  await enter();
+  await until(() => parts.where.textContent.startsWith("Episode 2"));
+  console.log(JSON.stringify([failed, shown()]));
+  process.exit(0);
+})().catch(error => { console.error(error); process.exit(1); });
+"""
 
 
 @pytest.mark.parametrize(

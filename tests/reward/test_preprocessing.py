@@ -92,5 +92,5 @@ def test_a_stored_classifier_is_loaded_completely_or_refused(frames, tmp_path):
         b"\x80\x04pickle",
         data.replace(b"tandem.classifier.v1", b"tandem.classifier.v9"),
     ):
-        with pytest.raises(ValueError, match=r"the classifier (cannot be read|must have format)"):
+        with pytest.raises(ValueError, match=r"the classifier cannot be read"):
             load_classifier(wrong)

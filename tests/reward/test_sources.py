@@ -1,5 +1,8 @@
 """Labelled frames from recordings, from what people said of a run, and from image folders."""
 
+import shutil
+import time
+
 import cv2
 import numpy as np
 import pytest
@@ -8,7 +11,7 @@ from actor.record import RecordConfig, record
 from envs.so101_sim import SO101SimConfig
 from episodes.log import EpisodeLog, read_log
 from reward.config import HumanReward, RewardError
-from reward.labels import read_labels
+from reward.labels import append_labels, read_labels, spans_of
 from reward.sources import labels_of_log, load_frames
 from transport import records_pb2 as pb
 
@@ -77,6 +80,30 @@ def test_what_people_said_of_a_run_is_labels_where_nobody_labelled(recordings, t
         log.append([pb.LogEntry(actor="label", record=pb.Record(sequence=1, amendment=amendment)).SerializeToString()])
     corrected = labels_of_log(copy)[success.episode_id]
     assert corrected == ["failure"] * (success.steps + 1 - 5) + ["wrong"] * 5
+
+
+def test_the_later_of_labels_and_a_changed_outcome_counts(recordings, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(recordings, copy)
+    (success,) = [end.episode_id for end in episodes(copy) if end.outcome == pb.OUTCOME_SUCCESS]
+    before = len(load_frames([str(copy)]))
+    own = labels_of_log(copy)[success]
+    assert own.count("success") == 11
+
+    def amend(outcome):
+        with EpisodeLog(copy / "log") as log:
+            sequence = log.watermarks().get("label", 0) + 1
+            body = pb.Amendment(episode_id=success, author="person", outcome=outcome, time_ns=time.time_ns())
+            entry = pb.LogEntry(spool_id="label", record=pb.Record(sequence=sequence, amendment=body))
+            log.append([entry.SerializeToString()])
+
+    amend(pb.OUTCOME_FAILURE)
+    assert labels_of_log(copy)[success] == ["failure"] * (len(own) - 5) + ["wrong"] * 5
+    append_labels(copy, success, spans_of(own), "person")
+    assert labels_of_log(copy)[success] == own
+    amend(pb.OUTCOME_DISCARDED)
+    assert labels_of_log(copy)[success] == []
+    assert len(load_frames([str(copy)])) == before - len(own)
 
 
 def test_image_folders_are_read_by_label_episode_and_camera(tmp_path):
