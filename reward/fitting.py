@@ -128,12 +128,18 @@ def balanced_rows(frames: LabelledFrames, config: FitConfig, rng: np.random.Gene
 
 @torch.inference_mode()
 def logits_of(
-    network: ClassifierNetwork, preprocessing: Preprocessing, frames: LabelledFrames, batch: int = 256
+    network: ClassifierNetwork,
+    preprocessing: Preprocessing,
+    frames: LabelledFrames,
+    rows: np.ndarray | None = None,
+    shown: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] = lambda images: images,
+    batch: int = 256,
 ) -> np.ndarray:
-    """Uncalibrated logits of frames as they are, float64 (N,)."""
+    """Uncalibrated logits, float64 (R,), of the frames ``rows`` (R,), or of all; ``shown`` changes the images first."""
     network.eval()
-    parts = [network(preprocessing(frames.at(slice(i, i + batch)))) for i in range(0, len(frames), batch)]
-    return torch.cat(parts).double().numpy()
+    rows = np.arange(len(frames)) if rows is None else rows
+    blocks = (rows[i : i + batch] for i in range(0, len(rows), batch))
+    return torch.cat([network(preprocessing(shown(frames.at(block)))) for block in blocks]).double().numpy()
 
 
 def balanced_loss(logits: np.ndarray, positive: np.ndarray) -> float:

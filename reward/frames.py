@@ -100,11 +100,14 @@ def joined(parts: Sequence[LabelledFrames]) -> LabelledFrames:
     )
 
 
-def thinned(frames: LabelledFrames, most: int, rng: np.random.Generator) -> LabelledFrames:
-    """At most ``most`` frames of each class, drawn evenly; hard negatives stay before others. Order is kept."""
+def thinned(frames: LabelledFrames, rows: np.ndarray, most: int, rng: np.random.Generator) -> LabelledFrames:
+    """At most ``most`` of the frames ``rows`` of each class, drawn evenly; hard negatives stay before others.
+
+    Order is kept, but neighbours are lost: for fitting alone, because confirmation needs frames in a row.
+    """
     keep = []
-    for rows in (np.flatnonzero(frames.positive), np.flatnonzero(~frames.positive)):
-        order = rng.permutation(rows)
+    for of_class in (rows[frames.positive[rows]], rows[~frames.positive[rows]]):
+        order = rng.permutation(of_class)
         keep.append(order[np.argsort(~frames.hard[order], kind="stable")][:most])
     return frames.subset(np.sort(np.concatenate(keep)))
 

@@ -47,7 +47,8 @@ def test_a_batch_is_half_success_and_has_its_share_of_hard_negatives():
 
 
 def test_thinning_keeps_hard_negatives_first():
-    frames = thinned(labelled([["success"] * 30, ["failure"] * 50, ["almost"] * 8]), 20, np.random.default_rng(0))
+    frames = labelled([["success"] * 30, ["failure"] * 50, ["almost"] * 8])
+    frames = thinned(frames, np.arange(len(frames)), 20, np.random.default_rng(0))
     assert [frames.labels.count(name) for name in ("success", "failure", "almost")] == [20, 12, 8]
 
 

@@ -6,8 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from reward import training
 from reward.classifier import Calibration
 from reward.config import RewardError
+from reward.fitting import fit
 from reward.frames import LabelledFrames
 from reward.measures import measured
 from reward.report import write_report
@@ -46,6 +48,22 @@ def test_a_classifier_learns_what_success_looks_like_and_says_how_well(tmp_path)
     page = (tmp_path / "report.html").read_text()
     assert page.count("data:image/png;base64,") >= 3
     assert "http" not in page.split("<style>")[1].replace("http-equiv", "")
+
+
+def test_the_most_frames_are_drawn_for_fitting_and_everything_else_is_of_all_frames(tmp_path, monkeypatch):
+    """What confirms is frames in a row, of which a draw leaves none: nothing would ever be a false positive."""
+    fitted_to = []
+
+    def watched(network, preprocessing, rows, stop, *rest, **settings):
+        fitted_to.extend((rows.positive.sum(), (~rows.positive).sum()))
+        return fit(network, preprocessing, rows, stop, *rest, **settings)
+
+    monkeypatch.setattr(training, "fit", watched)
+    frames = square_frames(8, 30)
+    report = train(frames, config(most_frames=20, max_steps=2), tmp_path).report
+    assert max(fitted_to) == 20
+    assert report["labels"]["success"] == frames.positive.sum()
+    assert report["frames"]["false_positive_rate"]["of"] == (~frames.positive).sum()
 
 
 def test_what_only_an_episode_shows_is_not_learned(tmp_path):
