@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from policies.pretrained import WeightsFile
 from reward.augmentation import augmented
 from reward.calibration import log_loss
+from reward.config import RewardError
 from reward.frames import LabelledFrames
 from reward.network import ClassifierNetwork, NetworkSpec
 from reward.preprocessing import Preprocessing
@@ -71,6 +72,8 @@ def fit(
 ) -> Fitted:
     """Fits a new network to ``train``; ``stop`` holds other episodes, which say when to stop and nothing else.
 
+    Raises RewardError where no look at the stopping episodes gave a finite loss.
+
     Args:
         spec: Of the network.
         preprocessing: The one it will run with.
@@ -108,6 +111,11 @@ def fit(
                 best, best_steps, best_loss, worse = copy.deepcopy(network), step, found, 0
             elif worse >= config.patience:
                 break
+    if not np.isfinite(best_loss):
+        raise RewardError(
+            f"training gave no network: none of its log losses on {len(stop)} frames of other episodes was finite, "
+            f"the last was {found}. Are there frames of both classes?"
+        )
     return Fitted(best.eval(), best_steps, float(best_loss))
 
 

@@ -141,7 +141,7 @@ def train(
     preprocessing = Preprocessing(frames.cameras, _size(frames, config.image_size))
     fitter = _Fitter(network, preprocessing, FitConfig(max_steps=config.max_steps), config.most_frames, weights, say)
 
-    groups = folds(frames, config.folds, rng)
+    groups = folds(frames, config.folds, rng, least=max(3, 6 - config.folds))
     logits, elsewhere = np.zeros(len(frames)), np.zeros((_OTHER_DAYS, len(frames)))
     points: list[LearningPoint] = []
     for number, held_out in enumerate(groups):
@@ -202,8 +202,6 @@ class _Fitter:
         """A network fitted to the frames ``used``, bool (N,), but for the episodes that say when to stop."""
         rng, rows = np.random.default_rng(seed), np.flatnonzero(used)
         stop = folds(frames.showing({}).subset(rows), _STOP_SHARE, rng)[0]
-        if not frames.positive[rows[~stop]].any() or frames.positive[rows[~stop]].all():
-            stop = ~stop
         return fit(
             self.network,
             self.preprocessing,

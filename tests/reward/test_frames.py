@@ -32,6 +32,7 @@ def test_no_episode_is_on_both_sides_of_a_split(episodes, count, seed):
         inside = {e for e, row in zip(frames.episodes, group, strict=True) if row}
         outside = {e for e, row in zip(frames.episodes, group, strict=True) if not row}
         assert not inside & outside
+        assert 0 < frames.positive[group].sum() < group.sum()
 
 
 def test_a_class_in_one_episode_alone_cannot_be_split():

@@ -9,9 +9,11 @@ import pytest
 from reward import training
 from reward.classifier import Calibration
 from reward.config import RewardError
-from reward.fitting import fit
+from reward.fitting import FitConfig, fit
 from reward.frames import LabelledFrames
 from reward.measures import measured
+from reward.network import NetworkSpec
+from reward.preprocessing import Preprocessing
 from reward.report import write_report
 from reward.storage import load_classifier, read_classifier
 from reward.training import TrainConfig, train
@@ -115,6 +117,35 @@ def test_too_few_labels_and_frames_all_alike_are_refused(tmp_path):
     )
     with pytest.raises(RewardError, match="all frames are alike"):
         train(alike, config(), tmp_path)
+
+
+def test_one_long_episode_of_success_alone_does_not_decide_when_to_stop(tmp_path):
+    """It is dealt out first, and without an episode of failure alone nothing would come to it."""
+    frames = square_frames(12, 20)
+    episode = np.repeat(np.arange(12), 20)
+    one = frames.subset((episode % 2 == 0) & ((episode > 0) | frames.positive))
+    long = replace(
+        one,
+        labels=tuple("success" if e == "data/2" else label for label, e in zip(one.labels, one.episodes, strict=True)),
+    )
+    said = []
+    trained = train(long, config(max_steps=2, folds=3), tmp_path, say=said.append)
+    assert trained.report["steps"] > 0
+    assert not [line for line in said if "nan" in line]
+
+
+def test_a_class_in_too_few_episodes_to_train_stop_and_measure_is_named(tmp_path):
+    frames = square_frames(6, 40)
+    labels = tuple("success" if row % 80 < 30 and row < 160 else "air" for row in range(len(frames)))
+    with pytest.raises(RewardError, match=r"frames of success must come from at least 3 episodes.* Got: 2"):
+        train(replace(frames, labels=labels), config(folds=3), tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:.*:RuntimeWarning")
+def test_a_loss_that_is_never_finite_leaves_no_network(frames):
+    lone = frames.subset(frames.positive)
+    with pytest.raises(RewardError, match="none of its log losses on 32 frames of other episodes was finite"):
+        fit(NetworkSpec(2), Preprocessing(CAMERAS, (32, 40)), frames, lone, FitConfig(max_steps=1), seed=0)
 
 
 def test_settings_that_make_no_sense_name_their_key():
