@@ -2,8 +2,9 @@
 
 Cross-fitting: the episodes are dealt into folds; for each fold a network is fitted to the others (of which some
 episodes only say when to stop) and scores the fold. So every frame has a score by a network that knows nothing of its
-episode; from these come temperature, threshold and all figures of the report. The classifier that is kept is fitted in
-the same way to all folds.
+episode; from these come temperature, threshold and all figures of the report. The threshold that decides on a fold in
+the report is chosen on the other folds; the stored one on all. The classifier that is kept is fitted in the same way to
+all folds.
 """
 
 from __future__ import annotations
@@ -157,8 +158,11 @@ def train(
 
     positive = frames.positive
     temperature = fit_temperature(logits, positive)
-    threshold = _threshold(frames, np.vstack((logits, elsewhere)) / temperature, config)
-    calibrated = logits / temperature
+    calibrated, every = logits / temperature, np.vstack((logits, elsewhere)) / temperature
+    thresholds = np.zeros(len(frames))
+    for held_out in groups:
+        thresholds[held_out] = _threshold(frames, every, ~held_out, config)
+    threshold = _threshold(frames, every, np.ones(len(frames), bool), config)
     spec = ClassifierSpec(
         name=config.name or folder.name,
         task=task,
@@ -180,7 +184,7 @@ def train(
         "data": list(config.data),
         "steps": final.steps,
         "seconds": round(time.monotonic() - began_s, 1),
-        **measured(frames, calibrated, spec.calibration, target_fpr=config.target_fpr, control_hz=control_hz),
+        **measured(frames, calibrated, thresholds, spec.calibration, config.target_fpr, control_hz),
         "learning_curve": [vars(point) for point in points],
         "more_labels": LearningPoint.advice(points),
     }
@@ -227,8 +231,10 @@ def check_frames(frames: LabelledFrames) -> None:
         raise RewardError("all frames are alike: there is nothing to tell success by. Is a camera covered or frozen?")
 
 
-def _threshold(frames: LabelledFrames, logits: np.ndarray, config: TrainConfig) -> float:
-    """The score from which a frame looks like success, by the frames as they are and as another day could show them."""
+def _threshold(frames: LabelledFrames, logits: np.ndarray, used: np.ndarray, config: TrainConfig) -> float:
+    """The score from which a frame looks like success, by the frames ``used``, bool (N,), as they are and as another
+    day could show them: the rows of ``logits``, (days, N)."""
+    frames, logits = frames.showing({}).subset(used), logits[:, used]
     found = [least_of_last(values, frames.episodes, frames.indices, config.confirm) for values in logits]
     copies = len(found)
     threshold = choose_threshold(

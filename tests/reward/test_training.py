@@ -95,12 +95,25 @@ def test_the_report_measures_with_the_gates_and_says_what_they_change(frames):
     logits = np.full(len(frames), 4.0)
     gated = replace(frames, gated=~frames.positive)
     calibration = Calibration(threshold=0.5, confirm=3, gates=("tool.z>0.06",))
-    report = measured(gated, logits, calibration, target_fpr=0.0001, control_hz=10.0)
+    report = measured(gated, logits, np.full(len(frames), 0.5), calibration, 0.0001, 10.0)
     assert report["gates"] == ["tool.z>0.06"]
     assert report["false_positives_an_hour"]["events"] == 0
     assert report["per_episode"]["precision"]["value"] == 1.0
     assert report["without_gates"]["false_positives_an_hour"]["events"] == 8
     assert report["without_gates"]["per_episode"]["precision"]["value"] == 0.0
+
+
+def test_what_the_report_says_of_a_fold_is_decided_by_the_other_folds(tmp_path, monkeypatch):
+    """One episode of failure looks like success throughout: a threshold that had seen it would let nobody be wrong."""
+    frames = square_frames(8, 20)
+    planted = frames.of_episodes(["data/3"])
+    logits = np.where(frames.positive, 6.0, -6.0) + 14.0 * planted
+
+    monkeypatch.setattr(training, "logits_of", lambda network, preprocessing, of, rows, *shown: logits[rows])
+    report = train(frames, config(max_steps=1), tmp_path).report
+    assert report["false_positives_an_hour"]["events"] == 1
+    assert report["per_episode"]["failure_confirmed"] == 1
+    assert report["threshold"] > min(report["thresholds_of_folds"]), "chosen on all, it has seen the episode"
 
 
 def test_too_few_labels_and_frames_all_alike_are_refused(tmp_path):
