@@ -51,7 +51,7 @@ class TrainConfig:
         encoder: ``small`` (trained from scratch), or a frozen pretrained ``resnet10`` or ``resnet18``.
         encoder_weights: Weights of a frozen encoder: a safetensors file or hub:OWNER/NAME/FILE.
         target_fpr: Share of frames without success at which one may be confirmed; 0.0001 are 3.6 an hour at 10 Hz.
-        confirm: Frames in a row that must look like success, for the report.
+        confirm: Frames in a row that must look like success: for the threshold, the report, and wherever it runs.
         gates: Conditions on the observed state without which nothing is a success, e.g. [tool.z>0.06]; they are stored
             with the classifier and hold wherever it runs. The threshold is chosen as if there were none.
         control_hz: Frames a second, for figures an hour; 0 for the data's own, or 10.
