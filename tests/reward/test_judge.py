@@ -97,6 +97,12 @@ def test_frames_in_a_row_are_those_the_threshold_was_chosen_for_unless_set():
         ClassifierReward(confirm=-1)
 
 
+def test_a_score_is_of_the_calibrated_logit():
+    stored = load_classifier(constant_classifier(CAMERAS, 4.0, temperature=2.0))
+    one = SuccessJudge(stored, ClassifierReward(), CONTRACT)
+    assert one.judge(observation(), 5).score == pytest.approx(float(sigmoid(np.array(2.0))))
+
+
 def test_another_threshold_than_the_classifiers_own_counts_where_it_is_set():
     assert judge(logit=1.0).threshold == 0.5
     strict = judge(logit=1.0, confirm=1, min_step=0, threshold=0.9)
