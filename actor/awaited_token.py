@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from actor.config import ActorConfig
 from actor.describe import SAY_EVERY_S
+from transport.server import BindError, place_of
 from transport.token import NoTokenError, load_token
 from transport.trust import is_loopback
 
@@ -18,9 +19,14 @@ WAIT_S = 60.0
 def await_token(config: ActorConfig, stopped: Callable[[], bool]) -> str:
     """The token; empty when told to stop meanwhile.
 
-    Raises NoTokenError at once where nobody will make it: the learner is elsewhere, or listens already. TokenError for
-    one that cannot be used.
+    Raises BindError for an address that is none, NoTokenError at once where nobody will make it: the learner is
+    elsewhere, or listens already. TokenError for one that cannot be used.
     """
+    try:
+        place_of(config.learner_address)
+    except BindError as error:
+        if not isinstance(error.__context__, OSError):  # a name that is unknown now may be known later
+            raise
     give_up_s, due_s, listens = time.monotonic() + WAIT_S, 0.0, not is_loopback(config.learner_address)
     while not stopped():
         try:

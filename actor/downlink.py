@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import grpc
@@ -14,8 +14,13 @@ from actor.uplink import FATAL, Backoff, SaidRarely
 from transport import service_pb2 as pb
 from transport import service_pb2_grpc as rpc
 
-PULL_TIMEOUT_S = 60.0
-"""A call that waits for a newer policy is made anew after this long [s]."""
+CHUNK_S = 60.0
+"""A call is made anew when nothing came for this long [s]: neither a policy nor the next chunk of one."""
+_AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.FAILED_PRECONDITION)
+"""The second: until the uplink has joined a learner that was started again; it says why where that is refused."""
+_STALLED = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
+"""Nothing newer for long, or a policy that does not arrive, as the learner says or this actor."""
+_FATAL = tuple(code for code in FATAL if code not in _AWAY)
 
 
 class PolicyError(ValueError):
@@ -70,6 +75,8 @@ class Downlink:
         self._largest = largest
         self._say = SaidRarely(say)
         self._evaluation = 0
+        self._came = self._total = 0  # bytes of the policy on its way
+        self._said_cut = False
         self._stopped = threading.Event()
         self._call: grpc.Call | None = None
         self._thread = threading.Thread(target=self._run, name="downlink", daemon=True)
@@ -95,20 +102,22 @@ class Downlink:
                 wants_reward=self._rewards is not None,
                 have_reward=self._have_reward,
             )
-            call = self._call = self._stub.PullPolicy(request, timeout=PULL_TIMEOUT_S)
+            call = self._call = self._stub.PullPolicy(request)
             try:
-                received = assemble(call, self._largest, self._have_frozen)
+                received = assemble(self._arriving(call), self._largest, self._have_frozen)
                 if received is not None:
                     self._put(received)
+                    self._said_cut = False
                     backoff.reset()
                     continue
             except grpc.RpcError as error:
-                if error.code() in FATAL and not self._stopped.is_set():
+                self._say_cut()
+                if error.code() in _FATAL and not self._stopped.is_set():
                     self.error = f"the learner gives this actor no policy: {error.details()}"
                     return
-                if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-                    continue  # nothing newer in that time, or a policy that does not arrive: ask again
-                if error.code() is not grpc.StatusCode.UNAVAILABLE and not self._stopped.is_set():
+                if error.code() in _STALLED:
+                    continue
+                if error.code() not in _AWAY and not self._stopped.is_set():
                     self._say(f"no policy arrives: {error.details() or error.code().name}")
             except PolicyTooLargeError as error:
                 call.cancel()
@@ -118,6 +127,29 @@ class Downlink:
                 call.cancel()
                 self._say(str(error))
             backoff.wait(self._stopped)
+
+    def _arriving(self, call: Iterator[pb.PolicyChunk]) -> Iterator[pb.PolicyChunk]:
+        """The chunks of ``call``, which is cancelled where one does not come in time."""
+        self._came = self._total = 0
+        while True:
+            late = threading.Timer(CHUNK_S, call.cancel)  # type: ignore[attr-defined]
+            late.daemon = True
+            late.start()
+            try:
+                chunk = next(call, None)
+            finally:
+                late.cancel()
+            if chunk is None:
+                return
+            self._came += len(chunk.frozen) + len(chunk.data)
+            self._total = self._total or chunk.total_bytes + chunk.frozen_bytes
+            yield chunk
+
+    def _say_cut(self) -> None:
+        """Tells of a policy that stopped on its way, once until one arrives."""
+        if self._total and not (self._said_cut or self._stopped.is_set()):
+            self._said_cut = True
+            self._say(f"a policy was cut off after {self._came / 1e6:.1f} of {self._total / 1e6:.1f} MB; asking again")
 
     def _put(self, received: Received) -> None:
         head = received.head

@@ -28,6 +28,7 @@ from transport import service_pb2 as pb
 from transport import service_pb2_grpc as rpc
 from transport.certificates import CertificateError
 from transport.channel import open_channel
+from transport.server import BindError
 from transport.settings import settings_of
 from transport.token import TokenError
 
@@ -50,7 +51,7 @@ def run_actor(config: ActorConfig) -> int:
                 return stop.code
             root = Path(config.spool or default_folder()).expanduser()
             folder = None if config.flush else SpoolFolder(root, config.name, takeover=config.takeover)
-        except (TokenError, SpoolError, DiskError) as error:
+        except (BindError, TokenError, SpoolError, DiskError) as error:
             print(f"actor: {error}", file=sys.stderr)
             return 1
         memory = _Memory(config.policy_mb << 20)

@@ -138,8 +138,7 @@ class Uplink:
                 reply = self._stub.Join(self._join, timeout=UNARY_TIMEOUT_S)
                 lost_s = float("inf")
                 self._resume(reply)
-                backoff.reset()
-                self._push(reply)
+                self._push(reply, backoff)
             except grpc.RpcError as error:
                 if self._stopped.is_set() or self.error:
                     return
@@ -171,13 +170,14 @@ class Uplink:
         self._spool.acknowledge(reply.acknowledged)
         self.replaced = reply.replaced
 
-    def _push(self, reply: pb.JoinReply) -> None:
+    def _push(self, reply: pb.JoinReply, backoff: Backoff) -> None:
         done = threading.Event()
         self._in_flight.clear()
         call = self._push_batches(self._requests(reply, done))
         self._call = call
         try:
             for acknowledgement in call:
+                backoff.reset()
                 self._set_connected(True)
                 self._take(acknowledgement)
         finally:

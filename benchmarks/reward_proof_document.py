@@ -82,7 +82,9 @@ def document(found: Sequence[dict[str, Any]], planted: Sequence[dict[str, Any]])
         "many successes as near misses; false positives an hour, after confirmation, with the exact 95 % interval; p99",
         f"of a score in ms ({CLASSIFIER}). `null`: not run.",
         f"Near misses, in the labels as in the measurement: {'; '.join(NEAR_MISSES.values())}.",
-        "What is held short of success is held at 10 to 32 of the 50 mm: nothing was measured between.",
+        "What is held short of success is held at 10 to 32 of the 50 mm. Between 32 and 50 mm nothing was measured:",
+        "there the gate is open, and false successes are to be expected. Cameras were jittered by 6 mm and 1 degree at",
+        f"first; both were lowered while seed {TUNED_ON} was tuned.",
         "",
         *_pooled(found),
         "",
@@ -137,7 +139,11 @@ def _pooled(found: Sequence[dict[str, Any]]) -> list[str]:
         lines.append(f"| {name} per episode | {mark} | {count / of:.3f} ({low:.3f}-{high:.3f}) | {of}, seeds {seeds} |")
     events, hours = sum(r["false_positives"] for r in fresh), sum(r["hours"] for r in fresh)
     low, high = poisson_interval(events, hours)
-    lines.append(f"| false positives an hour | <= 2 | {events / hours:.2f} ({low:.2f}-{high:.2f}) | {hours:.2f} h |")
+    rate = f"{events / hours:.2f} ({low:.2f}-{high:.2f})"
+    lines.append(f"| false positives an hour, with the gate | <= 2 | {rate} | {hours:.2f} h |")
+    events = sum(r["without_gates"]["false_positives"] for r in fresh)
+    low, high = poisson_interval(events, hours)
+    lines.append(f"| without it | | {events / hours:.2f} ({low:.2f}-{high:.2f}) | {hours:.2f} h |")
     both = [r for r in fresh if r["success_classifier_reward"] is not None]
     if both:
         lines += _pooled_training(both)
@@ -155,7 +161,7 @@ def _pooled_training(both: Sequence[dict[str, Any]]) -> list[str]:
     ratio, low, high = ratio_of_medians(*([t["steps_to_mark"] or np.inf for t in of] for of in (true, judged)))
     lines.append(
         f"| median steps to two evaluations in a row >= 90 %, as a multiple of the true reward's | <= 1.5 "
-        f"| {ratio:.2f} ({low:.2f}-{high:.2f}, bootstrap) | seeds {seeds} |"
+        f"| {ratio:.2f} ({low:.2f}-{high:.2f}, bootstrap over {len(both)} seeds) | seeds {seeds} |"
     )
     return lines
 
@@ -197,7 +203,9 @@ def _training(found: Sequence[dict[str, Any]]) -> list[str]:
         "`tandem demo obs=pixels`, with the true reward and with the classifier as the only one, demonstrations",
         "included; training ends with two evaluations in a row >= 90 % as whoever gives the reward sees them. All",
         "figures here are by the simulator's true success: on starts never used before, and of the evaluations in the",
-        "log of the run.",
+        "log of the run. The policy is cloned from 20 demonstrations before the first update, and cloning alone lifts",
+        "the cube nearly always: two trainings that both succeed show that this classifier spoils nothing, not that a",
+        "policy learns from it what it could not do before.",
         "",
         "| seed | reward | success on unseen starts | steps to two evaluations >= 90 % | steps of training |",
         "|---|---|---|---|---|",
@@ -219,11 +227,10 @@ def _planted(found: Sequence[dict[str, Any]]) -> list[str]:
         "## A classifier that can be exploited, and corrections",
         "",
         "`python -m benchmarks.reward_proof_planted --seed s`: a classifier from 18 successes and the first frames of",
-        "the same episodes, without hard negatives and without a gate, is the only reward of a training. The scripted",
-        "person says of each success of the classifier that was none that it was wrong, through the service, as",
-        f"`tandem label` does; after every {found[0]['retrain_after']} such words `tandem reward train` runs again, "
-        "and the actor swaps the",
-        "new one in.",
+        "the same episodes, without hard negatives and without a gate, is the only reward of a training, but for its",
+        "demonstrations. The scripted person says of each success of the classifier that was none that it was wrong,",
+        f"through the service, as `tandem label` does; after every {found[0]['retrain_after']} such words",
+        "`tandem reward train` runs again, and the actor swaps the new one in.",
         "",
         "| seed | classifier's successes that were none, before the first new one | with the last one | corrections "
         "| new classifiers | success on unseen starts | drift alarm before the first new one |",

@@ -13,6 +13,7 @@ from struct import Struct
 from typing import Any, BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 from google.protobuf.message import DecodeError
 from isal.isal_zlib import crc32, crc32_combine
 
@@ -24,6 +25,7 @@ VERSION = 1
 HEADER = Struct("<8sIII")  # magic, version, bytes of JSON, crc32 of the JSON
 FRAME = Struct("<II")  # bytes of the LogEntry, crc32 of them
 _READ_BYTES = 1 << 20
+_SEARCH_BYTES = 1 << 18
 _CRC_STRIDE = 64
 _FIRST_BYTES = [field.number << 3 | 2 for field in pb.LogEntry.DESCRIPTOR.fields]
 """With which a LogEntry can begin: the tags of its fields, all of which have a length."""
@@ -131,9 +133,8 @@ def scan_tail(segment: Segment) -> tuple[dict[str, SpoolPosition], int]:
                 raise LogError(
                     f"{segment.path} holds an entry of spool {message.spool_id!r} out of turn: {error}"
                 ) from None
-        if place < size:
-            file.seek(place)
-            _refuse_damage(file.read(), segment.path, place)
+    if place < size:
+        _refuse_damage(_tail(segment.path, place), segment.path, place)
     return positions, place
 
 
@@ -158,8 +159,7 @@ def read_frames(segments: Sequence[Segment], start_offset: int, end: int | None)
             if place < size and not (last and end is None):
                 raise LogError(_damage(segment.path, place))
             if place < size:
-                file.seek(place)
-                _refuse_damage(file.read(), segment.path, place)
+                _refuse_damage(_tail(segment.path, place), segment.path, place)
 
 
 def _next_entry(file: BinaryIO, place: int, size: int, path: Path) -> tuple[pb.LogEntry, int] | None:
@@ -179,36 +179,44 @@ def _next_entry(file: BinaryIO, place: int, size: int, path: Path) -> tuple[pb.L
         raise LogError(_damage(path, place)) from None
 
 
+def _tail(path: Path, place: int) -> bytes:
+    """All from ``place`` on. Read, not mapped: a disk that fails, or a writer that cuts, is then no SIGBUS."""
+    with open(path, "rb", buffering=0) as file:  # a buffer would be joined to it, in twice the memory
+        file.seek(place)
+        return file.readall()
+
+
 def _refuse_damage(tail: bytes, path: Path, place: int) -> None:
     """Raises LogError when a whole frame is anywhere in ``tail`` behind its first byte.
 
     Linear in ``tail``, whatever somebody put there: the checksum of an entry follows from those of all that is before
     its two ends, so that what many candidates share is not read for each of them.
     """
-    count = len(tail) - FRAME.size
-    if count <= 1:
-        return
-    raw = np.frombuffer(tail, np.uint8)
-    lengths = sum(raw[i : i + count].astype(np.uint32) << np.uint32(8 * i) for i in range(4))
-    fits = (lengths > 0) & (lengths <= count - np.arange(count))
-    fits[0] = False
-    candidates = np.flatnonzero(fits & np.isin(raw[FRAME.size :], _FIRST_BYTES))
-    if not candidates.size:
-        return
     data, before = memoryview(tail), array("I", [0])
-    for block in range(0, len(tail), _CRC_STRIDE):
-        before.append(crc32(data[block : block + _CRC_STRIDE], before[-1]))
 
     def check_of(end: int) -> int:
         """Checksum of all before ``end``."""
         blocks = end // _CRC_STRIDE
+        for block in range(len(before) - 1, blocks):
+            before.append(crc32(data[block * _CRC_STRIDE : (block + 1) * _CRC_STRIDE], before[-1]))
         return crc32(data[blocks * _CRC_STRIDE : end], before[blocks])
 
-    for start in candidates.tolist():
+    for start in _candidates(np.frombuffer(tail, np.uint8)):
         length, check = FRAME.unpack_from(tail, start)
         first = start + FRAME.size
         if crc32_combine(check_of(first), check, length) == check_of(first + length):
             raise LogError(_damage(path, place))
+
+
+def _candidates(raw: npt.NDArray[np.uint8]) -> Iterator[int]:
+    """Where, behind its first byte, a frame may begin that ends within ``raw``, shape (bytes,)."""
+    count = len(raw) - FRAME.size
+    for start in range(1, count, _SEARCH_BYTES):
+        end = min(start + _SEARCH_BYTES, count)
+        lengths = sum(raw[start + i : end + i].astype(np.uint32) << np.uint32(8 * i) for i in range(4))
+        fits = (lengths > 0) & (lengths <= np.arange(count - start, count - end, -1))
+        fits &= np.isin(raw[start + FRAME.size : end + FRAME.size], _FIRST_BYTES)
+        yield from map(int, start + np.flatnonzero(fits))
 
 
 def _damage(path: Path, place: int) -> str:

@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Buffer, Callable, Iterable, Mapping
 from concurrent.futures import Future
+from pathlib import Path
 from typing import NamedTuple
 
 from episodes.contract import Contract
@@ -52,8 +53,13 @@ class Progress(NamedTuple):
 class Ingest:
     """One per run. ``join``, ``accept`` and ``amend`` are called by the service's thread, the rest by any."""
 
-    def __init__(self, log: EpisodeLog, contract: Contract, *, queue_bytes: int = QUEUE_BYTES):
-        """``log`` is written by this alone from now on. ``queue_bytes`` bounds what is accepted and not yet drained."""
+    def __init__(
+        self, log: EpisodeLog, contract: Contract, claims: Path | None = None, *, queue_bytes: int = QUEUE_BYTES
+    ):
+        """``log`` is written by this alone from now on. ``queue_bytes`` bounds what is accepted and not yet drained.
+
+        ``claims``: see ``Claims``.
+        """
         self._log = log
         self._layout = ObservationLayout(contract.stored)
         self._action_size = contract.interface.action.shape[0]
@@ -66,7 +72,7 @@ class Ingest:
         self._queue: deque[tuple[int, pb.LogEntry]] = deque()
         self._drained_offset = log.end
         self._credited = False  # since the last ``wait``
-        self._claims = Claims()
+        self._claims = Claims(claims)
         self._finished: str | None = None
         self._episodes = KnownEpisodes(log)
         self._on_change: Callable[[], None] = _nothing
@@ -86,7 +92,7 @@ class Ingest:
         The name goes to one spool at a time: actors of one name would draw the same start states and the same
         exploration. With ``takeover`` those that had it, connected or not, may deliver, and are told to end; one that
         comes back while the name is another's is told so too. ``deliver_only`` asks for no name. ``claim`` is that of
-        the same actor, when it joins again: the name goes to the greater one, whoever of the two comes back first.
+        the same process, when it joins again: the name goes to the greater one, whoever of the two comes back first.
 
         Raises NameTakenError, SpoolLimitError, and RecordError for identifiers that are none.
         """
@@ -98,9 +104,7 @@ class Ingest:
                 raise SpoolLimitError(f"this run takes at most {MAX_SPOOLS} spools. Got one more: {spool_id!r}")
             spool = Spool(SpoolPosition())
         others = [s for i, s in self._spools.items() if i not in ("", spool_id) and s.accepted.actor == actor]
-        self._claims.settle(
-            spool, others, self._log.end, actor, takeover=takeover, deliver_only=deliver_only, claim=claim
-        )
+        self._claims.settle(spool, others, spool_id, actor, takeover=takeover, deliver_only=deliver_only, claim=claim)
         self._spools = {**self._spools, spool_id: spool}
         spool.accepted.actor = actor
         spool.joined = True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from episodes.log import EpisodeLog
 from episodes.spool_position import RecordError
 from learner.ingest_spool import Batch
@@ -22,7 +24,8 @@ class KnownEpisodes:
     def __init__(self, log: EpisodeLog):
         self._log = log
         self._ids = {position.episode_id for position in log.positions().values()}
-        self._unread_to: int | None = log.end
+        self._unread = log.watermarks()
+        self._reading = threading.Lock()
         self._newest_evaluation = 0
 
     def note(self, entry: pb.LogEntry) -> None:
@@ -30,15 +33,20 @@ class KnownEpisodes:
         if entry.record.HasField("start"):
             self._ids.add(entry.record.start.episode_id)
             self._newest_evaluation = max(self._newest_evaluation, entry.record.start.evaluation_id)
+        if self._unread.get(entry.spool_id) == entry.record.sequence:
+            self._unread.pop(entry.spool_id, None)
 
     def knows(self, episode_id: str) -> bool:
-        """Whether the log has the episode, or will. The first unknown one has the log read: call off the event loop."""
-        if episode_id not in self._ids and (end := self._unread_to):
-            for offset, entry in self._log.read():
-                self.note(entry)
-                if offset >= end:
-                    break
-            self._unread_to = None
+        """Whether the log has the episode, or will. Call off the event loop.
+
+        The first unknown one has the log read, unless all of it came to ``note`` before.
+        """
+        if episode_id not in self._ids:
+            with self._reading:
+                for _, entry in self._log.read() if self._unread else ():
+                    self.note(entry)
+                    if not self._unread:
+                        break
         return episode_id in self._ids
 
     def check_new(self, start: pb.EpisodeStart, batch: Batch) -> None:

@@ -22,6 +22,8 @@ _GATHER_S = 0.002
 _BUSY_GATHER_S = 0.04
 """The same while the update loop has other work: each time the writer wakes, an update waits for the interpreter."""
 
+_STOPPING = "the learner is stopping: nothing more is taken"
+
 type Logged = Callable[[list[tuple[int, pb.LogEntry]], Mapping[str, SpoolPosition]], None]
 
 
@@ -56,10 +58,10 @@ class LogWriter:
 
     def submit(self, batch: Batch) -> None:
         """Takes a batch for the log. Raises IngestError when the log cannot be written or the writer is closed."""
-        self.check()
         with self._work:
+            self.check()
             if self._closing:
-                raise IngestError("the learner is stopping: nothing more is taken")
+                raise IngestError(_STOPPING)
             self._pending.append(batch)
             if len(self._pending) == 1:
                 self._work.notify()
@@ -109,14 +111,22 @@ class LogWriter:
                 return
             try:
                 if not self._append(batches):
+                    self._give_up(batches, _STOPPING)
                     return
             except BaseException as error:
                 self._failure = error
-                for batch in batches:
-                    if batch.done is not None:
-                        batch.done.set_exception(IngestError(f"the episode log cannot be written: {error}"))
+                self._give_up(batches, f"the episode log cannot be written: {error}")
                 self._failed()
                 return
+
+    def _give_up(self, batches: list[Batch], why: str) -> None:
+        """Tells those who wait for ``batches``, and for what came after them, that they are not logged."""
+        with self._work:
+            batches += self._pending
+            self._pending = []
+        for batch in batches:
+            if batch.done is not None:
+                batch.done.set_exception(IngestError(why))
 
     def _append(self, batches: list[Batch]) -> bool:
         """One append and one sync for all that has come meanwhile. False when closed while the disk was full."""

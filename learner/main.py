@@ -134,7 +134,7 @@ def _serve(
     console: Console,
 ) -> int:
     token, identity = secrets
-    ingest = Ingest(log, contract)
+    ingest = Ingest(log, contract, folder.claims)
     publisher = PolicyPublisher()
     trainers: list[Trainer] = []
     server = LearnerServer(

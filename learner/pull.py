@@ -14,8 +14,8 @@ from learner.publisher import PolicyPublisher, PublishedPolicy
 from learner.refusals import abort, stopping
 from transport import service_pb2 as pb
 
-SEND_S = 60.0
-"""How long a caller may take over a policy [s]: as long as it is being sent, the learner keeps it in memory."""
+CHUNK_S = 60.0
+"""How long a caller may take over a chunk of a policy [s], which the learner keeps in memory as long as it is sent."""
 PULLS_OF_A_SPOOL = 2
 """The newest: the other is that of a connection which its actor has lost."""
 
@@ -74,7 +74,7 @@ class PullStreams:
         if not pull.done and self._stopping:
             await stopping(context)
         if not pull.done:
-            text = f"the policy was not taken within {SEND_S:g} s: ask again for the newest"
+            text = f"a chunk of the policy was not taken within {CHUNK_S:g} s: ask again for the newest"
             await abort(context, grpc.StatusCode.DEADLINE_EXCEEDED, text)
 
     async def _send(self, pull: Pull, request: pb.PullPolicyRequest, context: Context) -> None:
@@ -87,10 +87,10 @@ class PullStreams:
                             return
                         await pull.changed.wait()
                         pull.changed.clear()
-                    pull.lasts(SEND_S)
                     for chunk in policy.chunks(request.have_frozen):
                         if self._stopping:
                             return
+                        pull.lasts(CHUNK_S)
                         await context.write(chunk)
                     pull.done = True
 

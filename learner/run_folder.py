@@ -7,6 +7,7 @@ log/             every step (``episodes.log``)
 checkpoints/     ENV_STEPS-UPDATES/, best.json and last.json (``learner.checkpoint``)
 encoders/        the pretrained weights it learns with, by their sha256 (``learner.encoder_copy``)
 policies/        version-0.safetensors, and the number from which versions go on after a crash
+claims.json      how often the learner was started (``learner.claims``)
 metrics.jsonl    one JSON object a line
 reward/          the success classifier that actors are handed, if any (``learner.reward_watch``)
 labels.jsonl     labels of frames (``reward.labels``), if any
@@ -65,6 +66,10 @@ class RunFolder:
     @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
+
+    @property
+    def claims(self) -> Path:
+        return self.path / "claims.json"
 
     @property
     def metrics(self) -> Path:

@@ -107,6 +107,10 @@ class LearnerServicer(service_pb2_grpc.LearnerServicer):
 
     async def PullPolicy(self, request: pb.PullPolicyRequest, context: Context) -> None:  # noqa: N802
         await self._check_run(request.run_id, context)
+        try:
+            self._ingest.accept(request.spool_id, ())
+        except REFUSALS as error:
+            await refuse(context, error)
         await self._pulls.serve(request, context)
 
     async def AmendEpisode(  # noqa: N802

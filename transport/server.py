@@ -15,6 +15,8 @@ from transport.strangers import MAX_STRANGERS
 
 MAX_CONCURRENT_CALLS = 512 + MAX_STRANGERS
 MAX_CONNECTIONS = 512
+HANDSHAKE_MS = 5000
+"""From the connection to its HTTP/2 settings, TLS included: so long, one that says nothing keeps a place."""
 LOOKAHEAD_BYTES = 1 << 20
 """Of each call, taken before anybody reads it, so without the token too."""
 
@@ -35,6 +37,7 @@ def server_options(max_message_bytes: int) -> tuple[tuple[str, int], ...]:
         ("grpc.max_metadata_size", 16 << 10),
         ("grpc.max_concurrent_streams", 64),
         ("grpc.max_allowed_incoming_connections", MAX_CONNECTIONS),
+        ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 1000),
         ("grpc.http2.max_ping_strikes", 0),
         ("grpc.keepalive_time_ms", 5000),

@@ -52,7 +52,8 @@ class Bench:
         log = EpisodeLog(
             self.folder, run_id=self.run_id, interface_fingerprint=self.contract.interface_fingerprint, sync="os"
         )
-        self.log, self.ingest, self.publisher = log, Ingest(log, self.contract), PolicyPublisher()
+        claims = self.folder.with_name("claims.json")
+        self.log, self.ingest, self.publisher = log, Ingest(log, self.contract, claims), PolicyPublisher()
         description = pb.RunDescription(
             protocol=PROTOCOL,
             run_id=self.run_id,

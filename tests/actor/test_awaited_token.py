@@ -10,6 +10,7 @@ import pytest
 
 from actor import awaited_token
 from actor.config import ActorConfig
+from actor.main import run_actor
 from transport.token import NoTokenError, load_or_create_token
 
 
@@ -64,3 +65,17 @@ def test_but_not_for_ever(tmp_path, free, monkeypatch):
     with pytest.raises(NoTokenError):
         awaited_token.await_token(settings(tmp_path, free), lambda: False)
     assert awaited_token.await_token(settings(tmp_path, free), lambda: True) == "", "told to stop"
+
+
+@pytest.mark.parametrize("address", ["localhost:99999", "localhost:http", "localhost", ":50051"])
+def test_nobody_is_waited_for_at_what_is_no_address(tmp_path, capsys, address):
+    assert run_actor(settings(tmp_path, address)) == 1
+    said = capsys.readouterr()
+    expected = f"actor: address must be HOST:PORT, e.g. localhost:50051. Got: {address!r}\n"
+    assert (said.out, said.err) == ("", expected)
+
+
+def test_an_unknown_host_may_be_known_later(tmp_path, monkeypatch):
+    monkeypatch.setenv("TANDEM_TOKEN", "token-of-the-tests-0123456789")
+    found = awaited_token.await_token(settings(tmp_path, "nowhere.invalid:50051"), lambda: False)
+    assert found == "token-of-the-tests-0123456789"

@@ -1,7 +1,11 @@
 """Policies over real gRPC into shared memory: whole or not at all, and what never changes of them once."""
 
+import contextlib
 import hashlib
 import os
+import socket
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -36,13 +40,14 @@ def publisher(bench, policy):
 class Receiver:
     """A downlink and the mailboxes that a control process reads."""
 
-    def __init__(self, run, spool_id, largest=CAPACITY):
-        self.channel = open_channel(f"localhost:{run.port}", run.token)
+    def __init__(self, run, spool_id, largest=CAPACITY, port=0, joins=True):
+        self.channel = open_channel(f"localhost:{port or run.port}", run.token)
+        self.said = []
+        if joins:
+            run.ingest.join(spool_id, f"arm-{spool_id}")
         boxes = [Mailbox(create_block(Mailbox.size(largest)), largest) for _ in range(3)]
         self.weights, self.requests, self.frozen = boxes
-        self.downlink = Downlink(
-            rpc.LearnerStub(self.channel), run.run_id, spool_id, *boxes, largest, lambda text: None
-        )
+        self.downlink = Downlink(rpc.LearnerStub(self.channel), run.run_id, spool_id, *boxes, largest, self.said.append)
         self.downlink.start()
 
     def close(self):
@@ -137,3 +142,82 @@ def test_a_policy_without_the_frozen_part_it_needs_is_refused():
     assert assemble(chunks, CAPACITY, hashlib.sha256(b"frozen").hexdigest()).frozen == b""
     with pytest.raises(PolicyError, match="policy version 3 came without the frozen part"):
         assemble(chunks, CAPACITY, "")
+
+
+def test_a_policy_comes_once_its_spool_has_joined_again(publisher, receive, wait_for):
+    """As after a restart of the learner, whose spools join again by themselves, on another connection."""
+    publisher.publish(0, b"zero")
+    early = receive(publisher.run, "a", joins=False)
+    with pytest.raises(AssertionError, match="in vain"):
+        wait_for(lambda: early.downlink.version == 0 or early.downlink.error, 1.0)
+    publisher.run.ingest.join("a", "arm-a")
+    wait_for(lambda: early.downlink.version == 0)
+    assert not early.said
+
+
+@pytest.fixture
+def line():
+    """Starts relays to a port that pass so many bytes a second to who connects; they end with the test."""
+    with contextlib.ExitStack() as stack:
+
+        def start(to_port, bytes_per_s):
+            listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+
+            def forward(source, sink, pause_s):
+                with contextlib.suppress(OSError):
+                    while data := source.recv(1 << 14):
+                        sink.sendall(data)
+                        time.sleep(pause_s * len(data))
+                for end in (source, sink):
+                    with contextlib.suppress(OSError):
+                        end.shutdown(socket.SHUT_RDWR)
+
+            def accept():
+                with contextlib.suppress(OSError):
+                    while True:
+                        near, far = listening.accept()[0], socket.create_connection(("localhost", to_port))
+                        stack.callback(near.close)
+                        stack.callback(far.close)
+                        for ends in ((near, far, 0.0), (far, near, 1 / bytes_per_s)):
+                            threading.Thread(target=forward, args=ends, daemon=True).start()
+
+            threading.Thread(target=accept, daemon=True).start()
+            stack.callback(listening.shutdown, socket.SHUT_RDWR)
+            return listening.getsockname()[1]
+
+        yield start
+
+
+def test_a_policy_arrives_however_long_it_takes_while_its_chunks_do(publisher, receive, line, wait_for, monkeypatch):
+    for place in ("learner.pull.CHUNK_S", "actor.downlink.CHUNK_S"):
+        monkeypatch.setattr(place, 2.5)
+    publisher.set_frozen(b"")
+    publisher.publish(0, bytes(9 << 20))
+    slow = receive(publisher.run, "a", port=line(publisher.run.port, 2 << 20))
+    wait_for(lambda: slow.downlink.version == 0, 60.0)
+    assert not slow.said
+
+
+def test_a_call_without_news_is_made_anew_without_a_word(publisher, receive, wait_for, monkeypatch):
+    monkeypatch.setattr("actor.downlink.CHUNK_S", 0.05)
+    waiting = receive(publisher.run, "a")
+    first = wait_for(lambda: waiting.downlink._call)
+    wait_for(lambda: waiting.downlink._call is not first)
+    publisher.publish(0, b"zero")
+    wait_for(lambda: waiting.downlink.version == 0)
+    assert (waiting.said, waiting.downlink.error) == ([], "")
+
+
+@pytest.mark.parametrize("side", ["learner.pull", "actor.downlink"])
+def test_a_policy_that_was_cut_is_told_of_once_and_asked_for_again(
+    publisher, receive, line, wait_for, monkeypatch, side
+):
+    monkeypatch.setattr(f"{side}.CHUNK_S", 0.5)
+    publisher.set_frozen(b"first")
+    publisher.publish(0, bytes(9 << 20))
+    slow = receive(publisher.run, "a", port=line(publisher.run.port, 1 << 20))
+    first = wait_for(lambda: slow.said and slow.downlink._call)
+    wait_for(lambda: slow.downlink._call is not first)
+    assert len(slow.said) == 1
+    assert "of 9.4 MB; asking again" in slow.said[0]
+    assert not slow.downlink.error

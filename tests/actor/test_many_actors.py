@@ -79,13 +79,14 @@ def test_actors_come_and_go_and_a_slow_or_dead_one_disturbs_no_other(bench, tmp_
     with contextlib.ExitStack() as stack:
         # One that takes a first part of its policy and never the rest; one that never hears what it is told.
         slow = stack.enter_context(open_channel(f"localhost:{run.port}", run.token))
-        held = rpc.LearnerStub(slow).PullPolicy(sp.PullPolicyRequest(run_id=run.run_id, spool_id="slow"))
-        assert next(held).version == 1
         arms = [Arm(run, tmp_path, number) for number in range(count)]
         join = sp.JoinRequest.FromString(arms[0].join.SerializeToString())
-        join.actor = join.spool_id = "dead"
         dead = rpc.LearnerStub(slow)
-        dead.Join(join, timeout=30)
+        for name in ("slow", "dead"):
+            join.actor = join.spool_id = name
+            dead.Join(join, timeout=30)
+        held = dead.PullPolicy(sp.PullPolicyRequest(run_id=run.run_id, spool_id="slow"))
+        assert next(held).version == 1
         never = threading.Event()
         stack.callback(never.set)
         first = sp.RecordBatch(run_id=run.run_id, spool_id="dead")

@@ -14,6 +14,7 @@ from actor.uplink import Backoff, SaidRarely, Uplink
 from envs.generic import GymConfig
 from envs.so101_interface import SO101SimConfig
 from episodes.image_codec import ImageCodec
+from learner.ingest import IngestError
 from transport import records_pb2 as records
 from transport import service_pb2 as pb
 from transport.channel import PROTOCOL, open_channel
@@ -117,6 +118,27 @@ def test_what_an_earlier_stream_delivers_meanwhile_is_not_read_again(tmp_path):
 
 def sequences(batch):
     return [record.sequence for record in pb.RecordBatch.FromString(batch).records]
+
+
+def test_attempts_become_rarer_until_the_learner_acknowledges(uplink, wait_for, monkeypatch):
+    waits, ingest = [], uplink.run.ingest
+    wait, accept = Backoff.wait, ingest.accept
+    monkeypatch.setattr(Backoff, "wait", lambda self, stopped: waits.append(self._next_s) or wait(self, stopped))
+
+    def fail(spool_id, payloads):
+        raise IngestError("the log cannot be written")
+
+    ingest.accept = fail
+    uplink.start()
+    wait_for(lambda: len(waits) >= 4)
+    assert waits[:4] == sorted(set(waits[:4])), "each Join was answered, and no Push acknowledged"
+    ingest.accept = accept
+    wait_for(lambda: uplink.connected)
+    failed = len(waits)
+    uplink.run.stop()
+    wait_for(lambda: len(waits) > failed)
+    assert waits[failed] == waits[0]
+    uplink.run.start()
 
 
 def test_an_actor_whose_name_stays_anothers_is_replaced(bench, uplink, wait_for, monkeypatch):

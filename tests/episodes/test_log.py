@@ -5,15 +5,17 @@ import os
 import subprocess
 import sys
 import threading
+import tracemalloc
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from isal.isal_zlib import crc32
 
 from episodes.log import EpisodeLog, LogError, read_log
-from episodes.log_segment import FRAME, _refuse_damage
+from episodes.log_segment import _SEARCH_BYTES, FRAME, _refuse_damage
 from episodes.spool_position import RecordError, SequenceGapError
 from transport import records_pb2 as pb
 
@@ -400,6 +402,20 @@ def test_a_sync_that_fails_behind_a_rotation_goes_back_to_the_new_segment(tmp_pa
     assert contents(tmp_path) == [entry(1), entry(2)]
 
 
+def test_the_memory_of_what_is_appended_again_is_given_back_again(tmp_path, monkeypatch):
+    given_back = []
+    monkeypatch.setattr("episodes.log._RELEASE_BYTES", len(entry(2)))
+    monkeypatch.setattr(os, "posix_fadvise", lambda _, start, size, advice: given_back.append(start + size))
+    with EpisodeLog(tmp_path, **IDS) as log:
+        (path,) = segments(tmp_path)
+        monkeypatch.setattr(os, "fdatasync", LosingDisk(path, errno.ENOSPC, path.stat().st_size))
+        log.append([entry(1)])
+        with pytest.raises(OSError, match="No space left"):
+            log.sync()
+        log.append([entry(1)])
+    assert given_back == [path.stat().st_size] * 2
+
+
 def test_a_log_that_cannot_be_cut_back_says_so(tmp_path, monkeypatch):
     def broken(*_):
         raise OSError(errno.EIO, "Input/output error")
@@ -480,3 +496,25 @@ def test_the_work_on_a_tail_that_somebody_chose_grows_no_faster_than_the_tail(le
 def test_a_whole_frame_behind_a_damaged_one_is_found_whatever_it_begins_with(tmp_path, spool_id):
     with pytest.raises(LogError, match="is damaged at byte 7"):
         _refuse_damage(b"\xff" * 100 + frame(entry(1, spool_id)), tmp_path, 7)
+
+
+def test_a_damaged_segment_takes_little_more_memory_than_it_has_bytes(tmp_path):
+    write(tmp_path, 1)
+    (path,) = segments(tmp_path)
+    size = 16 << 20
+    with open(path, "ab") as file:
+        file.write(np.random.default_rng(0).bytes(size) + frame(entry(2)))
+    tracemalloc.start()
+    try:
+        with pytest.raises(LogError, match="is damaged at byte"):
+            EpisodeLog(tmp_path, **IDS)
+        assert tracemalloc.get_traced_memory()[1] < 1.8 * size
+    finally:
+        tracemalloc.stop()
+
+
+def test_where_two_blocks_of_a_tail_meet_no_frame_is_missed(tmp_path):
+    data = frame(entry(1))
+    for start in range(_SEARCH_BYTES - len(data) - 1, _SEARCH_BYTES + 2):
+        with pytest.raises(LogError, match="is damaged at byte 7"):
+            _refuse_damage(bytes(start) + data + bytes(100), tmp_path, 7)

@@ -41,7 +41,7 @@ def main(folder: Path, address: str, sync: str, tls_folder: str = "") -> int:
         sync=sync,
         segment_bytes=1 << 20,
     ) as log:
-        ingest, publisher = Ingest(log, contract), PolicyPublisher()
+        ingest, publisher = Ingest(log, contract, folder / "claims.json"), PolicyPublisher()
         run = pb.RunDescription(
             protocol=PROTOCOL,
             run_id=RUN_ID,

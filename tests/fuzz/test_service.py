@@ -50,9 +50,10 @@ def status(call):
 
 
 @FUZZ
-@given(method=st.sampled_from(UNARY), data=st.binary(max_size=300))
+@given(method=st.sampled_from((*UNARY, "PullPolicy")), data=st.binary(max_size=300))
 def test_bytes_to_every_call(wire, channel, method, data):
-    call = channel.unary_unary(f"/{SERVICE}/{method}")
+    kind = channel.unary_unary if method in UNARY else channel.unary_stream
+    call = kind(f"/{SERVICE}/{method}")
     assert status(lambda: call(data, timeout=20)) in SAID | {"ALREADY_EXISTS"}
 
 
@@ -87,13 +88,14 @@ def test_batches_of_every_kind(wire, channel, batches):
     request=st.builds(
         sp.PullPolicyRequest,
         run_id=st.sampled_from((RUN, "other", "")),
-        spool_id=st.text(max_size=20),
+        spool_id=st.just(SPOOL) | st.text(max_size=20),
         have_version=st.integers(0, 2**64 - 1),
         have_evaluation=st.integers(0, 2**64 - 1),
         have_frozen=st.text(max_size=20),
     )
 )
 def test_pulls_of_every_kind(wire, channel, request):
+    wire.join()
     call = sp.PullPolicyRequest.SerializeToString
     pull = channel.unary_stream(f"/{SERVICE}/PullPolicy", call, sp.PolicyChunk.FromString)
     assert status(lambda: pull(request, timeout=0.05)) in SAID | {"DEADLINE_EXCEEDED"}

@@ -1,5 +1,6 @@
 """How often, and how much at a time, callers are heard: each bound holds for real callers, and is what holds them."""
 
+import asyncio
 import contextlib
 import threading
 import time
@@ -29,37 +30,51 @@ def few(serve, monkeypatch):
     return start
 
 
-def heard(call, seconds=1.0):
-    """How often a caller was answered who asks again at once, and in how many seconds."""
+@pytest.fixture
+def waits(monkeypatch):
+    """How long the server had callers wait, each time."""
+    made, sleep = [], asyncio.sleep
+
+    async def noted(delay):
+        made.append(delay)
+        await sleep(delay)
+
+    monkeypatch.setattr(asyncio, "sleep", noted)
+    return made
+
+
+def heard(call, waits, seconds=1.0):
+    """How often a caller was answered who asks again at once, until it had to wait, and in how many seconds."""
     count, began = 0, time.monotonic()
-    while time.monotonic() < began + seconds:
+    while time.monotonic() < began + seconds or (not waits and time.monotonic() < began + 60):
         call()
         count += 1
+    assert max(waits, default=0.0) > 0, "on a slow machine the count alone would say nothing"
     return count, time.monotonic() - began
 
 
-def test_calls_with_the_token_are_answered_at_a_bounded_rate_of_all_clients_together(few):
+def test_calls_with_the_token_are_answered_at_a_bounded_rate_of_all_clients_together(few, waits):
     wire = few("transport.gate.CALLS")
     with contextlib.ExitStack() as stack:
         channels = [stack.enter_context(open_channel(wire.address, TOKEN)) for _ in range(3)]
         stubs = [service_pb2_grpc.LearnerStub(channel) for channel in channels]
-        count, took_s = heard(lambda: [stub.GetStatus(sp.GetStatusRequest(), timeout=60) for stub in stubs])
+        count, took_s = heard(lambda: [stub.GetStatus(sp.GetStatusRequest(), timeout=60) for stub in stubs], waits)
     assert 3 * count <= BURST + 3 + PER_S * took_s
 
 
-def test_streams_of_a_connection_begin_at_a_bounded_rate(few):
+def test_streams_of_a_connection_begin_at_a_bounded_rate(few, waits):
     wire = few("transport.gate.STREAMS_OF_A_CONNECTION")
     wire.publisher.publish(0, b"zero")
     request = sp.PullPolicyRequest(run_id=RUN, spool_id=SPOOL)
-    count, took_s = heard(lambda: list(wire.stub.PullPolicy(request, timeout=60)))
+    count, took_s = heard(lambda: list(wire.stub.PullPolicy(request, timeout=60)), waits)
     assert count <= BURST + 1 + PER_S * took_s
 
 
-def test_batches_without_anything_new_are_read_at_a_bounded_rate(few, episode):
+def test_batches_without_anything_new_are_read_at_a_bounded_rate(few, waits, episode):
     wire = few("learner.push.IDLE_BATCHES")
-    count, began = BURST + 8, time.monotonic()
-    assert list(wire.stub.Push(iter([wire.batch([])] * count), timeout=60))[-1].sequence == 0
-    assert count <= BURST + 1 + PER_S * (time.monotonic() - began)
+    batches = [wire.batch([])] * (BURST + 8)
+    streams, took_s = heard(lambda: list(wire.stub.Push(iter(batches), timeout=60)), waits)
+    assert streams * len(batches) <= streams * (BURST + 1) + PER_S * took_s
     assert wire.push(wire.batch(episode(1, 2)))[-1] == 4, "one that has something is not held back"
 
 

@@ -76,11 +76,12 @@ def test_drain_takes_at_most_what_is_asked_and_counts_offsets(ingest, log, episo
     assert ingest.drain(1) == []
 
 
-def test_a_full_disk_holds_everything_until_there_is_room(ingest, log, episode, monkeypatch):
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_or_quota_holds_everything_until_there_is_room(ingest, log, episode, monkeypatch, code):
     append = log.append
 
     def no_room(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(log, "append", no_room)
     ingest.accept("a", serialized(episode(1, 1)))
@@ -161,6 +162,37 @@ def test_close_ends_while_the_disk_is_full(log, contract, episode, monkeypatch):
     assert until(lambda: opened.fault)
     opened.close()
     monkeypatch.undo()
+
+
+def test_an_amendment_that_waits_for_a_full_disk_ends_with_closing(ingest, log, monkeypatch):
+    def no_room(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(log, "append", no_room)
+    amendment = pb.Amendment(episode_id="1" * 32, author="person", outcome=pb.OUTCOME_FAILURE)
+    amended = [ingest.amend(amendment)]
+    assert until(lambda: ingest.fault, 60)
+    amended.append(ingest.amend(amendment))
+    ingest.close()
+    for done in amended:
+        with pytest.raises(IngestError, match="the learner is stopping: nothing more is taken"):
+            done.result(60)
+
+
+def test_one_that_comes_while_the_disk_breaks_ends_too(ingest, log, monkeypatch):
+    amendment = pb.Amendment(episode_id="1" * 32, author="person", outcome=pb.OUTCOME_FAILURE)
+    amended = []
+
+    def broken(*_):
+        amended.append(ingest.amend(amendment))
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(log, "append", broken)
+    amended.append(ingest.amend(amendment))
+    for done in amended:
+        with pytest.raises(IngestError, match=r"cannot be written: .*Input/output error"):
+            done.result(60)
+    assert len(amended) == 2
 
 
 def test_spools_are_bounded(ingest):

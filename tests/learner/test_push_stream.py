@@ -130,3 +130,24 @@ def test_a_cut_connection_leaves_no_stream_behind(wire, episode):
         time.sleep(0.01)
     assert not wire.ingest.spools()[0].connected
     assert wire.join().acknowledged == 3
+
+
+def test_an_idle_actor_is_told_at_once_that_one_with_a_greater_claim_came_back(wire):
+    """Nothing else happens that could wake its stream: no record, no credit."""
+    ended = threading.Event()
+
+    def nothing():
+        yield wire.batch([])
+        ended.wait(60)
+
+    def come_back(spool_id, claim):
+        join = wire.join_request(spool_id, "arm")
+        join.claim = claim
+        wire.stub.Join(join, timeout=10)
+
+    come_back(SPOOL, 1)
+    told = wire.stub.Push(nothing(), timeout=60)
+    assert not next(told).replaced
+    come_back("newer", 2)
+    assert next(told).replaced
+    ended.set()

@@ -77,6 +77,7 @@ def test_a_classifier_of_other_images_or_a_broken_file_is_refused_and_the_last_o
 
 
 def test_only_who_wants_it_is_given_the_classifier(wire):
+    wire.join("s")
     wire.publisher.publish(0, b"policy")
     wire.publisher.publish_reward("lift", b"classifier")
 

@@ -12,7 +12,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from learner.ingest import Ingest
 from learner.service import LearnerServer
-from tests.learner.wire import refused
+from tests.learner.wire import SPOOL, refused
 from transport import service_pb2 as sp
 from transport.channel import PROTOCOL
 from transport.server import BindError
@@ -193,7 +193,7 @@ def test_stops_with_streams_open_and_says_why(wire, episode):
 
     pushing = wire.stub.Push(batches())
     assert next(pushing).sequence >= 0
-    pulling = wire.stub.PullPolicy(sp.PullPolicyRequest(run_id=wire.description.run_id))
+    pulling = wire.stub.PullPolicy(sp.PullPolicyRequest(run_id=wire.description.run_id, spool_id=SPOOL))
     time.sleep(0.1)
     wire.server.stop()
     stopped.set()

@@ -11,9 +11,17 @@ import weakref
 import grpc
 import pytest
 
+from learner.pull import PULLS_OF_A_SPOOL, Pull
 from transport import service_pb2 as sp
 
 MIB = 1 << 20
+
+
+@pytest.fixture
+def wire(wire):
+    """One that the spool of the tests has joined."""
+    wire.join()
+    return wire
 
 
 def pull(wire, have_version: int = 0, have_evaluation: int = 0, spool_id: str = "spool-0"):
@@ -63,6 +71,8 @@ def test_a_slow_puller_gets_the_newest_not_each(wire):
 
 
 def test_an_evaluation_goes_to_exactly_one_spool_and_once(wire):
+    for spool_id in "ab":
+        wire.join(spool_id)
     wire.publisher.publish(3, b"acting")
     wire.publisher.request_evaluation(1, 2, b"average", episodes=20, first_seed=77, spool_id="b")
     (acting,) = list(pull(wire, spool_id="a"))
@@ -126,24 +136,24 @@ def until(condition, timeout_s: float = 60.0) -> bool:
 
 
 def test_a_policy_that_is_not_taken_in_time_leaves_the_memory(wire, monkeypatch):
-    monkeypatch.setattr("learner.pull.SEND_S", 2.0)
+    monkeypatch.setattr("learner.pull.CHUNK_S", 2.0)
     call, kept = stalled(wire, 0)
     wire.publisher.publish(1, b"one")
     assert until(lambda: kept() is None)
     with pytest.raises(grpc.RpcError) as ended:
         list(call)
     assert ended.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert "the policy was not taken within 2 s" in ended.value.details()
-    monkeypatch.setattr("learner.pull.SEND_S", 60.0)
+    assert "a chunk of the policy was not taken within 2 s" in ended.value.details()
+    monkeypatch.setattr("learner.pull.CHUNK_S", 60.0)
     assert [chunk.data for chunk in pull(wire)] == [b"one"]
 
 
 def test_a_policy_of_which_not_even_the_first_chunk_is_taken_in_time_ends_with_that_status(wire, monkeypatch):
-    monkeypatch.setattr("learner.pull.SEND_S", 0.0)
+    monkeypatch.setattr("learner.pull.CHUNK_S", 0.0)
     wire.publisher.publish(0, bytes(40 * MIB))
     with pytest.raises(grpc.RpcError) as ended:
         list(pull(wire))
-    assert "the policy was not taken within 0 s" in ended.value.details()
+    assert "a chunk of the policy was not taken within 0 s" in ended.value.details()
 
 
 def test_of_the_calls_of_a_spool_the_newest_go_on(wire):
@@ -157,3 +167,37 @@ def test_of_the_calls_of_a_spool_the_newest_go_on(wire):
     assert sum(len(chunk.data) for chunk in stalls[2][0]) == 39 * MIB
     assert [chunk.data for chunk in pull(wire)] == [b"three"]
     stalls[1][0].cancel()
+
+
+def test_a_call_that_is_superseded_as_something_is_published_ends_all_the_same(wire, monkeypatch):
+    """Both in one turn of the event loop, the policy first: its time to be taken is no reprieve."""
+    monkeypatch.setattr("learner.pull.CHUNK_S", 3600.0)
+    wire.publisher.publish(0, b"zero")
+    request = sp.PullPolicyRequest(run_id=wire.description.run_id, spool_id="spool-0", have_version=1)
+    older = wire.stub.PullPolicy(request)
+    pulls = wire.server._servicer._pulls
+    assert until(lambda: len(pulls) == 1)
+
+    def supersede() -> None:
+        pulls.wake()
+        with contextlib.ExitStack() as newer:
+            for _ in range(PULLS_OF_A_SPOOL):
+                newer.enter_context(pulls._opened(Pull(), "spool-0"))
+
+    wire.publisher._on_change = lambda: None  # ``supersede`` wakes the call
+    wire.publisher.publish(1, bytes(40 * MIB))
+    wire.server._loop.call_soon_threadsafe(supersede)
+    assert until(lambda: not len(pulls)), "it is sent to one that does not read"
+    with pytest.raises(grpc.RpcError) as ended:
+        list(older)
+    assert ended.value.code() is grpc.StatusCode.ABORTED
+
+
+def test_a_spool_that_has_not_joined_is_refused_and_holds_no_place(wire):
+    for spool_id in ("other", "", "x" * (MIB // 2)):
+        with pytest.raises(grpc.RpcError) as ended:
+            list(pull(wire, spool_id=spool_id))
+        assert ended.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+        assert "has not joined this learner: call Join first" in ended.value.details()
+        assert len(ended.value.details()) < 300
+    assert not wire.server._servicer._pulls

@@ -41,7 +41,7 @@ def test_the_aio_channel_carries_the_token_in_every_kind_of_call(wire, episode):
             await push.write(wire.batch(episode(1, 5)))
             await push.done_writing()
             acknowledged = [reply.sequence async for reply in push]
-            pull = stub.PullPolicy(sp.PullPolicyRequest(run_id=wire.description.run_id), timeout=10)
+            pull = stub.PullPolicy(sp.PullPolicyRequest(run_id=wire.description.run_id, spool_id=SPOOL), timeout=10)
             return status, acknowledged, [chunk.data async for chunk in pull]
 
     status, acknowledged, data = asyncio.run(actor())

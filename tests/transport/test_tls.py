@@ -1,6 +1,8 @@
 """Who is let in by an encrypted learner, and whom an actor believes: real servers and channels on loopback."""
 
+import contextlib
 import os
+import socket
 import ssl
 import stat
 
@@ -168,3 +170,16 @@ def test_plain_text_is_for_loopback_alone(address, folder):
             find_trust(address, "", "")
     check_encrypted(place_of("localhost:50051"), None)
     assert find_trust("localhost:50051", "", "") is None
+
+
+def test_a_connection_that_says_nothing_is_closed_within_seconds(serve):
+    with contextlib.ExitStack() as stack:
+        for address in (serve(), serve(identity=None)):
+            place = address.split(":")
+            idle = stack.enter_context(socket.create_connection(place, 30.0))  # gRPC's own time is 120 s
+            stack.callback(_drain, idle)
+
+
+def _drain(idle):
+    while idle.recv(1024):
+        pass
