@@ -208,7 +208,8 @@ def alarms(scores: Any, classifier: SuccessClassifier, control_hz: float) -> dic
 
 
 def _bare(steps: Steps, classifier: SuccessClassifier, control_hz: float) -> Confirmed:
-    return steps.by_threshold(classifier.calibration.threshold, ClassifierReward(), control_hz)
+    own = classifier.calibration
+    return steps.by_threshold(own.threshold, ClassifierReward(confirm=own.confirm), control_hz)
 
 
 def _logit(score: float) -> float:

@@ -45,7 +45,6 @@ def _colours(rng: np.random.Generator) -> tuple[np.ndarray, float]:
     cos, third = np.cos(angle), 1 / 3
     across = np.sin(angle) / np.sqrt(3)
     turn = np.array(((0, -1, 1), (1, 0, -1), (-1, 1, 0)))
-    turn = np.array(((0, -1, 1), (1, 0, -1), (-1, 1, 0)))
     hue = third * (1 - cos) * np.ones((3, 3)) + cos * np.eye(3) + across * turn
     saturation = rng.uniform(0.5, 1.3)
     grey = np.ones((3, 1)) * _LUMA

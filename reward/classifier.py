@@ -24,7 +24,7 @@ class Calibration:
     Attributes:
         temperature: Logits are divided by it before the sigmoid.
         threshold: Score from which a frame looks like success.
-        confirm: Frames in a row with which the report's figures were measured.
+        confirm: Frames in a row for which the threshold was chosen and with which the report's figures were measured.
         gates: Conditions on the observed state with which they were measured, and which hold wherever it runs.
         negative_logits, positive_logits: Quantiles of the calibrated logits of held-out frames of each class, evenly
             spaced: what scores are like when nothing has changed since training.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 CONFIRM = 3
-"""Frames in a row that must look like success, unless set otherwise."""
+"""Frames in a row that must look like success, unless the training of a classifier says otherwise."""
 
 
 class RewardError(ValueError):
@@ -32,7 +32,8 @@ class ClassifierReward:
         model: Classifier file, or a folder of `tandem reward train`; empty for the one that the learner hands out.
         pretrained: Folder or hub id of a reward classifier of LeRobot, instead of ``model``.
         threshold: Calibrated score in (0, 1) from which a frame looks like success; 0 for the classifier's own.
-        confirm: So many frames in a row must look like success before it counts.
+        confirm: So many frames in a row must look like success before it counts; 0 for the classifier's own, with which
+            its threshold was chosen.
         min_step: No success before this step of an episode.
         gates: Conditions on the observed state that must hold besides the classifier's own, e.g.
             [tool.z>0.06,gripper.pos<0.6].
@@ -41,7 +42,7 @@ class ClassifierReward:
     model: str = ""
     pretrained: str = ""
     threshold: float = 0.0
-    confirm: int = CONFIRM
+    confirm: int = 0
     min_step: int = 3
     gates: tuple[str, ...] = ()
 
@@ -50,8 +51,8 @@ class ClassifierReward:
             raise RewardError("reward.model and reward.pretrained name two classifiers: leave one of them out")
         if not 0 <= self.threshold < 1:
             raise RewardError(f"reward.threshold must lie in [0, 1). Got: {self.threshold}")
-        if self.confirm < 1:
-            raise RewardError(f"reward.confirm must be at least 1. Got: {self.confirm}")
+        if self.confirm < 0:
+            raise RewardError(f"reward.confirm must be 0 or more. Got: {self.confirm}")
         if self.min_step < 0:
             raise RewardError(f"reward.min_step must be 0 or more. Got: {self.min_step}")
 

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from policies.pretrained import WeightsFile
 from reward.augmentation import augmented
 from reward.calibration import log_loss
+from reward.config import RewardError
 from reward.frames import LabelledFrames
 from reward.network import ClassifierNetwork, NetworkSpec
 from reward.preprocessing import Preprocessing
@@ -71,6 +72,8 @@ def fit(
 ) -> Fitted:
     """Fits a new network to ``train``; ``stop`` holds other episodes, which say when to stop and nothing else.
 
+    Raises RewardError where no look at the stopping episodes gave a finite loss.
+
     Args:
         spec: Of the network.
         preprocessing: The one it will run with.
@@ -108,6 +111,11 @@ def fit(
                 best, best_steps, best_loss, worse = copy.deepcopy(network), step, found, 0
             elif worse >= config.patience:
                 break
+    if not np.isfinite(best_loss):
+        raise RewardError(
+            f"training gave no network: none of its log losses on {len(stop)} frames of other episodes was finite, "
+            f"the last was {found}. Are there frames of both classes?"
+        )
     return Fitted(best.eval(), best_steps, float(best_loss))
 
 
@@ -128,12 +136,18 @@ def balanced_rows(frames: LabelledFrames, config: FitConfig, rng: np.random.Gene
 
 @torch.inference_mode()
 def logits_of(
-    network: ClassifierNetwork, preprocessing: Preprocessing, frames: LabelledFrames, batch: int = 256
+    network: ClassifierNetwork,
+    preprocessing: Preprocessing,
+    frames: LabelledFrames,
+    rows: np.ndarray | None = None,
+    shown: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] = lambda images: images,
+    batch: int = 256,
 ) -> np.ndarray:
-    """Uncalibrated logits of frames as they are, float64 (N,)."""
+    """Uncalibrated logits, float64 (R,), of the frames ``rows`` (R,), or of all; ``shown`` changes the images first."""
     network.eval()
-    parts = [network(preprocessing(frames.at(slice(i, i + batch)))) for i in range(0, len(frames), batch)]
-    return torch.cat(parts).double().numpy()
+    rows = np.arange(len(frames)) if rows is None else rows
+    blocks = (rows[i : i + batch] for i in range(0, len(rows), batch))
+    return torch.cat([network(preprocessing(shown(frames.at(block)))) for block in blocks]).double().numpy()
 
 
 def balanced_loss(logits: np.ndarray, positive: np.ndarray) -> float:

@@ -100,40 +100,44 @@ def joined(parts: Sequence[LabelledFrames]) -> LabelledFrames:
     )
 
 
-def thinned(frames: LabelledFrames, most: int, rng: np.random.Generator) -> LabelledFrames:
-    """At most ``most`` frames of each class, drawn evenly; hard negatives stay before others. Order is kept."""
+def thinned(frames: LabelledFrames, rows: np.ndarray, most: int, rng: np.random.Generator) -> LabelledFrames:
+    """At most ``most`` of the frames ``rows`` of each class, drawn evenly; hard negatives stay before others.
+
+    Order is kept, but neighbours are lost: for fitting alone, because confirmation needs frames in a row.
+    """
     keep = []
-    for rows in (np.flatnonzero(frames.positive), np.flatnonzero(~frames.positive)):
-        order = rng.permutation(rows)
+    for of_class in (rows[frames.positive[rows]], rows[~frames.positive[rows]]):
+        order = rng.permutation(of_class)
         keep.append(order[np.argsort(~frames.hard[order], kind="stable")][:most])
     return frames.subset(np.sort(np.concatenate(keep)))
 
 
-def folds(frames: LabelledFrames, count: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """Rows of ``count`` groups of whole episodes, bool (N,) each: no episode is in two of them.
+def folds(frames: LabelledFrames, count: int, rng: np.random.Generator, least: int = 2) -> list[np.ndarray]:
+    """Rows of at most ``count`` groups of whole episodes, bool (N,) each: no episode is in two of them, and each group
+    has frames of both classes.
 
-    Positive frames are dealt out first, so that each group has its share. Raises RewardError where a class is in fewer
-    than two episodes.
+    Episodes with both classes are dealt out first, then those of one class to the groups with the fewest episodes of
+    it. Raises RewardError where a class is in fewer than ``least`` episodes, at least 2.
     """
-    positive = frames.positive
     by_episode: dict[str, list[int]] = {}
     for row, episode in enumerate(frames.episodes):
         by_episode.setdefault(episode, []).append(row)
-    for name, has in (("success", positive), ("no success", ~positive)):
-        found = sum(bool(has[rows].any()) for rows in by_episode.values())
-        if found < 2:
+    names = [list(by_episode)[i] for i in rng.permutation(len(by_episode))]
+    positive = frames.positive
+    held = np.array([(positive[by_episode[e]].sum(), (~positive[by_episode[e]]).sum()) for e in names]).reshape(-1, 2)
+    for name, found in zip(("success", "no success"), (held > 0).sum(axis=0), strict=True):
+        if found < least:
             raise RewardError(
-                f"frames of {name} must come from at least 2 episodes, because a split by episode needs them on both "
-                f"sides. Got: {found}. Record or label more"
+                f"frames of {name} must come from at least {least} episodes, because a split by episode needs them on "
+                f"every side. Got: {found}. Record or label more"
             )
-    order = [list(by_episode)[i] for i in rng.permutation(len(by_episode))]
-    order.sort(key=lambda episode: int(positive[by_episode[episode]].sum()), reverse=True)
-    groups: list[list[str]] = [[] for _ in range(min(count, len(order)))]
-    loads = np.zeros((len(groups), 2))
-    for episode in order:
-        rows = by_episode[episode]
-        share = np.array((positive[rows].sum(), (~positive[rows]).sum()))
-        place = int(np.lexsort((loads[:, 1], loads[:, 0]))[0] if share[0] else np.argmin(loads[:, 1]))
-        groups[place].append(episode)
-        loads[place] += share
+    with_both, (only_positive, only_negative) = (held > 0).all(axis=1).sum(), (held == 0).sum(axis=0)[::-1]
+    groups: list[list[str]] = [[] for _ in range(min(count, int(with_both + min(only_positive, only_negative))))]
+    episodes, loads = np.zeros((len(groups), 2), int), np.zeros((len(groups), 2), int)
+    for i in sorted(range(len(names)), key=lambda i: ((held[i] > 0).sum(), held[i, 0]), reverse=True):
+        of_class = 0 if held[i, 0] else 1
+        place = int(np.lexsort((loads[:, of_class], episodes[:, of_class]))[0])
+        groups[place].append(names[i])
+        episodes[place] += held[i] > 0
+        loads[place] += held[i]
     return [frames.of_episodes(group) for group in groups]

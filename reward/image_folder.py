@@ -1,11 +1,13 @@
 """Labelled frames from an image folder: LABEL/EPISODE/IMAGE, or LABEL/EPISODE/CAMERA/IMAGE for several cameras.
 
 Images of one episode lie in a folder of their own, because training splits by episode; the same name below two labels
-is the same episode.
+is the same episode. Its frames follow each other by file name, 2.png before 10.png, whatever their labels; where two
+labels have a file of one name, success comes last.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +17,7 @@ import numpy as np
 from episodes.contract import IMAGE_PREFIX
 from reward.config import RewardError
 from reward.frames import LabelledFrames
-from reward.labels import LABELS
+from reward.labels import LABELS, SUCCESS
 from reward.preprocessing import CameraFrames, chosen_cameras
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
@@ -38,6 +40,7 @@ def frames_of_images(folder: Path, cameras: Sequence[str] = ()) -> LabelledFrame
             rows += [(label, episode.name, files) for files in _moments(episode, cameras)]
     if not rows:
         raise RewardError(f"{folder} holds no images (looked for LABEL/EPISODE/*{', *'.join(SUFFIXES)})")
+    rows.sort(key=lambda row: (row[1], _number(row[2][min(row[2])]), row[0] == SUCCESS))
     names = sorted(rows[0][2])
     read = {name: [_read(files[name]) for _, _, files in rows] for name in names}
     found = chosen_cameras([CameraFrames(name, *read[name][0].shape[:2]) for name in names], cameras)
@@ -52,7 +55,7 @@ def frames_of_images(folder: Path, cameras: Sequence[str] = ()) -> LabelledFrame
         found,
         {camera.name: np.stack(read[camera.name]) for camera in found},
         tuple(label for label, _, _ in rows),
-        tuple(f"{folder.name}/{episode}" for _, episode, _ in rows),
+        tuple(f"{folder.resolve()}/{episode}" for _, episode, _ in rows),
         np.arange(len(rows)),
     )
 
@@ -78,7 +81,12 @@ def _read(path: Path) -> np.ndarray:
 
 
 def _images(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    return sorted((path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES), key=_number)
+
+
+def _number(path: Path) -> list[tuple[int, str]]:
+    """Orders names by the numbers in them."""
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", path.name)]
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -60,6 +60,7 @@ class SuccessJudge:
     Attributes:
         version: Of the classifier.
         threshold: Score from which a frame looks like success.
+        confirm: Frames in a row that must.
         drift: Watches the scores.
         fault: Why the last frame had no score; empty where it had one.
     """
@@ -70,6 +71,7 @@ class SuccessJudge:
         self._gates = parse_gates((*classifier.calibration.gates, *config.gates), contract)
         self.version = classifier.version
         self.threshold = config.threshold or classifier.calibration.threshold
+        self.confirm = config.confirm or classifier.calibration.confirm
         self.drift = DriftMonitor(classifier.calibration)
         self.fault = ""
         self._streak = 0
@@ -84,7 +86,7 @@ class SuccessJudge:
         self.drift.add(logit)
         looks = score >= self.threshold and all(gate.holds(observation) for gate in self._gates)
         self._streak = self._streak + 1 if looks else 0
-        return Judgement(score, self._streak >= self._config.confirm and step >= self._config.min_step)
+        return Judgement(score, self._streak >= self.confirm and step >= self._config.min_step)
 
     def _logit(self, observation: Mapping[str, np.ndarray]) -> float:
         try:

@@ -55,19 +55,25 @@ class LearningPoint:
 
 
 def measured(
-    frames: LabelledFrames, logits: np.ndarray, calibration: Calibration, *, target_fpr: float, control_hz: float
+    frames: LabelledFrames,
+    logits: np.ndarray,
+    thresholds: np.ndarray,
+    calibration: Calibration,
+    target_fpr: float,
+    control_hz: float,
 ) -> dict[str, Any]:
     """Every figure of the report that comes from held-out scores.
 
     Args:
         frames: Labelled frames.
         logits: Their calibrated logits by networks that had not seen their episodes, (N,).
-        calibration: Threshold and confirmation.
+        thresholds: Score from which each frame looks like success, chosen without its episode, (N,).
+        calibration: As it is stored: confirmation, gates, and the threshold of all frames.
         target_fpr: For which the threshold was chosen.
         control_hz: Frames a second.
     """
     positive, scores = frames.positive, sigmoid(logits)
-    looks = scores >= calibration.threshold
+    looks = scores >= thresholds
     hits, false = int((looks & positive).sum()), int((looks & ~positive).sum())
 
     def of_episodes(looks: np.ndarray) -> dict[str, Any]:
@@ -80,6 +86,7 @@ def measured(
         "labels": {label: frames.labels.count(label) for label in dict.fromkeys(frames.labels)},
         "episodes": len(set(frames.episodes)),
         "threshold": calibration.threshold,
+        "thresholds_of_folds": sorted(set(thresholds.tolist())),
         "temperature": calibration.temperature,
         "confirm": calibration.confirm,
         "target_fpr": target_fpr,

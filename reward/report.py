@@ -37,21 +37,23 @@ def _page(trained: Trained) -> str:
             f"false positives an hour of {report['control_hz']:g} frames a second: from {60 * hourly['hours']:.1f} "
             f"minutes, 95 % interval {hourly['interval'][0]:.1f} to {hourly['interval'][1]:.1f}",
         ),
-        (f"{report['threshold']:.3f}", f"threshold, {report['confirm']} frames in a row"),
+        (f"{report['threshold']:.3f}", f"the stored threshold, {report['confirm']} frames in a row"),
     ]
     cards = "".join(f'<div class="card number"><b>{b}</b><span>{html.escape(text)}</span></div>' for b, text in numbers)
     pictures = "".join(_mistake(trained, mistake) for mistake in report["worst"])
     figures = [
         ("Reliability", "Share of success by score. On the diagonal a score is a probability.", _reliability(report)),
         ("Learning curve", "Balanced log loss on episodes left out, by frames used.", _learning_curve(report)),
-        ("Scores", "Of held-out frames of each class, with the threshold.", _histogram(trained)),
+        ("Scores", "Of held-out frames of each class, with the stored threshold.", _histogram(trained)),
     ]
     everything = html.escape(json.dumps(report, indent=1))
     return f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(report["classifier"])}</title>
 <style>{STYLE}</style><main>
 <h1>Success classifier {html.escape(report["classifier"])}</h1>
 <p class="soft">{html.escape(report["task"])} · {report["episodes"]} episodes, {html.escape(_labels(report))}</p>
-<p class="verdict">Every figure is of frames scored by a network that had seen no frame of their episode.
+<p class="verdict">Every frame is scored by a network that had seen no frame of its episode, and every decision in the
+figures is made at a threshold chosen on other episodes ({html.escape(_thresholds(report))}). The stored threshold is
+chosen on all; so is the temperature, which changes the log loss and the reliability, and no decision.
 {html.escape(report["more_labels"][:1].upper() + report["more_labels"][1:])}.{html.escape(gates_line(report))}</p>
 <div class="numbers">{cards}</div>
 <h2>Frames and episodes</h2><div class="grid"><div class="card">{_frame_table(report)}</div>
@@ -75,6 +77,10 @@ def gates_line(report: dict[str, Any]) -> str:
     )
 
 
+def _thresholds(report: dict[str, Any]) -> str:
+    return ", ".join(f"{threshold:.3f}" for threshold in report["thresholds_of_folds"])
+
+
 def _percent(rate: dict[str, Any]) -> str:
     return "-" if rate["value"] is None else f"{rate['value']:.1%}"
 
@@ -94,7 +100,7 @@ def _frame_table(report: dict[str, Any]) -> str:
         for name in ("precision", "recall", "false_positive_rate")
     ]
     rows += [("log loss", f"{frames['log_loss']:.4f}"), ("temperature", f"{report['temperature']:.2f}")]
-    return _table("Frames at the threshold", rows)
+    return _table("Frames at the thresholds of their folds", rows)
 
 
 def _confusion_table(found: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -56,11 +57,14 @@ def _load(path: Path, cameras: Sequence[str], gates: Sequence[str]) -> LabelledF
 
 
 def task_of(paths: Sequence[str]) -> tuple[str, float]:
-    """Task and control rate in Hz of the first folder with a contract; empty and 0 where none has one."""
-    for path in paths:
-        if (Path(path).expanduser() / CONTRACT).is_file():
-            interface = load_contract(Path(path).expanduser() / CONTRACT).interface
+    """Task and control rate in Hz of the first folder that has a contract or is a LeRobotDataset, whose task is left
+    empty; empty and 0 where there is none."""
+    for folder in (Path(path).expanduser() for path in paths):
+        if (folder / CONTRACT).is_file():
+            interface = load_contract(folder / CONTRACT).interface
             return interface.task, interface.control_hz
+        if (folder / INFO).is_file():
+            return "", float(json.loads((folder / INFO).read_text())["fps"])
     return "", 0.0
 
 
@@ -128,7 +132,7 @@ def _frames_of_dataset(folder: Path, cameras: Sequence[str]) -> LabelledFrames:
             for camera in found:
                 images.setdefault(camera.name, []).append(_uint8(frame[camera.name]))
             label = SUCCESS if float(frame[REWARD]) >= 0.5 else FAILURE
-            kept.append((label, f"{folder.name}/{number}", i - first))
+            kept.append((label, f"{folder.resolve()}/{number}", i - first))
     return _frames(found, images, kept)
 
 

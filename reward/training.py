@@ -2,8 +2,9 @@
 
 Cross-fitting: the episodes are dealt into folds; for each fold a network is fitted to the others (of which some
 episodes only say when to stop) and scores the fold. So every frame has a score by a network that knows nothing of its
-episode; from these come temperature, threshold and all figures of the report. The classifier that is kept is fitted in
-the same way to all folds.
+episode; from these come temperature, threshold and all figures of the report. The threshold that decides on a fold in
+the report is chosen on the other folds; the stored one on all. The classifier that is kept is fitted in the same way to
+all folds.
 """
 
 from __future__ import annotations
@@ -50,12 +51,12 @@ class TrainConfig:
         encoder: ``small`` (trained from scratch), or a frozen pretrained ``resnet10`` or ``resnet18``.
         encoder_weights: Weights of a frozen encoder: a safetensors file or hub:OWNER/NAME/FILE.
         target_fpr: Share of frames without success at which one may be confirmed; 0.0001 are 3.6 an hour at 10 Hz.
-        confirm: Frames in a row that must look like success, for the report.
+        confirm: Frames in a row that must look like success: for the threshold, the report, and wherever it runs.
         gates: Conditions on the observed state without which nothing is a success, e.g. [tool.z>0.06]; they are stored
             with the classifier and hold wherever it runs. The threshold is chosen as if there were none.
         control_hz: Frames a second, for figures an hour; 0 for the data's own, or 10.
         folds: Parts into which episodes are dealt for measuring.
-        most_frames: Most frames of a class; more are thinned out evenly.
+        most_frames: Most frames of a class to fit a network to; of more, some are drawn. Measured on are all.
         max_steps: Most steps of a fit.
         seed: Of folds, weights, batches and augmentation.
         torch_threads: Threads of the CPU; more than one pays on idle cores alone.
@@ -135,29 +136,33 @@ def train(
     """
     began_s = time.monotonic()
     rng = np.random.default_rng(config.seed)
-    frames = thinned(frames, config.most_frames, rng)
     check_frames(frames)
     weights = _weights(config)
     network = NetworkSpec(len(frames.cameras), config.encoder, weights.sha256 if weights else "")
     preprocessing = Preprocessing(frames.cameras, _size(frames, config.image_size))
-    fitter = _Fitter(network, preprocessing, FitConfig(max_steps=config.max_steps), weights, say)
+    fitter = _Fitter(network, preprocessing, FitConfig(max_steps=config.max_steps), config.most_frames, weights, say)
 
-    groups = folds(frames, config.folds, rng)
+    groups = folds(frames, config.folds, rng, least=max(3, 6 - config.folds))
     logits, elsewhere = np.zeros(len(frames)), np.zeros((_OTHER_DAYS, len(frames)))
     points: list[LearningPoint] = []
     for number, held_out in enumerate(groups):
-        fitted = fitter.fit(frames.subset(~held_out), config.seed + number, f"fold {number + 1} of {len(groups)}")
-        logits[held_out] = logits_of(fitted.network, preprocessing, frames.subset(held_out))
-        elsewhere[:, held_out] = _logits_elsewhere(fitted, preprocessing, frames.subset(held_out), rng)
+        fitted = fitter.fit(frames, ~held_out, config.seed + number, f"fold {number + 1} of {len(groups)}")
+        rows = np.flatnonzero(held_out)
+        logits[rows] = logits_of(fitted.network, preprocessing, frames, rows)
+        for day in elsewhere:
+            day[rows] = logits_of(fitted.network, preprocessing, frames, rows, lambda images: augmented(images, rng))
         if not number:
             points.append(LearningPoint.of(frames, ~held_out, held_out, logits[held_out]))
     points = _learning_curve(fitter, frames, groups[0], config.seed, rng) + points
-    final = fitter.fit(frames, config.seed + len(groups), "the classifier")
+    final = fitter.fit(frames, np.ones(len(frames), bool), config.seed + len(groups), "the classifier")
 
     positive = frames.positive
     temperature = fit_temperature(logits, positive)
-    threshold = _threshold(frames, np.vstack((logits, elsewhere)) / temperature, config)
-    calibrated = logits / temperature
+    calibrated, every = logits / temperature, np.vstack((logits, elsewhere)) / temperature
+    thresholds = np.zeros(len(frames))
+    for held_out in groups:
+        thresholds[held_out] = _threshold(frames, every, ~held_out, config)
+    threshold = _threshold(frames, every, np.ones(len(frames), bool), config)
     spec = ClassifierSpec(
         name=config.name or folder.name,
         task=task,
@@ -179,7 +184,7 @@ def train(
         "data": list(config.data),
         "steps": final.steps,
         "seconds": round(time.monotonic() - began_s, 1),
-        **measured(frames, calibrated, spec.calibration, target_fpr=config.target_fpr, control_hz=control_hz),
+        **measured(frames, calibrated, thresholds, spec.calibration, config.target_fpr, control_hz),
         "learning_curve": [vars(point) for point in points],
         "more_labels": LearningPoint.advice(points),
     }
@@ -193,19 +198,19 @@ class _Fitter:
     network: NetworkSpec
     preprocessing: Preprocessing
     config: FitConfig
+    most_frames: int
     weights: WeightsFile | None
     say: Callable[[str], None]
 
-    def fit(self, frames: LabelledFrames, seed: int, what: str) -> Fitted:
-        """A network fitted to ``frames``, but for the episodes that say when to stop."""
-        stop = folds(frames, _STOP_SHARE, np.random.default_rng(seed))[0]
-        if not frames.positive[~stop].any() or frames.positive[~stop].all():
-            stop = ~stop
+    def fit(self, frames: LabelledFrames, used: np.ndarray, seed: int, what: str) -> Fitted:
+        """A network fitted to the frames ``used``, bool (N,), but for the episodes that say when to stop."""
+        rng, rows = np.random.default_rng(seed), np.flatnonzero(used)
+        stop = folds(frames.showing({}).subset(rows), _STOP_SHARE, rng)[0]
         return fit(
             self.network,
             self.preprocessing,
-            frames.subset(~stop),
-            frames.subset(stop),
+            thinned(frames, rows[~stop], self.most_frames, rng),
+            thinned(frames, rows[stop], self.most_frames, rng),
             self.config,
             seed=seed,
             weights=self.weights,
@@ -226,8 +231,10 @@ def check_frames(frames: LabelledFrames) -> None:
         raise RewardError("all frames are alike: there is nothing to tell success by. Is a camera covered or frozen?")
 
 
-def _threshold(frames: LabelledFrames, logits: np.ndarray, config: TrainConfig) -> float:
-    """The score from which a frame looks like success, by the frames as they are and as another day could show them."""
+def _threshold(frames: LabelledFrames, logits: np.ndarray, used: np.ndarray, config: TrainConfig) -> float:
+    """The score from which a frame looks like success, by the frames ``used``, bool (N,), as they are and as another
+    day could show them: the rows of ``logits``, (days, N)."""
+    frames, logits = frames.showing({}).subset(used), logits[:, used]
     found = [least_of_last(values, frames.episodes, frames.indices, config.confirm) for values in logits]
     copies = len(found)
     threshold = choose_threshold(
@@ -249,37 +256,27 @@ def _size(frames: LabelledFrames, side: int) -> tuple[int, int]:
     return max(1, round(side * height / max(height, width))), max(1, round(side * width / max(height, width)))
 
 
-def _logits_elsewhere(
-    fitted: Fitted, preprocessing: Preprocessing, frames: LabelledFrames, rng: np.random.Generator
-) -> np.ndarray:
-    """Logits (_OTHER_DAYS, N) of the frames as other days could have shown them: the threshold must hold there too."""
-    shown = [frames.showing(augmented(frames.images, rng)) for _ in range(_OTHER_DAYS)]
-    return np.stack([logits_of(fitted.network, preprocessing, moved) for moved in shown])
-
-
 def _learning_curve(
     fitter: _Fitter, frames: LabelledFrames, held_out: np.ndarray, seed: int, rng: np.random.Generator
 ) -> list[LearningPoint]:
     """How well networks that saw a part of the episodes do on the first fold; too small parts are left out."""
-    rest = frames.subset(~held_out)
-    test = frames.subset(held_out)
+    test = np.flatnonzero(held_out)
     points = []
     for share in _CURVE:
-        part = _share_of_episodes(rest, share, rng)
+        used = _share_of_episodes(frames, ~held_out, share, rng)
         try:
-            fitted = fitter.fit(rest.subset(part), seed, f"with {share:.0%} of the episodes")
+            fitted = fitter.fit(frames, used, seed, f"with {share:.0%} of the episodes")
         except RewardError:
             continue
-        whole = np.zeros(len(frames), bool)
-        whole[np.flatnonzero(~held_out)[part]] = True
-        points.append(LearningPoint.of(frames, whole, held_out, logits_of(fitted.network, fitter.preprocessing, test)))
+        logits = logits_of(fitted.network, fitter.preprocessing, frames, test)
+        points.append(LearningPoint.of(frames, used, held_out, logits))
     return points
 
 
-def _share_of_episodes(frames: LabelledFrames, share: float, rng: np.random.Generator) -> np.ndarray:
-    """Rows of a share of the episodes with and of those without success, bool (N,)."""
-    with_success = {e for e, p in zip(frames.episodes, frames.positive, strict=True) if p}
-    without = set(frames.episodes) - with_success
+def _share_of_episodes(frames: LabelledFrames, among: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    """Rows of a share of the episodes ``among``, of those with and of those without success, bool (N,)."""
+    with_success = {frames.episodes[row] for row in np.flatnonzero(among & frames.positive)}
+    without = {frames.episodes[row] for row in np.flatnonzero(among)} - with_success
     chosen: list[str] = []
     for group in (sorted(with_success), sorted(without)):
         chosen += [group[i] for i in rng.permutation(len(group))[: round(share * len(group))]]

@@ -32,6 +32,7 @@ def test_no_episode_is_on_both_sides_of_a_split(episodes, count, seed):
         inside = {e for e, row in zip(frames.episodes, group, strict=True) if row}
         outside = {e for e, row in zip(frames.episodes, group, strict=True) if not row}
         assert not inside & outside
+        assert 0 < frames.positive[group].sum() < group.sum()
 
 
 def test_a_class_in_one_episode_alone_cannot_be_split():
@@ -47,7 +48,8 @@ def test_a_batch_is_half_success_and_has_its_share_of_hard_negatives():
 
 
 def test_thinning_keeps_hard_negatives_first():
-    frames = thinned(labelled([["success"] * 30, ["failure"] * 50, ["almost"] * 8]), 20, np.random.default_rng(0))
+    frames = labelled([["success"] * 30, ["failure"] * 50, ["almost"] * 8])
+    frames = thinned(frames, np.arange(len(frames)), 20, np.random.default_rng(0))
     assert [frames.labels.count(name) for name in ("success", "failure", "almost")] == [20, 12, 8]
 
 

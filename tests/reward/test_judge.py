@@ -87,6 +87,22 @@ def test_a_held_step_a_lost_camera_another_size_and_a_score_that_is_no_number_ar
     assert blind.fault == "the classifier gave no number"
 
 
+def test_frames_in_a_row_are_those_the_threshold_was_chosen_for_unless_set():
+    stored = load_classifier(constant_classifier(CAMERAS, 4.0, confirm=2))
+    for settings, least in (({}, 2), ({"confirm": 1}, 1), ({"confirm": 4}, 4)):
+        one = SuccessJudge(stored, ClassifierReward(min_step=0, **settings), CONTRACT)
+        one.begin_episode()
+        assert [one.judge(observation(), step).success for step in range(4)] == [n >= least for n in range(1, 5)]
+    with pytest.raises(RewardError, match=r"reward.confirm must be 0 or more. Got: -1"):
+        ClassifierReward(confirm=-1)
+
+
+def test_a_score_is_of_the_calibrated_logit():
+    stored = load_classifier(constant_classifier(CAMERAS, 4.0, temperature=2.0))
+    one = SuccessJudge(stored, ClassifierReward(), CONTRACT)
+    assert one.judge(observation(), 5).score == pytest.approx(float(sigmoid(np.array(2.0))))
+
+
 def test_another_threshold_than_the_classifiers_own_counts_where_it_is_set():
     assert judge(logit=1.0).threshold == 0.5
     strict = judge(logit=1.0, confirm=1, min_step=0, threshold=0.9)

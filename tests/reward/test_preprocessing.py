@@ -8,6 +8,7 @@ import pytest
 from envs.registry import derive_contract
 from envs.so101_interface import SO101SimConfig
 from reward import fitting
+from reward.augmentation import augmented
 from reward.classifier import ClassifierSpec
 from reward.fitting import FitConfig, fit, logits_of
 from reward.network import NetworkSpec
@@ -40,6 +41,32 @@ def test_running_shows_the_network_the_bytes_of_training(frames, size, monkeypat
     for row in range(6):
         for trained, running in zip(batch, preprocessing(stacked(moment(frames, row))), strict=True):
             assert trained[row].numpy().tobytes() == running[0].numpy().tobytes()
+
+
+def test_training_is_shown_other_days_and_looks_at_frames_as_they_are(frames):
+    """Moved and recoloured frames to learn from; what says when to stop is not changed."""
+    shown = []
+
+    class Watched(Preprocessing):
+        def __call__(self, images):
+            shown.append(images[CAMERAS[0].name])
+            return super().__call__(images)
+
+    fit(NetworkSpec(2), Watched(CAMERAS, (32, 40)), frames, frames, FitConfig(max_steps=1), seed=0)
+    stored = {frame.tobytes() for frame in frames.images[CAMERAS[0].name]}
+    learned, looked_at = shown
+    assert not any(frame.tobytes() in stored for frame in learned)
+    assert all(frame.tobytes() in stored for frame in looked_at)
+
+
+def test_a_frame_of_another_day_is_moved_and_has_other_colours():
+    frame = np.full((1, 32, 40, 3), 60, np.uint8)
+    frame[:, 12:20, 16:24] = 180
+    days = [augmented({"a": frame, "b": frame}, np.random.default_rng(seed)) for seed in range(20)]
+    assert len({(day["a"] > day["a"].mean()).tobytes() for day in days}) == 20, "moved"
+    assert len({day["a"][0, 0, 0].tobytes() for day in days}) == 20, "other colours"
+    assert all((day["a"] != day["b"]).any() for day in days), "each camera on its own"
+    assert all((day["a"][0, 0, 0] == day["b"][0, 0, 0]).all() for day in days), "in one light"
 
 
 def test_a_stored_classifier_runs_with_the_preprocessing_it_was_trained_with(frames, tmp_path):

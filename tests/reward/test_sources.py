@@ -10,9 +10,10 @@ import pytest
 from actor.record import RecordConfig, record
 from envs.so101_sim import SO101SimConfig
 from episodes.log import EpisodeLog, read_log
+from reward.calibration import confirm_episodes
 from reward.config import HumanReward, RewardError
 from reward.labels import append_labels, read_labels, spans_of
-from reward.sources import labels_of_log, load_frames
+from reward.sources import labels_of_log, load_frames, task_of
 from transport import records_pb2 as pb
 
 PIXELS = SO101SimConfig(obs="pixels", image_width=32, image_height=32)
@@ -117,14 +118,39 @@ def test_image_folders_are_read_by_label_episode_and_camera(tmp_path):
     frames = load_frames([str(tmp_path)])
     assert [c.name for c in frames.cameras] == ["observation.images.front", "observation.images.wrist"]
     assert (len(frames), len(set(frames.episodes)), frames.labels.count("almost")) == (18, 2, 6)
-    assert frames.images["observation.images.wrist"][0, 0, 0].tolist() == [0, 0, 200], "RGB"
+    assert frames.images["observation.images.wrist"][frames.positive][0, 0, 0].tolist() == [0, 0, 200], "RGB"
     assert len(load_frames([str(tmp_path)], ["wrist"]).images) == 1
     cv2.imwrite(str(tmp_path / "success" / "one" / "front" / "0.png"), np.zeros((10, 16, 3), np.uint8))
-    with pytest.raises(RewardError, match=r"must have 10 x 16 pixels, like the first image. Got: 12 x 16"):
+    with pytest.raises(RewardError, match=r"must have 12 x 16 pixels, like the first image. Got: 10 x 16"):
         load_frames([str(tmp_path)])
     cv2.imwrite(str(tmp_path / "success" / "loose.png"), np.zeros((12, 16, 3), np.uint8))
     with pytest.raises(RewardError, match="lies directly in"):
         load_frames([str(tmp_path)])
+
+
+def test_images_of_an_episode_follow_each_other_by_name_and_two_folders_of_one_name_share_none(tmp_path):
+    for data in ("a/data", "b/data"):
+        for index in range(12):
+            folder = tmp_path / data / ("success" if index >= 9 else "air" if index % 2 else "failure") / "one"
+            folder.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(folder / f"frame{index}.png"), np.full((12, 16, 3), index, np.uint8))
+    frames = load_frames([str(tmp_path / "a/data"), str(tmp_path / "b/data")])
+    assert frames.images["observation.images.front"][:, 0, 0, 0].tolist() == 2 * list(range(12))
+    assert frames.labels[:12] == ("failure", "air") * 4 + ("failure",) + ("success",) * 3
+    assert len(set(frames.episodes)) == 2
+    everything = np.ones(len(frames), bool)
+    found = confirm_episodes(everything, frames.positive, frames.episodes, frames.indices, confirm=3, control_hz=10)
+    assert [episode.right for episode in found] == [False, False], "who calls all of it success is wrong"
+
+
+def test_the_control_rate_is_the_contracts_or_the_fps_of_a_lerobot_dataset(tmp_path, recordings):
+    (tmp_path / "images" / "success").mkdir(parents=True)
+    (tmp_path / "dataset" / "meta").mkdir(parents=True)
+    (tmp_path / "dataset" / "meta" / "info.json").write_text('{"codebase_version": "v3.0", "fps": 30}')
+    images, dataset = str(tmp_path / "images"), str(tmp_path / "dataset")
+    assert task_of([images]) == ("", 0.0)
+    assert task_of([images, dataset]) == ("", 30.0)
+    assert task_of([str(recordings), dataset])[1] == 10.0
 
 
 def test_a_folder_that_holds_no_labels_says_what_would_be(tmp_path):

@@ -6,10 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from reward import training
 from reward.classifier import Calibration
 from reward.config import RewardError
+from reward.fitting import FitConfig, fit
 from reward.frames import LabelledFrames
 from reward.measures import measured
+from reward.network import NetworkSpec
+from reward.preprocessing import Preprocessing
 from reward.report import write_report
 from reward.storage import load_classifier, read_classifier
 from reward.training import TrainConfig, train
@@ -48,26 +52,42 @@ def test_a_classifier_learns_what_success_looks_like_and_says_how_well(tmp_path)
     assert "http" not in page.split("<style>")[1].replace("http-equiv", "")
 
 
-def test_what_only_an_episode_shows_is_not_learned(tmp_path):
-    """Each episode has a colour of its own and labels drawn at random: a split of frames would call this solved."""
-    rng = np.random.default_rng(0)
-    episodes, length = 12, 8
-    labels, images = [], {c.name: [] for c in CAMERAS}
-    for episode in range(episodes):
-        colour = rng.integers(0, 255, 3)
-        for camera in CAMERAS:
-            images[camera.name] += [np.full((camera.height, camera.width, 3), colour, np.uint8)] * length
-        labels += ["success" if episode % 2 else "failure"] * length
-    frames = LabelledFrames(
-        CAMERAS,
-        {name: np.stack(values) for name, values in images.items()},
-        tuple(labels),
-        tuple(f"e{i // length}" for i in range(episodes * length)),
-        np.tile(np.arange(length), episodes),
-    )
-    trained = train(frames, config(max_steps=20), tmp_path)
-    right = (trained.scores > 0.5) == frames.positive
-    assert right.mean() < 0.8
+def test_the_most_frames_are_drawn_for_fitting_and_everything_else_is_of_all_frames(tmp_path, monkeypatch):
+    """What confirms is frames in a row, of which a draw leaves none: nothing would ever be a false positive."""
+    fitted_to = []
+
+    def watched(network, preprocessing, rows, stop, *rest, **settings):
+        fitted_to.extend((rows.positive.sum(), (~rows.positive).sum()))
+        return fit(network, preprocessing, rows, stop, *rest, **settings)
+
+    monkeypatch.setattr(training, "fit", watched)
+    frames = square_frames(8, 30)
+    report = train(frames, config(most_frames=20, max_steps=2), tmp_path).report
+    assert max(fitted_to) == 20
+    assert report["labels"]["success"] == frames.positive.sum()
+    assert report["frames"]["false_positive_rate"]["of"] == (~frames.positive).sum()
+
+
+def test_what_only_an_episode_shows_is_learned_by_heart_and_no_figure_gains_by_it(tmp_path):
+    """Each episode has a pattern of its own and a label drawn at random: a leak between folds would look like skill."""
+    rng, episodes, length, cells = np.random.default_rng(0), 16, 4, 3
+    success = rng.permutation(np.arange(episodes) % 2 == 0)
+    images = {}
+    for camera in CAMERAS:
+        pattern = 200 * rng.integers(0, 2, (episodes, cells, cells)) + 20
+        rows, columns = (np.arange(side) * cells // side for side in (camera.height, camera.width))
+        shown = pattern[:, rows][:, :, columns].astype(np.uint8)
+        images[camera.name] = np.repeat(np.repeat(shown[..., None], 3, 3), length, 0)
+    labels = tuple("success" if success[i // length] else "failure" for i in range(episodes * length))
+    names = tuple(f"e{i // length}" for i in range(episodes * length))
+    frames = LabelledFrames(CAMERAS, images, labels, names, np.tile(np.arange(length), episodes))
+    trained = train(frames, config(), tmp_path)
+    known = (trained.classifier.logits(frames.images) > 0) == frames.positive
+    held_out = (trained.scores > 0.5) == frames.positive
+    assert known.mean() > 0.75, "it has learned the episodes it was fitted to, which are all but one sixth"
+    assert held_out.mean() < 0.7
+    assert trained.classifier.calibration.temperature > 5, "who guesses must not be sure"
+    assert trained.report["frames"]["log_loss"] < 0.8
 
 
 def test_the_report_measures_with_the_gates_and_says_what_they_change(frames):
@@ -75,12 +95,25 @@ def test_the_report_measures_with_the_gates_and_says_what_they_change(frames):
     logits = np.full(len(frames), 4.0)
     gated = replace(frames, gated=~frames.positive)
     calibration = Calibration(threshold=0.5, confirm=3, gates=("tool.z>0.06",))
-    report = measured(gated, logits, calibration, target_fpr=0.0001, control_hz=10.0)
+    report = measured(gated, logits, np.full(len(frames), 0.5), calibration, 0.0001, 10.0)
     assert report["gates"] == ["tool.z>0.06"]
     assert report["false_positives_an_hour"]["events"] == 0
     assert report["per_episode"]["precision"]["value"] == 1.0
     assert report["without_gates"]["false_positives_an_hour"]["events"] == 8
     assert report["without_gates"]["per_episode"]["precision"]["value"] == 0.0
+
+
+def test_what_the_report_says_of_a_fold_is_decided_by_the_other_folds(tmp_path, monkeypatch):
+    """One episode of failure looks like success throughout: a threshold that had seen it would let nobody be wrong."""
+    frames = square_frames(8, 20)
+    planted = frames.of_episodes(["data/3"])
+    logits = np.where(frames.positive, 6.0, -6.0) + 14.0 * planted
+
+    monkeypatch.setattr(training, "logits_of", lambda network, preprocessing, of, rows, *shown: logits[rows])
+    report = train(frames, config(max_steps=1), tmp_path).report
+    assert report["false_positives_an_hour"]["events"] == 1
+    assert report["per_episode"]["failure_confirmed"] == 1
+    assert report["threshold"] > min(report["thresholds_of_folds"]), "chosen on all, it has seen the episode"
 
 
 def test_too_few_labels_and_frames_all_alike_are_refused(tmp_path):
@@ -97,6 +130,35 @@ def test_too_few_labels_and_frames_all_alike_are_refused(tmp_path):
     )
     with pytest.raises(RewardError, match="all frames are alike"):
         train(alike, config(), tmp_path)
+
+
+def test_one_long_episode_of_success_alone_does_not_decide_when_to_stop(tmp_path):
+    """It is dealt out first, and without an episode of failure alone nothing would come to it."""
+    frames = square_frames(12, 20)
+    episode = np.repeat(np.arange(12), 20)
+    one = frames.subset((episode % 2 == 0) & ((episode > 0) | frames.positive))
+    long = replace(
+        one,
+        labels=tuple("success" if e == "data/2" else label for label, e in zip(one.labels, one.episodes, strict=True)),
+    )
+    said = []
+    trained = train(long, config(max_steps=2, folds=3), tmp_path, say=said.append)
+    assert trained.report["steps"] > 0
+    assert not [line for line in said if "nan" in line]
+
+
+def test_a_class_in_too_few_episodes_to_train_stop_and_measure_is_named(tmp_path):
+    frames = square_frames(6, 40)
+    labels = tuple("success" if row % 80 < 30 and row < 160 else "air" for row in range(len(frames)))
+    with pytest.raises(RewardError, match=r"frames of success must come from at least 3 episodes.* Got: 2"):
+        train(replace(frames, labels=labels), config(folds=3), tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:.*:RuntimeWarning")
+def test_a_loss_that_is_never_finite_leaves_no_network(frames):
+    lone = frames.subset(frames.positive)
+    with pytest.raises(RewardError, match="none of its log losses on 32 frames of other episodes was finite"):
+        fit(NetworkSpec(2), Preprocessing(CAMERAS, (32, 40)), frames, lone, FitConfig(max_steps=1), seed=0)
 
 
 def test_settings_that_make_no_sense_name_their_key():
