@@ -12,7 +12,8 @@ SECONDS_AN_HOUR = 3600.0
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
-    return 1.0 / (1.0 + np.exp(-np.clip(logits, -60, 60)))
+    """Strictly between 0 and 1 for any logit."""
+    return 1.0 / (1.0 + np.exp(-np.clip(logits, -36, 36)))
 
 
 def fit_temperature(logits: np.ndarray, positive: np.ndarray) -> float:

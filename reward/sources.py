@@ -41,8 +41,8 @@ def _load(path: Path, cameras: Sequence[str], gates: Sequence[str]) -> LabelledF
         return frames_of_log(path, cameras, gates)
     if gates:
         raise RewardError(
-            f"gates need the state of every frame, which recordings and runs have. Got: data={path}. Leave gates out "
-            "here, and give them where it runs: reward.gates"
+            f"gates need the state of every frame, which recordings and runs have. Got: data={path}. Train with "
+            "gates=[] here, and give them where it runs: reward.gates"
         )
     if (path / INFO).is_file():
         return _frames_of_dataset(path, cameras)

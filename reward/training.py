@@ -53,7 +53,8 @@ class TrainConfig:
         target_fpr: Share of frames without success at which one may be confirmed; 0.0001 are 3.6 an hour at 10 Hz.
         confirm: Frames in a row that must look like success: for the threshold, the report, and wherever it runs.
         gates: Conditions on the observed state without which nothing is a success, e.g. [tool.z>0.06]; they are stored
-            with the classifier and hold wherever it runs. The threshold is chosen as if there were none.
+            with the classifier and hold wherever it runs. The threshold is chosen as if there were none. Those of the
+            classifier in ``out``, like its ``confirm``, where they are not given.
         control_hz: Frames a second, for figures an hour; 0 for the data's own, or 10.
         folds: Parts into which episodes are dealt for measuring.
         most_frames: Most frames of a class to fit a network to; of more, some are drawn. Measured on are all.

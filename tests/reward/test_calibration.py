@@ -66,3 +66,8 @@ def test_figures_of_episodes_count_every_kind_of_mistake():
     assert [table[name] for name in names] == [1, 1, 2, 1, 1]
     assert table["precision"]["value"] == pytest.approx(1 / 3)
     assert false_positives(found)["events"] == 2
+
+
+def test_a_probability_is_never_certain():
+    low, high = sigmoid(np.array([-1e9, 1e9]))
+    assert 0.0 < low < high < 1.0
