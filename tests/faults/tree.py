@@ -216,6 +216,7 @@ class Tree:
         executed = {step[:2] for step in self.recorded}
 
         def arrived() -> bool:
+            self.restart_dead()  # an actor whose control process is killed for the fourth time in a minute ends
             wanted = self.steps - more
             flying = executed.intersection(self.log.actors["arm"].interrupted) if wanted >= 0 else ()
             return wanted >= len(executed) - len(flying)
