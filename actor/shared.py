@@ -11,7 +11,7 @@ import os
 import struct
 import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -146,10 +146,10 @@ class Mailbox:
     """The newest letter, from one writer to one reader, through two buffers.
 
     The writer fills the buffer that is not the newest and then turns the number to it. A reader that is overtaken twice
-    while it copies finds the checksum wrong, and tries again at its next step.
+    while it copies finds the checksum, which covers the head too, wrong, and tries again at its next step.
     """
 
-    _HEAD = struct.Struct("<QQQQQQ")  # version, evaluation id, episodes, first seed, length, crc32
+    _HEAD = struct.Struct("<QQQQQQ")  # version, evaluation id, episodes, first seed, length, crc32 of these and payload
 
     def __init__(self, fd: int, capacity: int) -> None:
         self._capacity = capacity
@@ -182,8 +182,8 @@ class Mailbox:
         number = self.number + 1
         at = self._at(number)
         self._map[at + self._HEAD.size : at + self._HEAD.size + len(payload)] = payload
-        head = (version, evaluation_id, episodes, first_seed, len(payload), crc32(payload))
-        self._HEAD.pack_into(self._map, at, *head)
+        head = (version, evaluation_id, episodes, first_seed, len(payload))
+        self._HEAD.pack_into(self._map, at, *head, crc32(payload, _crc_of(head)))
         self._number[0] = number
 
     def get(self) -> Letter | None:
@@ -201,8 +201,9 @@ class Mailbox:
         if not number:
             return None
         at = self._at(number)
-        *head, length, crc = self._HEAD.unpack_from(self._map, at)
-        payload, found = bytearray(min(length, self._capacity)), 0
+        *head, crc = self._HEAD.unpack_from(self._map, at)
+        version, evaluation_id, episodes, first_seed, length = head
+        payload, found = bytearray(min(length, self._capacity)), _crc_of(head)
         for begin in range(0, len(payload), _PIECE_BYTES):
             with memoryview(self._map) as whole:
                 end = min(begin + _PIECE_BYTES, len(payload))
@@ -212,7 +213,6 @@ class Mailbox:
                 yield
         if found != crc:
             return None
-        version, evaluation_id, episodes, first_seed = head
         return Letter(number, version, evaluation_id, episodes, first_seed, payload)
 
     @property
@@ -223,6 +223,10 @@ class Mailbox:
 
     def _at(self, number: int) -> int:
         return 4096 + number % 2 * (self._HEAD.size + self._capacity)
+
+
+def _crc_of(head: Sequence[int]) -> int:
+    return crc32(b"".join(value.to_bytes(8, "little") for value in head))
 
 
 class Letters:

@@ -1,5 +1,6 @@
 """What two processes share without locks: letters arrive whole, the newest wins."""
 
+import mmap
 import multiprocessing
 
 import numpy as np
@@ -33,6 +34,18 @@ def test_no_letter_is_torn_while_it_is_overwritten():
             seen.add(letter.number)
     going.value = 0
     writer.join()
+
+
+@pytest.mark.parametrize("field", range(6))
+def test_a_head_half_written_is_found(field):
+    """The version of one letter beside the payload of another would count steps for the wrong policy."""
+    fd = create_block(Mailbox.size(100))
+    mailbox = Mailbox(fd, 100)
+    mailbox.put(b"payload", version=258, evaluation_id=258, episodes=258, first_seed=258)
+    with mmap.mmap(fd, Mailbox.size(100)) as block:
+        at = block.find((258).to_bytes(8, "little")) + 8 * field
+        block[at] ^= 1
+    assert mailbox.get() is None
 
 
 def test_the_newest_letter_is_read_and_older_ones_are_skipped():

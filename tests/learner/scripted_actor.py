@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 
@@ -46,15 +47,14 @@ class ScriptedActor:
             {f.name: self.contract.view.stack(f.name) for f in self.contract.interface.observations}
         )
         self.spool_id = spool_id or uuid.uuid4().hex
-        reply = self.stub.Join(
+        reply = self._join(
             sp.JoinRequest(
                 protocol=PROTOCOL,
                 run_id=run.run_id,
                 actor=name,
                 spool_id=self.spool_id,
                 contract=self.contract.to_message(),
-            ),
-            timeout=10,
+            )
         )
         self.acknowledged = reply.acknowledged
         self.sequence = max(sequence, reply.acknowledged)
@@ -67,6 +67,17 @@ class ScriptedActor:
         self._threads = [threading.Thread(target=t, daemon=True) for t in (self._push, self._pull)]
         for thread in self._threads:
             thread.start()
+
+    def _join(self, request: sp.JoinRequest) -> sp.JoinReply:
+        """Waits, as an actor does, for one of its name to be gone."""
+        give_up = time.monotonic() + 10.0
+        while True:
+            try:
+                return self.stub.Join(request, timeout=10)
+            except grpc.RpcError as error:
+                if error.code() is not grpc.StatusCode.ALREADY_EXISTS or time.monotonic() > give_up:
+                    raise
+                time.sleep(0.1)
 
     def wait(self, condition, timeout_s: float = 60.0) -> None:
         with self.changed:
