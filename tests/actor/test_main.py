@@ -108,6 +108,11 @@ def test_waits_for_a_learner_and_lives_through_its_restart(bench, actor, wait_fo
     assert whole == arm.witnessed
 
 
+def _counted(arm) -> list[int]:
+    """Steps that its lines tell of."""
+    return [int(steps) for steps in re.findall(r"env steps (\d+)", arm.text)]
+
+
 def test_kill_the_control_process(bench, actor, wait_for):
     run = bench("gym", SLOW)
     run.publish(0)
@@ -116,6 +121,7 @@ def test_kill_the_control_process(bench, actor, wait_for):
     os.kill(arm.control_pid, signal.SIGKILL)
     count = len(arm.witnessed)
     wait_for(lambda: len(arm.witnessed) > count + 20)
+    wait_for(lambda: _counted(arm)[-1:] > [count])
     finish(run, arm)
     whole, interrupted = logged(run)
     assert "was killed by signal 9; starting it again" in arm.text
@@ -126,9 +132,7 @@ def test_kill_the_control_process(bench, actor, wait_for):
     assert whole == [step for step in arm.witnessed if step in whole]
     ends = [r.end.outcome for r in run.records if r.HasField("end")]
     assert ends.count(Outcome.CUT) in (1, 2)
-    counted = [int(steps) for steps in re.findall(r"env steps (\d+)", arm.text)]
-    assert counted == sorted(counted)
-    assert counted[-1] > count
+    assert _counted(arm) == sorted(_counted(arm))
 
 
 def test_kill_the_comms_process_and_start_again(bench, actor, wait_for):
