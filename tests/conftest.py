@@ -9,4 +9,4 @@ import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("WANDB_MODE", "offline")
-pytest.register_assert_rewrite("tests.actor", "tests.learner", "tests.long", "tests.reward")
+pytest.register_assert_rewrite("tests.actor", "tests.episodes", "tests.learner", "tests.long", "tests.reward")
