@@ -67,6 +67,7 @@ def prove(seed: int, out: Path, *, episodes: int, hours: float, training: bool) 
     }
     low, high = report["false_positives_an_hour"]["interval"]
     result["estimate"] = {key: report["false_positives_an_hour"][key] for key in ("rate", "interval")}
+    result["estimate"]["held_out"] = "thresholds_of_folds" in report
     result["estimate_holds"] = low <= result["fp_per_hour"] <= high
     if training:
         true = trained(out / "true", seed)
