@@ -5,9 +5,10 @@
 The client is another process with several connections: calls without the token, calls with it as often as they are
 answered, batches that are malformed or hold nothing, and bytes that are no HTTP. The learner is that of
 benchmarks/scaling.py, from state. The peer, in turns with it, is the same learner beside a process that takes as much
-processor time as the client took just before, and sends nothing: what a client on another machine would not take. The
-note says how much that was, how much the learner's service took beside its updates, and the rate beside nobody. Prints
-one JSON object a row.
+processor time as the client took just before, and sends nothing: what a client on another machine would not take. Both
+processes are kept to one processor, the last, so that they disturb the learner alike where it has but two. The note
+says how much the client took, how much the learner's service took beside its updates, and the rate beside nobody.
+Prints one JSON object a row.
 """
 
 from __future__ import annotations
@@ -89,8 +90,13 @@ KINDS: dict[str, Callable[[int], None]] = {
 }
 
 
+def keep_to_one_processor() -> None:
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+
+
 def attack(port: int, kind: str, control: Connection) -> None:
     """Until ``control`` says stop; reports the processor time it took."""
+    keep_to_one_processor()
     ended = threading.Event()
 
     def go_on() -> None:
@@ -109,6 +115,7 @@ def attack(port: int, kind: str, control: Connection) -> None:
 
 def compute(share: float, control: Connection) -> None:
     """Takes ``share`` of a core until ``control`` says stop."""
+    keep_to_one_processor()
     control.send("ready")
     began_s, used_s = time.monotonic(), time.process_time()
     while not control.poll():
@@ -119,28 +126,22 @@ def compute(share: float, control: Connection) -> None:
 
 
 @contextlib.contextmanager
-def beside(*targets: tuple[Callable[..., None], tuple[Any, ...]]) -> Iterator[Callable[[], float]]:
-    """Processes that run meanwhile; what is yielded ends them and returns the processor time they say they took [s]."""
-    spawn, pipes, children = multiprocessing.get_context("spawn"), [], []
+def beside(target: Callable[..., None], *arguments: Any) -> Iterator[Callable[[], float]]:
+    """A process that runs meanwhile; what is yielded ends it and returns the processor time it says it took [s]."""
+    here, there = multiprocessing.Pipe()
+    child = multiprocessing.get_context("spawn").Process(target=target, args=(*arguments, there))
+    child.start()
 
     def end() -> float:
-        for pipe in pipes:
-            pipe.send("stop")
-        return sum(pipe.recv() for pipe in pipes)
+        here.send("stop")
+        return here.recv()
 
     try:
-        for target, arguments in targets:
-            here, there = multiprocessing.Pipe()
-            child = spawn.Process(target=target, args=(*arguments, there))
-            child.start()
-            pipes.append(here)
-            children.append(child)
-        assert all(pipe.recv() == "ready" for pipe in pipes)
+        assert here.recv() == "ready"
         yield end
     finally:
-        for child in children:
-            child.kill()
-            child.join()
+        child.kill()
+        child.join()
 
 
 def measured(kind: str, rounds: int, seconds: float) -> dict:
@@ -155,7 +156,7 @@ def measured(kind: str, rounds: int, seconds: float) -> dict:
             learner.updates_per_s(seconds / 2)
             alone = learner.updates_per_s(seconds)[0]
             for _ in range(rounds):
-                with beside((attack, (learner.port, kind))) as end:
+                with beside(attack, learner.port, kind) as end:
                     began_s = time.monotonic()
                     learner.updates_per_s(seconds / 4)
                     service_s -= time.process_time() - time.thread_time()
@@ -163,8 +164,7 @@ def measured(kind: str, rounds: int, seconds: float) -> dict:
                     service_s += time.process_time() - time.thread_time()
                     took_s = time.monotonic() - began_s
                     clients.append(end() / took_s)
-                processes = max(1, round(clients[-1]))
-                with beside(*[(compute, (clients[-1] / processes,))] * processes):
+                with beside(compute, clients[-1]):
                     learner.updates_per_s(seconds / 4)
                     computed.append(learner.updates_per_s(seconds)[0])
         finally:

@@ -33,7 +33,7 @@ from reward.drift import EVERY, WINDOW, DriftMonitor
 from reward.measures import confusion, false_positives
 from transport import records_pb2 as pb
 
-ELSEWHERE = {"light_jitter": 0.4, "camera_jitter_m": 0.004, "camera_jitter_deg": 0.5, "cube_colours": True}
+ELSEWHERE = {"light_jitter": 0.4, "camera_jitter_m": 0.006, "camera_jitter_deg": 1.0, "cube_colours": True}
 """Settings of the world that no label is from."""
 KINDS = ("", *NEAR_MISSES)
 _EPISODES_A_ROUND = 10

@@ -20,6 +20,7 @@ class EncoderKind:
         default_size: Features of all cameras together, or of each camera where ``per_camera``; 0 where the encoder
             gives the flattened map, so that its size cannot be chosen.
         per_camera: Each camera has features of its own, an equal share of ``encoder_size``.
+        multiple: That share is a multiple of so many.
         pretrained: Its convolutions come from a file and are never trained.
     """
 
@@ -27,6 +28,7 @@ class EncoderKind:
     channels: int
     default_size: int
     per_camera: bool = False
+    multiple: int = 1
     pretrained: bool = False
 
     def map_size(self, height: int, width: int) -> tuple[int, int]:
@@ -48,6 +50,7 @@ _RESNET = ((7, 2, 3), *4 * ((3, 2, 1),))
 
 ENCODERS: dict[str, EncoderKind] = {
     "small": EncoderKind(((4, 4, 0), (3, 2, 1), (3, 2, 1)), 32, 64),
+    "keypoints": EncoderKind(((4, 4, 0), (3, 2, 1)), 32, 64, per_camera=True, multiple=2),
     "lerobot": EncoderKind(((7, 2, 0), (5, 2, 0), (3, 2, 0), (3, 2, 0)), 32, 256, per_camera=True),
     "drqv2": EncoderKind(((3, 2, 0), *3 * ((3, 1, 0),)), 32, 0),
     "resnet10": EncoderKind(_RESNET, 512, 256, per_camera=True, pretrained=True),

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from policies.encoder_kinds import SPATIAL_FEATURES, EncoderKind
 from policies.layers import init_orthogonal
@@ -21,7 +22,12 @@ class ImageError(ValueError):
 
 def build_encoder(spec: PolicySpec) -> Encoder:
     """The encoder of a spec with images, newly initialised, its weights channels last in memory."""
-    classes: dict[str, type[Encoder]] = {"small": SmallEncoder, "lerobot": LeRobotEncoder, "drqv2": DrQv2Encoder}
+    classes: dict[str, type[Encoder]] = {
+        "small": SmallEncoder,
+        "keypoints": KeypointEncoder,
+        "lerobot": LeRobotEncoder,
+        "drqv2": DrQv2Encoder,
+    }
     encoder = classes.get(spec.encoder, PretrainedEncoder)(spec)
     return encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -106,6 +112,39 @@ class SmallEncoder(FlatEncoder):
 
     def forward(self, images: Mapping[str, Tensor]) -> Tensor:
         return self.norm(self.linear(self.flat(images))).tanh()
+
+
+class KeypointEncoder(Encoder):
+    """Where in the image things are: convolutions for each camera, and the spatial soft argmax of each channel of their
+    maps (arXiv 1504.00702, section 5.1).
+
+    A 4x4 convolution of stride 4 and a 3x3 of stride 2, 32 channels each, then a 3x3 with a channel for each keypoint.
+    Each of its maps is normalised over the image, so that keypoints differ from the first update on, and scaled by a
+    learned sharpness. A feature is the x or y of a keypoint, from -3 to 3 across the image.
+    """
+
+    SHARPNESS, EDGE = 3.0, 3.0
+
+    def __init__(self, spec: PolicySpec) -> None:
+        super().__init__(spec)
+        keypoints = self.size // len(self.shapes) // 2
+        self.stacks = nn.ModuleList(self._maps(shape[2], keypoints) for shape in self.shapes.values())
+        self.sharpness = nn.Parameter(torch.full((len(self.shapes), keypoints, 1), self.SHARPNESS))
+        for camera, (height, width, _) in enumerate(self.shapes.values()):
+            rows, columns = (torch.linspace(-self.EDGE, self.EDGE, n) for n in self.kind.map_size(height, width))
+            grid = torch.cartesian_prod(rows, columns).view(-1, 2)
+            self.register_buffer(f"grid_{camera}", grid, persistent=False)
+
+    def _maps(self, channels: int, keypoints: int) -> nn.Sequential:
+        return self._convolutions(channels).append(nn.Conv2d(self.kind.channels, keypoints, 3, 1, 1))
+
+    def forward(self, images: Mapping[str, Tensor]) -> Tensor:
+        places = []
+        for camera, (name, stack) in enumerate(zip(self.shapes, self.stacks, strict=True)):
+            maps = stack(self._pixels(images, (name,), -1)).permute(0, 2, 3, 1).flatten(1, 2).transpose(1, 2)
+            maps = functional.layer_norm(maps.contiguous(), maps.shape[-1:]) * self.sharpness[camera]
+            places.append((maps.softmax(-1) @ self.get_buffer(f"grid_{camera}")).flatten(1))
+        return torch.cat(places, -1)
 
 
 class DrQv2Encoder(FlatEncoder):

@@ -149,8 +149,11 @@ def _check_images(spec: PolicySpec) -> None:
     size, cameras = spec.encoder_size, len(spec.images)
     if not kind.default_size and size != (flat := kind.feature_size(spec.image_heights, spec.image_widths)):
         raise PolicySpecError(f"encoder_size of {spec.encoder!r} must be {flat}, its flattened map. Got: {size}")
-    if size < 1 or (kind.per_camera and size % cameras):
-        raise PolicySpecError(f"encoder_size must be positive and a multiple of the {cameras} image(s). Got: {size}")
+    if size < 1 or (kind.per_camera and size % (cameras * kind.multiple)):
+        each = "" if kind.multiple == 1 else f" times {kind.multiple}"
+        raise PolicySpecError(
+            f"encoder_size must be positive and a multiple of the {cameras} image(s){each}. Got: {size}"
+        )
     if kind.pretrained and not re.fullmatch("[0-9a-f]{64}", spec.encoder_sha256):
         raise PolicySpecError(
             f"encoder {spec.encoder!r} is pretrained: encoder_sha256 must be that of its weights file, which the "
@@ -212,8 +215,9 @@ def spec_from_contract(
 
     Args:
         encoder: Of the images; without any, the three settings of the encoder are left out of the spec.
-        encoder_size: 0 for the encoder's own: 64 (``small``) or 256 a camera (``lerobot``, ``resnet10``,
-            ``resnet18``). ``drqv2`` ends in no layer whose size could be chosen: it always gives its flattened map.
+        encoder_size: 0 for the encoder's own: 64 (``small``), 64 a camera (``keypoints``) or 256 a camera (``lerobot``,
+            ``resnet10``, ``resnet18``). ``drqv2`` ends in no layer whose size could be chosen: it always gives its
+            flattened map.
 
         gripper: That a critic chooses; None where all of an action is continuous.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import inspect
 from collections.abc import Awaitable, Callable
@@ -12,14 +11,14 @@ import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 
-from transport.rate import Rate, Rates
+from transport.rate import TurnsOfEach
 from transport.strangers import UNDECODABLE_TEXT, Strangers
 
 HEALTH = ("/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch")
-CALLS = (30.0, 200)
-"""Unary calls with the token, of all clients: turns a second, and at once after a pause. Others wait."""
-STREAMS_OF_A_CONNECTION = (20.0, 50)
-"""Streams that one connection begins."""
+CALLS = (20.0, 64)
+"""Unary calls with the token from one host: turns a second, and at once after a pause. Others wait."""
+STREAMS = (20.0, 64)
+"""Streams that one host begins."""
 UNAUTHENTICATED_TEXT = (
     "this learner wants its token in the metadata 'authorization: Bearer TOKEN'. Expected the token "
     "it started with, got {got}. Copy ~/.config/tandem/token from the learner's machine, or set TANDEM_TOKEN to the "
@@ -33,7 +32,7 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):
     def __init__(self, token: str):
         self._expected = f"Bearer {token}".encode()
         self._strangers = Strangers()
-        self._calls, self._peers = Rate(*CALLS), Rates(*STREAMS_OF_A_CONNECTION)
+        self._calls, self._streams = TurnsOfEach(*CALLS), TurnsOfEach(*STREAMS)
 
     async def intercept_service(
         self,
@@ -52,13 +51,13 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):
         await self._strangers.end_watches()
 
     def _in_turn(self, handler: grpc.RpcMethodHandler | None) -> grpc.RpcMethodHandler | None:
-        """``handler``, which waits where there are too many calls, or too many streams of one connection."""
+        """``handler``, which waits where its caller's host makes too many calls."""
+        if handler is None:
+            return None
+        turns = self._streams if handler.request_streaming or handler.response_streaming else self._calls
 
         async def wait(context: grpc.aio.ServicerContext) -> None:
-            assert handler is not None
-            streams = handler.request_streaming or handler.response_streaming
-            if (wait_s := self._peers.wait_s(context.peer()) if streams else self._calls.wait_s()) > 0:
-                await asyncio.sleep(wait_s)
+            await turns.wait(context.peer().rpartition(":")[0])
 
         return _after(wait, handler)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 
 MOST_WAIT_S = 2.0
-_MOST_CALLERS = 1024
+_MOST_HOSTS = 1024
 
 
 class Rate:
@@ -35,17 +36,29 @@ class Rate:
         return max(0.0, used_to_s - now_s)
 
 
-class Rates:
-    """A rate for each caller; the one not heard for longest is forgotten."""
+class Turns:
+    """Callers that take their turns at a rate, one after the other. Who hangs up while waiting costs the rest none."""
+
+    def __init__(self, per_s: float, burst: int) -> None:
+        self._rate, self._queue = Rate(per_s, burst), asyncio.Lock()
+
+    async def wait(self) -> None:
+        """Returns when it is the caller's turn."""
+        async with self._queue:
+            await asyncio.sleep(self._rate.wait_s())
+
+
+class TurnsOfEach:
+    """Turns for each host; the one not heard for longest is forgotten."""
 
     def __init__(self, per_s: float, burst: int) -> None:
         self._per_s, self._burst = per_s, burst
-        self._of: OrderedDict[str, Rate] = OrderedDict()
+        self._of: OrderedDict[str, Turns] = OrderedDict()
 
-    def wait_s(self, caller: str) -> float:
-        """As ``Rate.wait_s``."""
-        rate = self._of.pop(caller, None) or Rate(self._per_s, self._burst)
-        self._of[caller] = rate
-        if len(self._of) > _MOST_CALLERS:
+    async def wait(self, host: str) -> None:
+        """Returns when it is the turn of a caller from ``host``."""
+        turns = self._of.pop(host, None) or Turns(self._per_s, self._burst)
+        self._of[host] = turns
+        if len(self._of) > _MOST_HOSTS:
             self._of.popitem(last=False)
-        return rate.wait_s()
+        await turns.wait()

@@ -11,7 +11,7 @@ import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 
-from transport.rate import Rate
+from transport.rate import Turns
 
 MAX_STRANGERS = 256
 """Calls without the token at a time, those that wait included; the service has places for 512 others."""
@@ -30,7 +30,7 @@ class Strangers:
     """The calls that are answered, or refused, without the token."""
 
     def __init__(self) -> None:
-        self._rate, self._queue = Rate(*STRANGERS), asyncio.Lock()
+        self._turns = Turns(*STRANGERS)
         self._reading = asyncio.Semaphore(MAX_READING)
         self._open = 0
         self._watches: set[asyncio.Task[None]] = set()
@@ -65,14 +65,13 @@ class Strangers:
 
     @asynccontextmanager
     async def _turn(self, context: grpc.aio.ServicerContext) -> AsyncIterator[None]:
-        """A place, once it is the caller's turn. Who hangs up while waiting costs the others no turn."""
+        """A place, once it is the caller's turn."""
         if self._open >= MAX_STRANGERS:
             text = f"at most {MAX_STRANGERS} calls without the token at a time: try again"
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
         self._open += 1
         try:
-            async with self._queue:
-                await asyncio.sleep(self._rate.wait_s())
+            await self._turns.wait()
             yield
         finally:
             self._open -= 1

@@ -18,7 +18,7 @@ NEAR_MISSES = {
 }
 """Kinds of near misses, and what a person is asked to do."""
 
-_ALMOST_M = (0.010, 0.032)
+_ALMOST_M = (0.010, 0.045)
 """Lowest and highest lift of a near miss, of the 50 mm that succeed."""
 _BESIDE_M = (0.035, 0.06)
 """How far beside the cube the gripper closes on air."""

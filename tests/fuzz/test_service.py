@@ -22,7 +22,7 @@ def wire(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("learner.refusals._MALFORMED", _NoWait())
         patch.setattr("transport.gate.CALLS", (1e9, 1))
-        patch.setattr("transport.gate.STREAMS_OF_A_CONNECTION", (1e9, 1))
+        patch.setattr("transport.gate.STREAMS", (1e9, 1))
         served = Wire(tmp_path_factory.mktemp("wire") / "log")
         yield served
         served.close()

@@ -13,6 +13,7 @@ from tests.learner.wire import RUN, SPOOL, TOKEN
 from transport import service_pb2 as sp
 from transport import service_pb2_grpc
 from transport.channel import open_channel
+from transport.strangers import Strangers
 
 PER_S, BURST = FEW = (5.0, 10)
 
@@ -53,7 +54,7 @@ def heard(call, waits, seconds=1.0):
     return count, time.monotonic() - began
 
 
-def test_calls_with_the_token_are_answered_at_a_bounded_rate_of_all_clients_together(few, waits):
+def test_calls_with_the_token_are_answered_at_a_bounded_rate_of_all_clients_of_a_host_together(few, waits):
     wire = few("transport.gate.CALLS")
     with contextlib.ExitStack() as stack:
         channels = [stack.enter_context(open_channel(wire.address, TOKEN)) for _ in range(3)]
@@ -62,8 +63,8 @@ def test_calls_with_the_token_are_answered_at_a_bounded_rate_of_all_clients_toge
     assert 3 * count <= BURST + 3 + PER_S * took_s
 
 
-def test_streams_of_a_connection_begin_at_a_bounded_rate(few, waits):
-    wire = few("transport.gate.STREAMS_OF_A_CONNECTION")
+def test_streams_of_a_host_begin_at_a_bounded_rate(few, waits):
+    wire = few("transport.gate.STREAMS")
     wire.publisher.publish(0, b"zero")
     request = sp.PullPolicyRequest(run_id=RUN, spool_id=SPOOL)
     count, took_s = heard(lambda: list(wire.stub.PullPolicy(request, timeout=60)), waits)
@@ -82,10 +83,19 @@ def test_health_requests_of_strangers_are_read_a_few_at_a_time(serve, monkeypatc
     """Each may be as large as the largest message: one more is read when one of those before it has ended."""
     monkeypatch.setattr("transport.strangers.MAX_READING", 2)
     monkeypatch.setattr("transport.strangers.READ_S", 1.0)
+    read, request = [], Strangers._request
+
+    def noted(*arguments):
+        read.append(arguments)
+        return request(*arguments)
+
+    monkeypatch.setattr(Strangers, "_request", noted)
     wire, never = serve(), threading.Event()
     with grpc.insecure_channel(wire.address) as channel:
         check = channel.stream_unary("/grpc.health.v1.Health/Check")
         calls = [check.future(iter(never.wait, True), timeout=60) for _ in range(2)]
+        while len(read) < 2:
+            time.sleep(0.01)
         reply = health_pb2_grpc.HealthStub(channel).Check.future(health_pb2.HealthCheckRequest(), timeout=60)
         assert reply.result().status == health_pb2.HealthCheckResponse.SERVING
         ended = [call for call in calls if call.done()]

@@ -64,6 +64,44 @@ def test_small_has_convolutions_for_each_size_of_camera(image_spec, tensors):
     close(encoder(seen), head(weights, "", torch.cat((rows_first(joined), rows_first(alone)), -1)))
 
 
+def test_keypoints_is_what_it_says(image_spec, tensors):
+    spec = image_spec("keypoints", ((64, 64), (48, 80)), image_stacks=(1, 2))
+    encoder, seen = built(spec), tensors(spec)
+    with torch.no_grad():
+        encoder.sharpness.mul_(torch.rand(encoder.sharpness.shape))
+    weights, places = float64(encoder), []
+    for camera, name in enumerate(("c0", "c1")):
+        maps = convolved(weights, f"stacks.{camera}", seen[name], [(4, 0), (2, 1)])
+        maps = F.conv2d(maps, *(weights[f"stacks.{camera}.4.{part}"] for part in ("weight", "bias")), padding=1)
+        centred = maps - maps.mean((2, 3), keepdim=True)
+        maps = centred / (centred.square().mean((2, 3), keepdim=True) + 1e-5).sqrt()
+        shares = torch.exp(maps * weights["sharpness"][camera].unsqueeze(-1))
+        shares = shares / shares.sum((2, 3), keepdim=True)
+        rows, columns = (torch.linspace(-3, 3, n, dtype=torch.float64) for n in shares.shape[2:])
+        places.append(torch.stack((shares.sum(3) @ rows, shares.sum(2) @ columns), -1).flatten(1))
+    features = encoder(seen)
+    assert features.shape == (2, 128)
+    close(features, torch.cat(places, -1))
+
+
+def test_a_keypoint_follows_what_moves(image_spec):
+    """A bright spot, found by its brightness, a cell further to the right: the keypoint as well."""
+    spec = image_spec("keypoints", ((64, 64),))
+    encoder = built(spec)
+    with torch.no_grad():
+        for layer in encoder.stacks[0]:
+            if isinstance(layer, torch.nn.Conv2d):
+                layer.weight.zero_()
+                layer.weight[:, :, layer.kernel_size[0] // 2, layer.kernel_size[1] // 2] = 1.0
+                layer.bias.zero_()
+        encoder.stacks[0][0].bias.fill_(1.5)
+    image = torch.zeros(2, 64, 64, 3, dtype=torch.uint8)
+    image[0, 16:24, 16:24], image[1, 16:24, 24:32] = 255, 255
+    before, after = encoder({"c0": image}).view(2, -1, 2)
+    torch.testing.assert_close(before[:, 0], after[:, 0])
+    assert (after[:, 1] - before[:, 1]).min() > 0.5
+
+
 def test_drqv2_is_the_published_network(image_spec, tensors):
     spec = image_spec("drqv2", ((84, 84),), (3,))
     encoder, seen = built(spec), tensors(spec)
@@ -142,7 +180,7 @@ def test_a_pretrained_encoder_trains_its_head_alone(image_spec, tensors, weights
     assert all(g.abs().sum() > 0 for g in gradients)
 
 
-@pytest.mark.parametrize("name", ["small", "lerobot", "drqv2"])
+@pytest.mark.parametrize("name", ["small", "keypoints", "lerobot", "drqv2"])
 def test_every_weight_is_trained(name, image_spec, tensors):
     spec = image_spec(name)
     encoder = built(spec)
@@ -152,7 +190,7 @@ def test_every_weight_is_trained(name, image_spec, tensors):
     assert all(g.abs().sum() > 0 for g in gradients)
 
 
-@pytest.mark.parametrize("name", ["small", "lerobot", "drqv2"])
+@pytest.mark.parametrize("name", ["small", "keypoints", "lerobot", "drqv2"])
 def test_can_be_compiled_whole(name, image_spec, tensors):
     spec = image_spec(name)
     encoder, seen = built(spec), tensors(spec)
@@ -160,7 +198,7 @@ def test_can_be_compiled_whole(name, image_spec, tensors):
     torch.testing.assert_close(compiled(seen), encoder(seen), atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["small", "lerobot", "drqv2"])
+@pytest.mark.parametrize("name", ["small", "keypoints", "lerobot", "drqv2"])
 def test_every_camera_and_every_frame_of_a_stack_counts(name, image_spec, tensors):
     spec = image_spec(name, image_stacks=(2, 2))
     encoder, seen = built(spec), tensors(spec)
@@ -172,7 +210,7 @@ def test_every_camera_and_every_frame_of_a_stack_counts(name, image_spec, tensor
             assert (encoder(changed) - before).abs().max() > 1e-4
 
 
-@pytest.mark.parametrize("name", ["small", "lerobot", "drqv2"])
+@pytest.mark.parametrize("name", ["small", "keypoints", "lerobot", "drqv2"])
 @pytest.mark.parametrize(
     ("change", "text"),
     [

@@ -75,7 +75,7 @@ def test_standard_deviation_is_bounded():
     np.testing.assert_allclose(std[0, :2].detach().numpy(), [1e-5, 5.0], rtol=1e-4)
 
 
-@pytest.mark.parametrize("encoder", ["small", "lerobot", "drqv2"])
+@pytest.mark.parametrize("encoder", ["small", "keypoints", "lerobot", "drqv2"])
 def test_from_pixels_vectors_come_first_and_image_features_after(encoder, image_spec, tensors, observe):
     spec = image_spec(encoder, image_stacks=(2, 2))
     policy, batch = build_policy(spec), tensors(spec, 3)

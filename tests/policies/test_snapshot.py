@@ -195,7 +195,7 @@ def test_a_policy_without_frozen_part_has_no_frozen_bytes(policy):
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "deterministic"])
-@pytest.mark.parametrize("encoder", ["small", "lerobot", "drqv2"])
+@pytest.mark.parametrize("encoder", ["small", "keypoints", "lerobot", "drqv2"])
 def test_bfloat16_acts_alike_from_pixels(kind, encoder, image_spec, observe):
     """Parameters of 8 significant bits move an action by less than a hundredth of its range of 2."""
     torch.manual_seed(0)

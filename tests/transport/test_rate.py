@@ -1,6 +1,9 @@
+import asyncio
+import time
+
 import pytest
 
-from transport.rate import MOST_WAIT_S, Rate, Rates
+from transport.rate import MOST_WAIT_S, Rate, Turns, TurnsOfEach
 
 
 class Clock:
@@ -29,11 +32,40 @@ def test_nobody_waits_for_longer_than_the_most_and_a_flood_leaves_no_debt():
     assert rate.wait_s() <= 0.2
 
 
-def test_callers_have_rates_of_their_own_and_are_forgotten_in_time(monkeypatch):
-    monkeypatch.setattr("transport.rate._MOST_CALLERS", 2)
-    rates = Rates(0.001, 1)
-    assert rates.wait_s("a") == 0.0
-    assert rates.wait_s("a") > 0.0
-    assert rates.wait_s("b") == 0.0
-    assert rates.wait_s("c") == 0.0
-    assert rates.wait_s("a") == 0.0, "forgotten"
+def test_a_crowd_takes_its_turns_at_the_rate_however_long_that_lasts():
+    async def crowd():
+        turns, began = Turns(100.0, 1), time.monotonic()
+        await asyncio.gather(*(turns.wait() for _ in range(31)))
+        return time.monotonic() - began
+
+    assert asyncio.run(crowd()) >= 0.3
+
+
+def test_who_hangs_up_while_waiting_costs_the_others_no_turn():
+    async def crowd():
+        turns = Turns(10.0, 1)
+        await turns.wait()
+        gone = [asyncio.create_task(turns.wait()) for _ in range(200)]
+        await asyncio.sleep(0)
+        for task in gone:
+            task.cancel()
+        await asyncio.wait_for(turns.wait(), 15.0)
+
+    asyncio.run(crowd())
+
+
+def test_hosts_have_turns_of_their_own_and_are_forgotten_in_time(monkeypatch):
+    monkeypatch.setattr("transport.rate._MOST_HOSTS", 2)
+
+    async def waits(turns, host):
+        try:
+            await asyncio.wait_for(turns.wait(host), 0.05)
+        except TimeoutError:
+            return True
+        return False
+
+    async def hosts():
+        turns = TurnsOfEach(0.001, 1)
+        return [await waits(turns, host) for host in "aabca"]
+
+    assert asyncio.run(hosts()) == [False, True, False, False, False], "the last a was forgotten"

@@ -1,0 +1,41 @@
+"""Where processors are short, what clients ask for waits rather than the updates."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = """
+import json, sys
+from pathlib import Path
+
+sys.path.append(sys.argv[1])
+from wire import Wire
+
+wire = Wire(Path(sys.argv[2]))
+wire.join()
+threads = [Path(f"{task}/stat").read_text().rpartition(")") for task in Path("/proc/self/task").iterdir()]
+print(json.dumps([(name.partition("(")[2], int(rest.split()[16])) for name, _, rest in threads]))
+wire.close()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux alone")
+def test_the_threads_of_the_service_and_of_grpc_have_a_lower_priority_than_the_updates(tmp_path):
+    """In a process of its own: gRPC starts its threads from whoever calls it first."""
+    program = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(Path(__file__).parent), str(tmp_path)],
+        stdout=subprocess.PIPE,
+        check=True,
+        text=True,
+        timeout=60,
+    )
+    threads = json.loads(program.stdout)
+    grpc_threads = [nice for name, nice in threads if name.startswith(("event_engine", "lifeguard", "grpc"))]
+    assert len(grpc_threads) >= 2
+    assert set(grpc_threads) == {10}
+    own = sorted(nice for name, nice in threads if not name.startswith(("event_engine", "lifeguard", "grpc")))
+    assert own[0] == 0
+    assert own[-1] == 10
