@@ -23,7 +23,7 @@ $(READY): requirements.lock pyproject.toml
 	@sh scripts/setup.sh $(VENV)
 	@touch $@
 
-demo: $(READY)  ## train a simulated SO-101 to lift a cube (SEED=0 OBS=state RUN=folder)
+demo: $(READY)  ## train a simulated SO-101 to lift a cube from camera images (SEED=0 OBS=state RUN=folder)
 	@$(VENV)/bin/tandem demo $(if $(SEED),seed=$(SEED)) $(if $(OBS),obs=$(OBS)) $(if $(RUN),run=$(RUN))
 
 test: $(READY)  ## the tests (minutes)

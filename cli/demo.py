@@ -40,7 +40,7 @@ class DemoConfig:
 
     run: str = ""
     seed: int = 0
-    obs: str = "state"
+    obs: str = "pixels"
     operator: str = "scripted"
     demonstrations: int = 20
     final_episodes: int = 50

@@ -40,8 +40,8 @@ VERBS: dict[str, Verb] = {
                 ("tandem demo", "the whole path, in a few minutes"),
                 ("tandem demo seed=1 run=runs/second", "another seed, in a folder of your choice"),
                 ("tandem demo run=runs/second", "goes on where that run stopped"),
-                ("tandem demo obs=pixels", "from two cameras instead of numbers"),
-                ("tandem demo env.task=insert", "a task that imitation alone does not finish"),
+                ("tandem demo obs=state", "from numbers of the simulator instead of two cameras: quicker"),
+                ("tandem demo env.task=insert obs=state", "a task that imitation alone does not finish"),
             ),
         ),
         Verb(

@@ -20,7 +20,7 @@ from transport.push import ReceivedBatch, decode_batch
 from transport.rate import Rate
 from transport.strangers import UNDECODABLE_TEXT
 
-IDLE_BATCHES = (20.0, 100)
+IDLE_BATCHES = (20.0, 30)
 """Batches of a stream without anything new: a second, and at once after a pause. Others wait."""
 
 

@@ -166,10 +166,11 @@ class LearnerServer:
 
 
 def _give_way() -> None:
-    """Lowers the priority of this thread to NICE, and so that of the threads which gRPC starts from it. Linux alone has
-    priorities of threads."""
+    """Lowers the priority of this thread to NICE, and has it interrupt no other when it wakes (``SCHED_BATCH``); so too
+    the threads which gRPC starts from it. Linux alone has priorities of threads."""
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 async def _set_health(health: HealthServicer, *, serving: bool) -> None:

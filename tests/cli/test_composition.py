@@ -94,7 +94,7 @@ def test_observations_and_task_choose_presets():
 
 
 def test_a_demo_from_pixels_records_more_and_hands_on_what_the_user_set():
-    pixels, state = compose("demo", "obs=pixels"), compose("demo")
+    pixels, state = compose("demo"), compose("demo", "obs=state")
     assert (pixels["obs"], pixels["demonstrations"], pixels["evaluation.episodes"]) == ("pixels", 20, 50)
     assert pixels.configs["algorithm"].encoder_frozen == "cloned"
     assert (state["obs"], state["demonstrations"], state["evaluation.episodes"]) == ("state", 5, 25)

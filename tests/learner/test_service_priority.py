@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+OTHER, BATCH = "0", "3"
 PROGRAM = """
 import json, sys
 from pathlib import Path
@@ -17,7 +18,7 @@ from wire import Wire
 wire = Wire(Path(sys.argv[2]))
 wire.join()
 threads = [Path(f"{task}/stat").read_text().rpartition(")") for task in Path("/proc/self/task").iterdir()]
-print(json.dumps([(name.partition("(")[2], int(rest.split()[16])) for name, _, rest in threads]))
+print(json.dumps([(name.partition("(")[2], *map(rest.split().__getitem__, (16, 38))) for name, _, rest in threads]))
 wire.close()
 """
 
@@ -33,9 +34,12 @@ def test_the_threads_of_the_service_and_of_grpc_have_a_lower_priority_than_the_u
         timeout=60,
     )
     threads = json.loads(program.stdout)
-    grpc_threads = [nice for name, nice in threads if name.startswith(("event_engine", "lifeguard", "grpc"))]
-    assert len(grpc_threads) >= 2
-    assert set(grpc_threads) == {10}
-    own = sorted(nice for name, nice in threads if not name.startswith(("event_engine", "lifeguard", "grpc")))
-    assert own[0] == 0
-    assert own[-1] == 10
+    of_grpc = [
+        (nice, policy) for name, nice, policy in threads if name.startswith(("event_engine", "lifeguard", "grpc"))
+    ]
+    own = [
+        (nice, policy) for name, nice, policy in threads if not name.startswith(("event_engine", "lifeguard", "grpc"))
+    ]
+    assert len(of_grpc) >= 2
+    assert set(of_grpc) == {("10", BATCH)}
+    assert {("0", OTHER), ("10", BATCH)} <= set(own)
