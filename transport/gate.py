@@ -15,9 +15,9 @@ from transport.rate import TurnsOfEach
 from transport.strangers import UNDECODABLE_TEXT, Strangers
 
 HEALTH = ("/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch")
-CALLS = (10.0, 64)
+CALLS = (10.0, 32)
 """Unary calls with the token from one host: turns a second, and at once after a pause. Others wait."""
-STREAMS = (10.0, 64)
+STREAMS = (10.0, 32)
 """Streams that one host begins."""
 UNAUTHENTICATED_TEXT = (
     "this learner wants its token in the metadata 'authorization: Bearer TOKEN'. Expected the token "

@@ -19,7 +19,7 @@ MAX_WATCHES = 16
 """Health streams of those at a time, which end only when the caller wishes."""
 MAX_READING = 8
 """Health requests of those that are being read: each may be as large as the largest message."""
-STRANGERS = (30.0, 50)
+STRANGERS = (20.0, 50)
 """Turns a second of them all, and at once after a pause."""
 READ_S = 2.0
 UNDECODABLE_TEXT = "the bytes are no message of this call: they cannot be decoded"
