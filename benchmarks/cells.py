@@ -52,20 +52,23 @@ class Cell:
         return json.loads(path.read_text()) if path.exists() else None
 
 
+LIFT_CAP = "stop.max_env_steps=3000"
+
+
 def _lift(obs: str, *settings: str) -> tuple[str, ...]:
-    return (f"obs={obs}", *settings)
+    return (f"obs={obs}", LIFT_CAP, *settings)
 
 
 def _insert(obs: str, steps: int, *settings: str) -> tuple[str, ...]:
     """At a fixed budget of steps: single evaluations of this task move too much to stop by."""
-    return ("env.task=insert", f"obs={obs}", "stop.when_autonomous=false", f"stop.max_env_steps={steps}", *settings)
+    budget = ("stop.when_autonomous=false", f"stop.max_env_steps={steps}", "stop.max_time_s=0")
+    return ("env.task=insert", f"obs={obs}", *budget, *settings)
 
 
 LIFT_PIXELS, LIFT_STATE = "Lift from pixels", "Lift from state"
 INSERT_STATE, INSERT_PIXELS = "Insert from state", "Insert from pixels"
-DAGGER = ("algorithm.q_weight=0", "algorithm.clone_decay_updates=0")
+DAGGER = ("algorithm.q_weight=0", "algorithm.clone_filter=false", "algorithm.clone_decay_updates=0")
 PRECISE = "env.operator_noise=0"
-LIFT_CAP = "stop.max_env_steps=3000"
 STATE_STEPS, PIXEL_STEPS = 6000, 10000
 LONG_S, PIXEL_LONG_S = 900.0, 4200.0
 
@@ -94,17 +97,17 @@ GROUPS = {
     ),
     "lift-pixels-cloning": Group(LIFT_PIXELS, "the cloned policy, never updated", _lift("pixels", *CLONING_ALONE)),
     "lift-pixels-no-interventions": Group(
-        LIFT_PIXELS, "as the first without a person in the loop", _lift("pixels", "operator=none", LIFT_CAP)
+        LIFT_PIXELS, "as the first without a person in the loop", _lift("pixels", "operator=none")
     ),
     "lift-pixels-no-demonstrations": Group(
         LIFT_PIXELS,
         "with a person, without demonstrations and cloning, encoder trained throughout",
-        _lift("pixels", "demonstrations=0", LIFT_CAP),
+        _lift("pixels", "demonstrations=0"),
     ),
     "lift-pixels-end-to-end": Group(
-        LIFT_PIXELS, "SAC, encoder trained throughout", _lift("pixels", "algorithm.encoder_frozen=never", LIFT_CAP)
+        LIFT_PIXELS, "SAC, encoder trained throughout", _lift("pixels", "algorithm.encoder_frozen=never")
     ),
-    "lift-pixels-drqv2": Group(LIFT_PIXELS, "DrQ-v2", _lift("pixels", "algorithm=drqv2", LIFT_CAP)),
+    "lift-pixels-drqv2": Group(LIFT_PIXELS, "DrQ-v2", _lift("pixels", "algorithm=drqv2")),
     "insert-state-precise": Group(
         INSERT_STATE, "SAC, with a precise operator", _insert("state", STATE_STEPS, PRECISE), limit_s=LONG_S
     ),
@@ -130,11 +133,9 @@ GROUPS = {
         _insert("pixels", PIXEL_STEPS, *DAGGER),
         limit_s=PIXEL_LONG_S,
     ),
-    "no-interventions": Group(
-        LIFT_STATE, "as the first without a person in the loop", _lift("state", "operator=none", LIFT_CAP)
-    ),
+    "no-interventions": Group(LIFT_STATE, "as the first without a person in the loop", _lift("state", "operator=none")),
     "no-demonstrations": Group(
-        LIFT_STATE, "with a person, without demonstrations and cloning", _lift("state", "demonstrations=0", LIFT_CAP)
+        LIFT_STATE, "with a person, without demonstrations and cloning", _lift("state", "demonstrations=0")
     ),
     "learning-off": Group(
         LIFT_STATE,

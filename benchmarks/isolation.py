@@ -1,6 +1,6 @@
 """What the control loop notices of a stopped learner, a full disk, a cut network and 50 MB of weights.
 
-    python benchmarks/isolation.py [--seconds 10] [--rounds 4]
+    python benchmarks/isolation.py [--seconds 10] [--rounds 3]
 
 `tandem actor` drives the simulated arm at 10 Hz in real time, through a relay of its own process, from a learner's
 service and log in another. For so many seconds each the learner is stopped (SIGSTOP), the relay is, the learner's disk
@@ -212,7 +212,7 @@ def rows(seconds: float, rounds: int) -> Iterator[dict]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--serve", nargs=4, help=argparse.SUPPRESS)
     parser.add_argument("--relay", nargs=2, type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()

@@ -160,15 +160,16 @@ def images(rounds: int, times: int) -> Iterator[dict]:
     )
     columns = [*peer.states.values(), peer.actions, peer.rewards, peer.dones, peer.truncateds, peer.episode_ends]
     theirs = sum(column.nbytes for column in columns) / peer.capacity
-    own = row_bytes(of)
-    yield {
-        "name": "replay: bytes a transition, 2 cameras 128x128x3",
-        "unit": "bytes",
-        "ours": own,
-        "peer": theirs,
-        "ratio": theirs / own,
-        "command": COMMAND,
-    }
+    for steps in (100, 15):
+        own = row_bytes(of) * (steps + 1) / steps  # an episode keeps the observation after its last step, too
+        yield {
+            "name": f"replay: bytes a transition of episodes of {steps} steps, 2 cameras 128x128x3",
+            "unit": "bytes",
+            "ours": own,
+            "peer": theirs,
+            "ratio": theirs / own,
+            "command": COMMAND,
+        }
     stacks = sampler(filled(contract(84, stack=3), 2000), SHIFT_PX)
     seconds(stacks, 2)
     yield alone(

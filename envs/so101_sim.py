@@ -126,7 +126,7 @@ class SO101SimEnv(gym.Env):
         self._target: np.ndarray = np.zeros(3)
         self._joints: np.ndarray = np.array(_SEED_JOINTS_RAD)
         self._gripper_command = 1.0
-        self._steps = 0
+        self._steps, self._succeeded = 0, False
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -145,7 +145,7 @@ class SO101SimEnv(gym.Env):
         self._task.place(rng)
         self._appearance.draw(rng)
         self._mujoco.mj_forward(self.model, data)
-        self._steps = 0
+        self._steps, self._succeeded = 0, False
         return self._observe(), {}
 
     def step(self, action: np.ndarray) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
@@ -156,6 +156,7 @@ class SO101SimEnv(gym.Env):
         self._mujoco.mj_kinematics(self.model, self.data)
         self._steps += 1
         success, failure = self._task.outcome(self._tool)
+        self._succeeded = success
         info: dict[str, Any] = {"sent_action": sent, "success": success}
         if failure:
             info["failure"] = failure
@@ -218,7 +219,7 @@ class SO101SimEnv(gym.Env):
             gripper=float(2.0 * opening - 1.0),
             gripper_speed=float(self.data.qvel[_ARM]),
             held=self._task.held(),
-            success=self._task.outcome(self._tool)[0],
+            success=self._succeeded,
         )
 
     def render(self) -> np.ndarray | None:

@@ -100,7 +100,8 @@ class LearnerConfig:
         torch_threads: Threads of torch on the CPU; 0 leaves it to torch.
         prefetch: A thread reads the next batch while the present one trains: ``on``, ``off``, or ``auto``, which is on
             where updates run on CUDA.
-        compile: ``auto`` compiles the networks of the algorithm where updates run on CUDA; ``off`` never does.
+        compile: ``auto`` compiles the networks of the algorithm where updates run on CUDA, in one process; ``off``
+            never does.
         resume: ``auto`` goes on where the run folder has a run, ``must`` refuses when it has none, ``never`` when it
             has one.
         demos: Folder of demonstrations (``tandem record``); empty for none.

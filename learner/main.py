@@ -287,6 +287,8 @@ def _algorithm(config: LearnerConfig, contract: Contract) -> Algorithm:
 def _compile(algorithm: Algorithm, config: LearnerConfig, console: Console) -> None:
     from learner.algorithms.compiled import compile_networks
 
+    if started_ranks().count > 1:
+        return  # a rank's share of a batch has another size, and the slowest rank sets the pace
     if compile_networks(algorithm, config.compile, config.algorithm.batch_size, console.event):
         console.event("networks are compiled for updates")
 

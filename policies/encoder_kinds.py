@@ -21,6 +21,7 @@ class EncoderKind:
             gives the flattened map, so that its size cannot be chosen.
         per_camera: Each camera has features of its own, an equal share of ``encoder_size``.
         multiple: That share is a multiple of so many.
+        least_map: Height and width [px] that the last feature map must have.
         pretrained: Its convolutions come from a file and are never trained.
     """
 
@@ -29,10 +30,12 @@ class EncoderKind:
     default_size: int
     per_camera: bool = False
     multiple: int = 1
+    least_map: int = 1
     pretrained: bool = False
 
     def map_size(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width of the last feature map of an image of this size [px]; below 1 where it is too small."""
+        """Height and width of the last feature map of an image of this size [px]; below ``least_map`` where
+        that is too small."""
         for kernel, stride, padding in self.layers:
             height = (height + 2 * padding - kernel) // stride + 1
             width = (width + 2 * padding - kernel) // stride + 1
@@ -50,7 +53,7 @@ _RESNET = ((7, 2, 3), *4 * ((3, 2, 1),))
 
 ENCODERS: dict[str, EncoderKind] = {
     "small": EncoderKind(((4, 4, 0), (3, 2, 1), (3, 2, 1)), 32, 64),
-    "keypoints": EncoderKind(((4, 4, 0), (3, 2, 1)), 32, 64, per_camera=True, multiple=2),
+    "keypoints": EncoderKind(((4, 4, 0), (3, 2, 1)), 32, 64, per_camera=True, multiple=2, least_map=4),
     "lerobot": EncoderKind(((7, 2, 0), (5, 2, 0), (3, 2, 0), (3, 2, 0)), 32, 256, per_camera=True),
     "drqv2": EncoderKind(((3, 2, 0), *3 * ((3, 1, 0),)), 32, 0),
     "resnet10": EncoderKind(_RESNET, 512, 256, per_camera=True, pretrained=True),

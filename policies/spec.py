@@ -142,7 +142,7 @@ def _check_images(spec: PolicySpec) -> None:
     if min(spec.image_stacks) < 1:
         raise PolicySpecError(f"image_stacks must be at least 1. Got: {spec.image_stacks}")
     for name, height, width in zip(spec.images, spec.image_heights, spec.image_widths, strict=True):
-        if min(kind.map_size(height, width)) < 1:
+        if min(kind.map_size(height, width)) < kind.least_map:
             raise PolicySpecError(f"image {name!r} of {height} x {width} px is too small for encoder {spec.encoder!r}")
     if spec.encoder == "lerobot" and len(set(spec.image_shapes.values())) > 1:
         raise PolicySpecError(f"encoder 'lerobot' needs images of one size and stack. Got: {spec.image_shapes}")

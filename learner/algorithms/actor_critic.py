@@ -42,6 +42,7 @@ class ActorCritic(ABC):
         noise: Every random number of an update.
         updates: Critic updates so far.
         clones: Cloning updates so far.
+        pretrained: Whether the actor started from a cloned or given policy.
         warmup_until: Critic updates before actor and encoder move.
         shift_px: Random shift of images that batches are to come with, in pixels; 0 without images.
 
@@ -84,6 +85,7 @@ class ActorCritic(ABC):
         self.noise = Noise(self.device, updating)
         self.updates = 0
         self.clones = 0
+        self.pretrained = False
         self.warmup_until = 0
         self.shift_px = config.shift_px if spec.images else 0
         apart = ("encoder.", "gripper_critic.")
@@ -161,6 +163,7 @@ class ActorCritic(ABC):
 
     def _starts_pretrained(self) -> None:
         """The actor has just been cloned or given: all that follows it does so at once, and the critics come first."""
+        self.pretrained = True
         self.encoder.average(1.0)
         self.encoder.forget()
         self.warmup_until = self.updates + self.config.critic_warmup_updates
@@ -188,11 +191,13 @@ class ActorCritic(ABC):
         """
         load_state(self._tensors(), self.noise.generator, self._meta(), tensors, meta)
         self.encoder.forget()
+        self.pretrained = bool(meta["pretrained"])
         self.updates, self.clones, self.warmup_until = meta["updates"], meta["clones"], meta["warmup_until"]
 
     def _meta(self) -> dict[str, Any]:
+        started = {"pretrained": int(self.pretrained)}
         counts = {"updates": self.updates, "clones": self.clones, "warmup_until": self.warmup_until}
-        return {"algorithm": self.config.name, "encoder_sha256": self.spec.encoder_sha256, **counts}
+        return {"algorithm": self.config.name, "encoder_sha256": self.spec.encoder_sha256, **counts, **started}
 
     def _tensors(self) -> dict[str, Tensor]:
         """Every tensor of a checkpoint, by name."""

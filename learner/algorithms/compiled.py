@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 def compile_networks(
     algorithm: Algorithm, choice: str, batch_size: int, say: Callable[[str], None], *, backend: str = "inductor"
 ) -> bool:
-    """Compiles policy, critics and their targets, and runs each once, forward and backward, on a made-up batch.
+    """Compiles policy, critics, their targets and an encoder that is trained throughout; runs each once, forward and
+    backward, on a made-up batch.
 
     Where compiling fails, all of them go on uncompiled, and ``say`` is told why.
 
@@ -54,12 +55,17 @@ def compile_networks(
     return True
 
 
-def _networks(algorithm: Any, batch_size: int) -> Iterator[tuple[nn.Module, tuple[Tensor, ...]]]:
+def _networks(algorithm: Any, batch_size: int) -> Iterator[tuple[nn.Module, tuple[Any, ...]]]:
     """What updates call, and inputs of the shapes they call it with."""
     spec, device = algorithm.spec, algorithm.device
     features = torch.zeros(batch_size, spec.feature_size, device=device)
     action = torch.zeros(batch_size, spec.continuous_size, device=device)
     yield algorithm.policy, (features,)
+    if spec.images and getattr(algorithm.config, "encoder_frozen", "never") == "never":
+        # One that is frozen sees as many images as its cache lacks: others in each update.
+        vectors = {name: torch.zeros(batch_size, size) for name, size in zip(spec.inputs, spec.sizes, strict=True)}
+        images = {name: torch.zeros(batch_size, *shape, dtype=torch.uint8) for name, shape in spec.image_shapes.items()}
+        yield algorithm.policy.encoder, ({name: value.to(device) for name, value in (vectors | images).items()},)
     yield algorithm.critic, (features, action)
     if hasattr(algorithm, "fixed_critic"):
         yield algorithm.fixed_critic, (features, action)
@@ -69,7 +75,7 @@ def _networks(algorithm: Any, batch_size: int) -> Iterator[tuple[nn.Module, tupl
         yield gripper.target, (features,)
 
 
-def _try(network: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+def _try(network: nn.Module, inputs: tuple[Any, ...]) -> None:
     """One forward pass, and one backward to whatever is trained. Changes nothing."""
     with torch.no_grad():
         network(*inputs)

@@ -37,8 +37,8 @@ class ActorCriticConfig:
         clone_decay_updates: Critic updates in which that weight falls to 1/e; 0 keeps it.
         critic_warmup_updates: Updates of the critics alone, where the actor starts from a cloned or given policy.
         ema: Share of the policy that its moving average takes over in each actor update; 1 evaluates the policy itself.
-        encoder: Registered name of the image encoder (``policies.encoder_kinds``): ``small``, ``lerobot``, ``drqv2``,
-            and ``resnet10`` and ``resnet18``, whose convolutions are pretrained and frozen.
+        encoder: Registered name of the image encoder (``policies.encoder_kinds``): ``small``, ``keypoints``,
+            ``lerobot``, ``drqv2``, and ``resnet10`` and ``resnet18``, whose convolutions are pretrained and frozen.
         encoder_size: Features it gives; 0 for its own default; ``drqv2`` has no choice.
         encoder_weights: Its pretrained weights: a safetensors file, or ``hub:OWNER/NAME[@REVISION]/FILE``.
         encoder_sha256: What that file must hash to; empty where any file will do.

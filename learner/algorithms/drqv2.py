@@ -17,7 +17,7 @@ vectors stand beside what the trunks of actor and critics make of h. Without ima
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -43,8 +43,6 @@ class DrQv2(ActorCritic):
     """DrQ-v2, beside what ``ActorCritic`` has.
 
     Attributes:
-        pretrained: Whether the actor started from a cloned or given policy: exploration then starts from
-            ``std_start_pretrained``.
         target_bounds: Least and greatest target, or None where targets are not clamped.
     """
 
@@ -66,7 +64,6 @@ class DrQv2(ActorCritic):
             device=device,
             seed=seed,
         )
-        self.pretrained = False
         self.target_bounds = contract.interface.reward.returns(config.gamma) if config.clamp_targets else None
         self._set_std()
 
@@ -156,20 +153,12 @@ class DrQv2(ActorCritic):
 
     def _starts_pretrained(self) -> None:
         super()._starts_pretrained()
-        self.pretrained = True
         self._set_std()
 
     def _set_std(self) -> None:
         std = self.config.exploration_std(self.updates, pretrained=self.pretrained)
         self.policy.std.fill_(std)
         self.ema_policy.std.fill_(std)
-
-    def load_state(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
-        super().load_state(tensors, meta)
-        self.pretrained = bool(meta["pretrained"])
-
-    def _meta(self) -> dict[str, Any]:
-        return {**super()._meta(), "pretrained": int(self.pretrained)}
 
     def _tensors(self) -> dict[str, Tensor]:
         return {**super()._tensors(), **self._actor_adam.tensors("actor_adam", self._actor)}

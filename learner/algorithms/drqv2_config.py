@@ -12,7 +12,8 @@ from learner.algorithms.config import ActorCriticConfig
 class DrQv2Config(ActorCriticConfig):
     """DrQ-v2 (arXiv 2107.09645), and beside it what demonstrations and a person add.
 
-    The defaults are the published recipe: `warmup=uniform warmup_steps=2000` and no demonstrations complete it. Presets
+    The defaults are the published recipe: `warmup=uniform warmup_steps=2000 exploration_share=1` and no demonstrations
+    complete it. Presets
     turn on what helps with demonstrations.
 
     Attributes:

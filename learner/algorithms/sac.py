@@ -11,7 +11,8 @@ pi(a|s) = tanh(N(mean, std)), critics Q_1..Q_E, their targets Q', temperature al
     J_alpha = mean -alpha (log pi(a~|s) + target_entropy)
     w       = clone_weight * exp(-updates / clone_decay_updates)
 
-With clone_filter only actions with mean_e Q_e(s, a) > mean_e Q_e(s, a~) count in mean_human (1709.10089, section IV-C).
+With clone_filter only actions with mean_e Q_e(s, a) > mean_e Q_e(s, a~) count in mean_human (1709.10089, section IV-C),
+but where q_weight is 0: imitation asks no critic.
 J_f trains the encoder and J_pi does not: the actor sees detached features, those that f gave before this update. Q'
 sees s' through f, or through its moving average with ``target_encoder``. With ``gripper=discrete`` a is without the
 gripper, for which ``learner.algorithms.gripper`` has a critic, and J_f has that critic's loss too.
@@ -126,12 +127,12 @@ class SAC(ActorCritic):
     def _trains_encoder(self) -> bool:
         """Whether the next update does."""
         warm, trains = self.updates >= self.warmup_until, self.config.trains_encoder
-        return warm and bool(self.encoder.parameters) and trains(self.updates, cloned=self.clones > 0)
+        return warm and bool(self.encoder.parameters) and trains(self.updates, cloned=self.pretrained)
 
     @property
     def _copies(self) -> tuple[int, int]:
-        """Numbers of the kept copies of observations and of what follows that the next update sees: never the same, and
-        others in each round through all of them."""
+        """Numbers of the kept copies of observations and of what follows that the next update sees, in other pairs in
+        each round through all of them."""
         return self.updates, self.updates + 1 + self.updates // max(self.config.encoder_cache_copies, 1)
 
     @torch.no_grad()
@@ -180,7 +181,7 @@ class SAC(ActorCritic):
         metrics = {"actor_loss": loss.detach(), "entropy": -mean_log_prob.detach(), "temperature": temperature}
         wanted = list(self._actor_parameters)
         weight = config.clone_weight_at(self.updates)
-        if config.clone_filter:
+        if config.clone_filter and config.q_weight:
             human_share = human_share * (action_value > values.detach().mean(0))
         if weight > 0:
             if trained and config.clone_encoder:

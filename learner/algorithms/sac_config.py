@@ -35,7 +35,7 @@ class SACConfig(ActorCriticConfig):
         gripper_penalty: With ``discrete``, added to that critic's reward for each change of the gripper's side.
         gripper_temperature: With ``discrete``, values of that critic over this are the logits of cloning.
         encoder_frozen: ``never``: the critics' loss trains the encoder throughout; ``cloned``: it stays as cloning
-            left it, where there was cloning.
+            left it, or as the given policy has it, where there was either.
         encoder_cache_copies: With ``cloned``, randomly shifted copies of each observation whose features are kept, so
             that the encoder sees each once; 0 for none.
         encoder_refresh_every: With ``cloned``, updates after which it is trained again, each time; 0 for never.
@@ -112,7 +112,7 @@ class SACConfig(ActorCriticConfig):
             )
 
     def trains_encoder(self, updates: int, *, cloned: bool) -> bool:
-        """Whether the encoder is trained after so many updates, where the policy was ``cloned`` or not."""
+        """Whether the encoder is trained after so many updates, where the policy was ``cloned``, or given, or not."""
         if self.encoder_frozen == "never" or not cloned:
             return True
         every = self.encoder_refresh_every

@@ -112,6 +112,16 @@ def test_success_is_a_released_cube_in_the_slot_after_two_steps():
     assert results[-1][-1]["success"]
 
 
+def test_looking_at_the_state_is_no_step_towards_success():
+    env = started()
+    place_cube(env, (*env.privileged_state().slot[:2], CUBE_SIZE_M / 2))
+    for _ in range(RELEASED_STEPS - 1):
+        env.step(OPEN)
+        assert not any(env.privileged_state().success for _ in range(3))
+    env.step(OPEN)
+    assert env.privileged_state().success
+
+
 @pytest.mark.parametrize(
     ("off", "done"),
     [((0.0029, 0, 0), True), ((0.0031, 0, 0), False), ((0, -0.0031, 0), False), ((0, 0, 0.003), False)],

@@ -1,6 +1,7 @@
 """Compiled networks against uncompiled ones on identical inputs, and a compiler that fails."""
 
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from episodes.contract import Contract, Feature, FeatureView, Interface, View
-from learner.algorithms import SACConfig, build_algorithm
+from learner.algorithms import ALGORITHMS, SACConfig, build_algorithm
 from learner.algorithms.compiled import compile_networks
 
 BATCH, STATE, ACTION, NAME = 32, 5, 3, "observation.state"
@@ -53,6 +54,26 @@ def sac():
     return build_algorithm(CONTRACT, config, device="cpu", seed=0)
 
 
+CAMERA = "observation.images.front"
+
+
+def of_images(name, **settings):
+    """An algorithm on vectors and one camera, and a batch of its own for each seed."""
+    camera = Feature(CAMERA, "uint8", (36, 36, 3))
+    interface = replace(CONTRACT.interface, observations=(*CONTRACT.interface.observations, camera))
+    contract = Contract(interface, View((FeatureView(NAME), FeatureView(CAMERA))))
+    plain = {"batch_size": BATCH, "hidden": (24, 16), "critic_warmup_updates": 0, "clamp_targets": False}
+    algorithm = build_algorithm(contract, ALGORITHMS[name].config(**plain, **settings), device="cpu", seed=0)
+
+    def seen(seed):
+        made, random = batch(seed), np.random.default_rng(seed)
+        for observation in (made.observation, made.next_observation):
+            observation[CAMERA] = random.integers(0, 256, (BATCH, 36, 36, 3), np.uint8)
+        return made
+
+    return algorithm, seen
+
+
 @pytest.fixture(autouse=True)
 def fresh_compiler():
     yield
@@ -75,6 +96,27 @@ def test_compiled_and_uncompiled_updates_agree_on_identical_inputs(backend):
     assert list(tensors) == names
     for name, value in eager.state()[0].items():
         torch.testing.assert_close(tensors[name], value, rtol=1e-4, atol=1e-5, msg=name)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", ["sac", "drqv2"])
+def test_encoders_are_compiled_and_agree_too(name):
+    (eager, seen), (compiled, _) = (of_images(name, encoder="small") for _ in range(2))
+    said = []
+    assert compile_networks(compiled, "on", BATCH, said.append, backend="aot_eager"), said
+    assert compiled.policy.encoder._compiled_call_impl is not None
+    for seed in range(2):
+        expected, metrics = eager.update(seen(seed)), compiled.update(seen(seed))
+        for key, value in expected.items():
+            torch.testing.assert_close(metrics[key], value, rtol=1e-4, atol=1e-5, msg=key)
+    for tensor, value in zip(compiled.policy.encoder.parameters(), eager.policy.encoder.parameters(), strict=True):
+        torch.testing.assert_close(tensor, value, rtol=1e-4, atol=1e-5)
+
+
+def test_an_encoder_that_is_frozen_sees_other_sizes_and_is_not_compiled():
+    algorithm, _ = of_images("sac", encoder="small", encoder_frozen="cloned")
+    assert compile_networks(algorithm, "on", BATCH, pytest.fail, backend="aot_eager")
+    assert algorithm.policy.encoder._compiled_call_impl is None
 
 
 def test_a_compiler_that_fails_is_named_and_updates_go_on_without_it():

@@ -91,7 +91,7 @@ class Reference(SquashedPolicy):
         if c.clone_weight:
             human = torch.from_numpy(b.human)
             weight = c.clone_weight * math.exp(-self.updates / c.clone_decay_updates)
-            counted = human & (recorded.mean(0) > own.mean(0)) if c.clone_filter else human
+            counted = human & (recorded.mean(0) > own.mean(0)) if c.clone_filter and c.q_weight else human
             total = total - weight * self.recorded(s[counted], a[counted]).sum() / human.sum()
         actor_gradients = torch.autograd.grad(total, self.actor_adam.parameters)
         self.actor_adam.step(actor_gradients)
@@ -131,6 +131,7 @@ CASES = {
     "cloning term with std": {"clone_weight": 0.5, "clone_std": True},
     "cloning of what the critics prefer": {"clone_weight": 0.5, "clone_filter": True},
     "cloning without value": {"clone_weight": 0.5, "q_weight": 0.0},
+    "cloning without value asks no critic": {"clone_weight": 0.5, "q_weight": 0.0, "clone_filter": True},
     "input noise": {"input_noise": 0.1},
     "ten critics, min of a random two": {"critics": 10, "critic_subset": 2},
     "target entropy": {"target_entropy_per_action": -0.5},

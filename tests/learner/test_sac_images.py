@@ -131,6 +131,17 @@ def test_a_frozen_encoder_is_trained_by_cloning_alone():
     assert same(encoder(sac), sac.ema_policy.encoder.state_dict())
 
 
+def test_a_frozen_encoder_of_a_given_policy_stays_as_it_is():
+    cloned, given = build(encoder_frozen="cloned"), build(seed=3, encoder_frozen="cloned")
+    cloned.freeze_statistics({STATE: (np.zeros(4), np.ones(4))})
+    cloned.clone(batch(9))
+    given.load_policy(read_snapshot(save_snapshot(cloned.policy, 7)))
+    assert not any(moves(given) for _ in range(3))
+    again = build(seed=4, encoder_frozen="cloned")
+    again.load_state(*given.state())
+    assert not moves(again)
+
+
 def test_a_frozen_encoder_is_refreshed_now_and_then():
     sac = build(encoder_frozen="cloned", encoder_refresh_every=3, encoder_refresh_updates=1)
     sac.clone(batch(9))

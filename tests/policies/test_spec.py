@@ -98,6 +98,10 @@ def test_without_images_the_settings_of_the_encoder_are_left_out():
         ({"encoder": "vit"}, "Got: 'vit'"),
         ({"image_stacks": (0,)}, "image_stacks must be at least 1"),
         ({"image_heights": (3,)}, "image 'c' of 3 x 64 px is too small for encoder 'small'"),
+        (
+            {"encoder": "keypoints", "image_heights": (24,), "image_widths": (24,)},
+            "image 'c' of 24 x 24 px is too small for encoder 'keypoints'",
+        ),
         ({"encoder_size": 0}, "encoder_size must be positive"),
         ({"encoder": "drqv2"}, "encoder_size of 'drqv2' must be 20000, its flattened map. Got: 64"),
         ({"images": (), "image_stacks": (), "image_heights": (), "image_widths": ()}, "has no encoder. Got: 'small'"),
