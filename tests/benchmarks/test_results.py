@@ -53,7 +53,8 @@ def test_the_settings_of_a_group_are_those_of_a_demo(cell):
     else:  # what is compared has one budget
         assert composed["stop.max_env_steps"] == (200 if "cloning" in cell.group else 3000)
     if "dagger" in cell.group:  # imitation asks no critic
-        assert (composed["algorithm.q_weight"], composed["algorithm.clone_filter"]) == (0.0, False)
+        algorithm = composed.configs["algorithm"]
+        assert (algorithm.q_weight, algorithm.clone_filter) == (0.0, False)
 
 
 def test_documents_pool_the_seeds_and_say_what_was_reached(cell, tmp_path):
