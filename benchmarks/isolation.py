@@ -2,7 +2,7 @@
 
     python benchmarks/isolation.py [--seconds 10] [--rounds 3]
 
-`tandem actor` drives the simulated arm at 10 Hz in real time, through a relay of its own process, from a learner's
+`tandem actor` drives the simulated arm at 30 Hz in real time, through a relay of its own process, from a learner's
 service and log in another. For so many seconds each the learner is stopped (SIGSTOP), the relay is, the learner's disk
 is full (a small tmpfs: root only), and a policy of 50 MB is published every 2 s. The error of a step is how late it
 began, as the step itself says in the log; undisturbed is the same actor, in turns. Prints one JSON object a row.
@@ -32,7 +32,7 @@ from episodes.log import EpisodeLog, read_log
 from transport import service_pb2 as pb
 
 COMMAND = "python benchmarks/isolation.py"
-ENV, HZ, TOKEN, RUN = "so101_sim", 10.0, "token-of-the-benchmark", "isolation"
+ENV, HZ, TOKEN, RUN = "so101_sim", 30.0, "token-of-the-benchmark", "isolation"
 SMALL, LARGE = (256, 256), (3500, 3500)
 PUBLISH_S, DISK_MB = 2.0, 32
 
@@ -170,7 +170,7 @@ def measured(
             time.sleep(1.0)  # it has delivered what waited
     calm, disturbed = (float(np.percentile(np.concatenate(kept), 99)) for kept in errors)
     return {
-        "name": f"control period error beyond undisturbed, 10 Hz, {name}, p99",
+        "name": f"control period error beyond undisturbed, {HZ:g} Hz, {name}, p99",
         "unit": "ms",
         "ours": disturbed - calm,
         "peer": None,
