@@ -13,6 +13,7 @@ from actor.shared import Mailbox
 from actor.uplink import FATAL, Backoff, SaidRarely
 from transport import service_pb2 as pb
 from transport import service_pb2_grpc as rpc
+from transport.priority import give_way
 
 CHUNK_S = 60.0
 """A call is made anew when nothing came for this long [s]: neither a policy nor the next chunk of one."""
@@ -91,6 +92,7 @@ class Downlink:
         self._thread.join(1.0)
 
     def _run(self) -> None:
+        give_way()
         backoff = Backoff()
         while not self._stopped.is_set():
             request = pb.PullPolicyRequest(

@@ -28,6 +28,7 @@ from transport import service_pb2 as pb
 from transport import service_pb2_grpc as rpc
 from transport.certificates import CertificateError
 from transport.channel import open_channel
+from transport.priority import grpc_gives_way
 from transport.server import BindError
 from transport.settings import settings_of
 from transport.token import TokenError
@@ -169,6 +170,7 @@ class _Actor:
         self.control.order(self._orders())
         self.uplink.start()
         self.downlink.start()
+        grpc_gives_way()
         try:
             while True:
                 time.sleep(_TURN_S)

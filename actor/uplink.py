@@ -16,6 +16,7 @@ from episodes.image_codec import ImageCodec
 from transport import service_pb2 as pb
 from transport import service_pb2_grpc as rpc
 from transport.channel import UNARY_TIMEOUT_S
+from transport.priority import give_way
 from transport.push import encode_batch, push_call
 
 FATAL = (
@@ -132,6 +133,7 @@ class Uplink:
         self._thread.join(1.0)
 
     def _run(self) -> None:
+        give_way()
         backoff, lost_s = Backoff(), float("inf")
         while not self._stopped.is_set() and not (self._last.is_set() and not self._spool.undelivered):
             try:

@@ -3,9 +3,10 @@
     python benchmarks/isolation.py [--seconds 10] [--rounds 3]
 
 `tandem actor` drives the simulated arm at 30 Hz in real time, through a relay of its own process, from a learner's
-service and log in another. For so many seconds each the learner is stopped (SIGSTOP), the relay is, the learner's disk
-is full (a small tmpfs: root only), and a policy of 50 MB is published every 2 s. The error of a step is how late it
-began, as the step itself says in the log; undisturbed is the same actor, in turns. Prints one JSON object a row.
+service and log in another; these two stand for other machines, and have a lower priority. For so many seconds each the
+learner is stopped (SIGSTOP), the relay is, the learner's disk is full (a small tmpfs: root only), and a policy of 50 MB
+is published every 2 s. The error of a step is how late it began, as the step itself says in the log; undisturbed is the
+same actor, in turns. Prints one JSON object a row.
 """
 
 from __future__ import annotations
@@ -107,14 +108,19 @@ class Programs:
         self.environment = os.environ | {"TANDEM_TOKEN": TOKEN, "HOME": str(folder)}
         sizes = ",".join(map(str, hidden))
         mine = (sys.executable, __file__)
-        self.learner = self._start(*mine, "--serve", str(self.run), ports[0], sizes, str(self.publishing))
-        self.relay = self._start(*mine, "--relay", ports[1], ports[0])
+        learner = ("--serve", str(self.run), ports[0], sizes, str(self.publishing))
+        self.learner = self._start(*mine, *learner, elsewhere=True)
+        self.relay = self._start(*mine, "--relay", ports[1], ports[0], elsewhere=True)
         settings = (f"learner.address=localhost:{ports[1]}", f"actor.control_hz={HZ:g}", "actor.policy_mb=128")
         self.actor = self._start(sys.executable, "-m", "cli.main", "actor", *settings, "actor.name=bench")
 
-    def _start(self, *command: str) -> subprocess.Popen[bytes]:
+    def _start(self, *command: str, elsewhere: bool = False) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            command, env=self.environment, stdout=self.said, stderr=self.said, start_new_session=True
+            [*(("nice", "-n", "10") if elsewhere else ()), *command],
+            env=self.environment,
+            stdout=self.said,
+            stderr=self.said,
+            start_new_session=True,
         )
 
     def close(self) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import sys
 import threading
 from collections.abc import Callable
 
@@ -23,6 +21,7 @@ from transport import service_pb2 as pb
 from transport import service_pb2_grpc
 from transport.certificates import Identity
 from transport.gate import TokenInterceptor
+from transport.priority import give_way
 from transport.push import add_push
 from transport.server import (
     MAX_CONCURRENT_CALLS,
@@ -38,8 +37,6 @@ logger = logging.getLogger(__name__)
 MAX_MESSAGE_BYTES = 8 << 20
 _RECORD_BYTES = 64 << 10
 SERVICE = "tandem.v1.Learner"
-NICE = 10
-"""Of the service's threads: where processors are short, what a client asks for waits rather than the updates."""
 
 
 class LearnerServer:
@@ -124,7 +121,7 @@ class LearnerServer:
         self._thread.join(grace_s + 1.0)
 
     def _run(self) -> None:
-        _give_way()
+        give_way()
         try:
             asyncio.run(self._serve())
         except BaseException as error:
@@ -163,14 +160,6 @@ class LearnerServer:
     async def _become_serving(self, health: HealthServicer) -> None:
         await self._serving.wait()
         await _set_health(health, serving=True)
-
-
-def _give_way() -> None:
-    """Lowers the priority of this thread to NICE, and has it interrupt no other when it wakes (``SCHED_BATCH``); so too
-    the threads which gRPC starts from it. Linux alone has priorities of threads."""
-    if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 async def _set_health(health: HealthServicer, *, serving: bool) -> None:
