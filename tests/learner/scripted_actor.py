@@ -80,8 +80,11 @@ class ScriptedActor:
                 time.sleep(0.1)
 
     def wait(self, condition, timeout_s: float = 60.0) -> None:
+        give_up = time.monotonic() + timeout_s
         with self.changed:
-            assert self.changed.wait_for(condition, timeout_s), f"waited {timeout_s} s in vain"
+            while not condition():
+                assert time.monotonic() < give_up, f"waited {timeout_s} s in vain"
+                self.changed.wait(0.1)  # not every condition is about what this actor is told
 
     def send(self, **body) -> None:
         self.sequence += 1
