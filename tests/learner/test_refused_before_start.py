@@ -85,7 +85,9 @@ def test_a_file_that_is_no_policy_is_named(refused, tmp_path):
 @pytest.mark.parametrize("env_config", [STATE, PIXELS])
 def test_an_unknown_encoder_is_refused_also_where_there_is_no_image(refused, algorithm, env_config):
     text = refused(PolicySpecError, env_config=env_config, algorithm=algorithm(encoder="resnet", **SMALL))
-    assert text == "algorithm.encoder must be one of small, keypoints, lerobot, drqv2, resnet10, resnet18. Got: 'resnet'"
+    assert (
+        text == "algorithm.encoder must be one of small, keypoints, lerobot, drqv2, resnet10, resnet18. Got: 'resnet'"
+    )
 
 
 @pytest.mark.parametrize(
