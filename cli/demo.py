@@ -21,7 +21,6 @@ from episodes.durable import write_durably
 ENV = "so101_sim"
 FILMED = 2
 FILM_FROM = 12
-SETTINGS = "demo.json"
 
 
 @dataclass(frozen=True)
@@ -74,11 +73,11 @@ def stored_values(folder: Path) -> dict[str, Any]:
     if "env.obs" in learning:
         learning["obs"] = learning["env.obs"]
     try:
-        return json.loads((folder / SETTINGS).read_text()) | learning
+        return json.loads((folder / learner_verb.DEMO_SETTINGS).read_text()) | learning
     except FileNotFoundError:
         return learning
     except ValueError as error:
-        raise CommandError(f"{folder / SETTINGS} cannot be used: {error}") from error
+        raise CommandError(f"{folder / learner_verb.DEMO_SETTINGS} cannot be used: {error}") from error
 
 
 def run(settings: Settings) -> int:
@@ -147,7 +146,7 @@ def _run(config: DemoConfig, settings: Settings, folder: Path, env_config: Any, 
         print(f"This demo has ended; run=OTHER_FOLDER starts another.\n\n{_text(summary, folder)}")
         return OK if summary["reached"] else CAP_REACHED
     folder.mkdir(parents=True, exist_ok=True)
-    write_durably(folder / SETTINGS, (json.dumps(_all_values(settings), indent=1) + "\n").encode())
+    write_durably(folder / learner_verb.DEMO_SETTINGS, (json.dumps(_all_values(settings), indent=1) + "\n").encode())
     session = TrainingSession(
         folder,
         title=f"tandem demo: {env_config.task}, obs={config.obs}, seed={config.seed}, {folder}",

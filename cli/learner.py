@@ -34,7 +34,10 @@ MACHINE = {
     )
 }
 ACTING = {name: name for name in ("seed", "pacing", "warmup", "warmup_steps", "exploration_share")}
-OF_ONE_START = ("run", "resume", "learner.token_path", "learner.console")
+OF_ONE_START = ("run", "resume", "learner.console")
+OF_A_DEMO = ("learner.address", "learner.token_path")
+"""What `tandem demo` chooses for its learner, anew each time."""
+DEMO_SETTINGS = "demo.json"
 SECTIONS = ("policy", "replay", "log", "evaluation", "stop")
 CHOICES = {
     "resume": ("auto", "must", "never"),
@@ -75,12 +78,10 @@ def list_groups() -> list[Group]:
 def stored_values(folder: Path) -> dict[str, Any]:
     """Values and choices of the last start in a run folder, by key; empty where it holds no run.
 
-    An address on loopback is of one start alone; one that other machines reach is where their actors wait.
+    Its actors wait where it listened, with the token that it had; but those of a demo are the demo's.
     Raises CommandError where its config.yaml cannot be read.
     """
     import yaml
-
-    from transport.trust import is_loopback
 
     file = folder / "config.yaml"
     try:
@@ -92,9 +93,8 @@ def stored_values(folder: Path) -> dict[str, Any]:
         for name, fields in (nested | {"algorithm": config["algorithm"]}).items():
             values |= {f"{name}.{field}": value for field, value in fields.items()}
         values |= {"env": config["env"], "algorithm": config["algorithm"]["name"]}
-        if is_loopback(values["learner.address"]):
-            del values["learner.address"]
-        return {key: value for key, value in values.items() if key not in OF_ONE_START}
+        left_out = OF_ONE_START + (OF_A_DEMO if (folder / DEMO_SETTINGS).exists() else ())
+        return {key: value for key, value in values.items() if key not in left_out}
     except FileNotFoundError:
         return {}
     except (OSError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:

@@ -36,15 +36,18 @@ def test_a_learner_goes_on_with_what_it_ran_with(folder):
     then = learner.learner_config(compose("learner", f"run={folder}", *GIVEN))
     assert config == then
     assert config.algorithm.hidden == (64, 64)
-    assert config.address == "127.0.0.1:50051"
+    assert config.address == "127.0.0.1:5"
 
 
-def test_a_learner_that_others_reach_goes_on_where_their_actors_wait(tmp_path):
-    given = ("learner.address=0.0.0.0:6000", "learner.tls=mutual")
+def test_a_learner_goes_on_where_its_actors_wait_and_with_the_token_they_have(tmp_path):
+    given = ("learner.address=0.0.0.0:6000", "learner.tls=mutual", "learner.token_path=mine")
     config = learner.learner_config(compose("learner", f"run={tmp_path}", *given, *GIVEN))
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(plain(config)))
     again = learner.learner_config(compose("learner", f"run={tmp_path}"))
-    assert (again.address, again.tls) == ("0.0.0.0:6000", "mutual")
+    assert (again.address, again.tls, again.token_path) == ("0.0.0.0:6000", "mutual", "mine")
+    (tmp_path / learner.DEMO_SETTINGS).write_text("{}")
+    by_hand = learner.learner_config(compose("learner", f"run={tmp_path}"))
+    assert (by_hand.address, by_hand.token_path) == ("127.0.0.1:50051", ""), "those of a demo are the demo's"
 
 
 def test_the_command_line_wins_over_the_folder(folder):
@@ -67,7 +70,7 @@ def test_a_demo_goes_on_with_what_it_ran_with(folder):
 
 def test_a_demo_keeps_its_own_settings_and_those_from_before_its_learner_started(tmp_path):
     given = (f"run={tmp_path}", "operator=none", "demonstrations=0", "final_episodes=7", "env.task=reach", "seed=4")
-    (tmp_path / demo.SETTINGS).write_text(json.dumps(demo._all_values(compose("demo", *given))))
+    (tmp_path / demo.learner_verb.DEMO_SETTINGS).write_text(json.dumps(demo._all_values(compose("demo", *given))))
     again = compose("demo", f"run={tmp_path}")
     assert again.configs == compose("demo", *given).configs
     assert again.values == compose("demo", *given).values
@@ -123,7 +126,7 @@ def test_observations_that_cannot_be_learned_from_are_refused_at_once(tmp_path, 
 
 def test_every_setting_is_stored_and_found_again(folder):
     stored = learner.stored_values(folder)
-    keys = {key.path for key in learner.list_keys()} - {*learner.OF_ONE_START, "learner.address"}
+    keys = {key.path for key in learner.list_keys()} - {*learner.OF_ONE_START}
     for name, config in compose("learner", f"run={folder}").configs.items():
         keys |= {f"{name}.{f.name}" for f in dataclasses.fields(config)} | {name}
     assert keys - set(stored) <= {"env.name"}
