@@ -1,6 +1,6 @@
 """What gives way where processors are short: what the network asks for, to updates and to the control of a robot.
 
-Linux alone has priorities of threads; elsewhere nothing happens.
+Linux alone has priorities of threads; elsewhere, and where a container forbids it, nothing happens.
 """
 
 from __future__ import annotations
@@ -32,5 +32,6 @@ def grpc_gives_way() -> None:
 
 
 def _give_way(thread: int) -> None:
-    os.setpriority(os.PRIO_PROCESS, thread, NICE)
-    os.sched_setscheduler(thread, os.SCHED_BATCH, os.sched_param(0))
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, thread, NICE)
+        os.sched_setscheduler(thread, os.SCHED_BATCH, os.sched_param(0))

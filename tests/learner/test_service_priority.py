@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from transport.priority import give_way, grpc_gives_way
+
 OTHER, BATCH = "0", "3"
 PROGRAM = """
 import json, sys
@@ -43,3 +45,13 @@ def test_the_threads_of_the_service_and_of_grpc_have_a_lower_priority_than_the_u
     assert len(of_grpc) >= 2
     assert set(of_grpc) == {("10", BATCH)}
     assert {("0", OTHER), ("10", BATCH)} <= set(own)
+
+
+def test_where_it_is_forbidden_nothing_happens(monkeypatch):
+    def forbidden(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("os.setpriority", forbidden)
+    monkeypatch.setattr("os.sched_setscheduler", forbidden, raising=False)
+    give_way()
+    grpc_gives_way()
