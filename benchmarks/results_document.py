@@ -50,7 +50,7 @@ def document(rows: Sequence[dict], pooled: dict[str, dict], missing: Sequence[Ce
         "Success is that of the policy alone, deterministic, over start states that no training and no selection of",
         "checkpoints used, with a 95 % Wilson interval. Reached: training stopped by its own rule, not by a cap on",
         "steps or time, and success on these starts was at least 0.9; runs of insert have a fixed budget of steps.",
-        "Settings were tuned on seeds 0 and 1. Two runs of one seed differ: steps and updates interleave as they come.",
+        "Settings were tuned on seeds 0 to 2. Two runs of one seed differ: steps and updates interleave as they come.",
         "",
         f"![Success and interventions while training]({PICTURE})",
     ]
