@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from episodes.contract import Contract
+from episodes.log import EpisodeLog
+from learner.ingest import Ingest
 from tests.learner.learner_process import TOKEN, Learner
 from tests.learner.scripted_actor import ScriptedActor
 from tests.learner.wire import Stream, Wire, episode_records, wire_contract
@@ -79,3 +81,18 @@ def join() -> Iterator[Callable[..., ScriptedActor]]:
     yield begin
     for actor in actors:
         actor.close()
+
+
+@pytest.fixture
+def log(tmp_path) -> Iterator[EpisodeLog]:
+    with EpisodeLog(tmp_path / "log", run_id="run", interface_fingerprint="f") as opened:
+        yield opened
+
+
+@pytest.fixture
+def ingest(log, contract) -> Iterator[Ingest]:
+    """Without the wire; the spool ``a`` of the actor ``arm`` has joined."""
+    opened = Ingest(log, contract)
+    opened.join("a", "arm")
+    yield opened
+    opened.close()
