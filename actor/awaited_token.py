@@ -30,7 +30,7 @@ def await_token(config: ActorConfig, stopped: Callable[[], bool]) -> str:
     give_up_s, due_s, listens = time.monotonic() + WAIT_S, 0.0, not is_loopback(config.learner_address)
     while not stopped():
         try:
-            return load_token(config.token_path or None)
+            return load_token(config.token_path)
         except NoTokenError as error:
             now_s = time.monotonic()
             if listens or now_s >= give_up_s:

@@ -18,10 +18,9 @@ class Connection:
 
     Args:
         address: host:port.
-        token_path: File with the token; empty for the default file.
+        token_path: File with the token; empty for TANDEM_TOKEN or the default file.
         ca, certificate: As ``learner.ca`` and ``learner.certificate`` of ``tandem actor``.
         timeout_s: How long to wait for an answer [s].
-        file_only: Whether TANDEM_TOKEN does not come before the file.
         whose: Who should answer there and what to do when nobody does; empty for the general advice.
 
     Raises TokenError where there is no token, CertificateError where the learner is another than expected.
@@ -35,17 +34,17 @@ class Connection:
         ca: str = "",
         certificate: str = "",
         timeout_s: float = 5.0,
-        file_only: bool = False,
         whose: str = "",
     ) -> None:
         from transport.channel import open_channel
-        from transport.token import load_token
+        from transport.token import load_token, token_source
         from transport.trust import find_trust
 
         self.address = address
         self._timeout_s = timeout_s
         self._whose = whose
-        token = load_token(token_path or None, file_only=file_only)
+        self._token_source = token_source(token_path)
+        token = load_token(token_path)
         try:
             trust = find_trust(address, ca, certificate)
         except OSError as error:
@@ -81,10 +80,7 @@ class Connection:
     def _explained(self, error: grpc.RpcError) -> str:
         code, details = error.code(), error.details()
         if code == grpc.StatusCode.UNAUTHENTICATED:
-            return (
-                f"the learner at {self.address} refused the token: {details}. Copy the learner's token file here and "
-                "name it with learner.token_path=, or set TANDEM_TOKEN"
-            )
+            return f"the learner at {self.address} refused the token of {self._token_source}: {details}"
         if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
             return self._nobody("")
         return f"the learner at {self.address} answered {code.name}: {details}"

@@ -20,7 +20,8 @@ class StatusConfig:
     Attributes:
         run: Run folder of a learner on this machine, e.g. of a demo: address and token are those it noted there.
         address: host:port of the learner, as seen from here.
-        token_path: File with the token of the run; empty for TANDEM_TOKEN or the default file.
+        token_path: File with the token of the run, which comes before TANDEM_TOKEN; empty for TANDEM_TOKEN, else the
+            default file.
         ca: SHA-256 fingerprint of the learner's authority, as its join line says; empty for plain text on loopback.
         certificate: File of ``tandem certs``, where the learner asks for one.
         json: Print one JSON object.
@@ -97,7 +98,6 @@ def _status_of(folder: Path, timeout_s: float, certificate: str) -> tuple[Any, s
         ca=ca,
         certificate=certificate,
         timeout_s=timeout_s,
-        file_only=bool(token_path),
         whose=whose,
     ) as connection:
         status = connection.status()

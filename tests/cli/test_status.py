@@ -69,11 +69,23 @@ def test_json(address, monkeypatch, capsys):
     assert status["actors"][0]["name"] == "left"
 
 
+def test_a_named_token_file_comes_before_the_environment(address, tmp_path, monkeypatch, capsys):
+    path = tmp_path / "mine"
+    path.write_text(TOKEN)
+    path.chmod(0o600)
+    monkeypatch.setenv("TANDEM_TOKEN", "f" * 32)
+    assert main(["status", f"learner.address={address}", f"learner.token_path={path}"]) == 0
+    assert "1,200 in 60 episodes" in capsys.readouterr().out
+    path.write_text("e" * 32)
+    assert main(["status", f"learner.address={address}", f"learner.token_path={path}"]) == 1
+    assert f"refused the token of {path}: wrong token" in capsys.readouterr().err
+
+
 def test_a_wrong_token_is_one_message(address, monkeypatch, capsys):
     monkeypatch.setenv("TANDEM_TOKEN", "f" * 32)
     assert main(["status", f"learner.address={address}"]) == 1
     said = capsys.readouterr().err
-    assert said.startswith(f"tandem: the learner at {address} refused the token: wrong token. Copy the learner's token")
+    assert said == f"tandem: the learner at {address} refused the token of TANDEM_TOKEN: wrong token\n"
     assert said.count("\n") == 1
 
 
