@@ -90,8 +90,7 @@ def _status_of(folder: Path, timeout_s: float, certificate: str) -> tuple[Any, s
     host, _, port = address.rpartition(":")
     address = f"localhost:{port}" if host in ("0.0.0.0", "[::]") else address
     again = f"Resume it: tandem learner run={folder}, or tandem demo run={folder} if it is a demo's"
-    asks = "" if certificate or not ca else ", or it asks for a certificate (learner.certificate=NAME.pem)"
-    whose = f", where the learner of {folder} listened last: it was killed, or is ending{asks}. {again}"
+    whose = f", where the learner of {folder} listened last: it was killed, or is ending. {again}"
     with Connection(
         address,
         token_path,
