@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Callable
 
@@ -11,6 +10,7 @@ from actor.describe import SAY_EVERY_S
 from transport.server import BindError, place_of
 from transport.token import NoTokenError, load_token
 from transport.trust import is_loopback
+from transport.unanswered import listens
 
 WAIT_S = 60.0
 """How long a learner of this machine may take to start: it makes its token before it listens."""
@@ -27,16 +27,16 @@ def await_token(config: ActorConfig, stopped: Callable[[], bool]) -> str:
     except BindError as error:
         if not isinstance(error.__context__, OSError):  # a name that is unknown now may be known later
             raise
-    give_up_s, due_s, listens = time.monotonic() + WAIT_S, 0.0, not is_loopback(config.learner_address)
+    give_up_s, due_s, nobody_will = time.monotonic() + WAIT_S, 0.0, not is_loopback(config.learner_address)
     while not stopped():
         try:
-            return load_token(config.token_path or None)
+            return load_token(config.token_path)
         except NoTokenError as error:
             now_s = time.monotonic()
-            if listens or now_s >= give_up_s:
+            if nobody_will or now_s >= give_up_s:
                 raise
-            listens = _listens(config.learner_address)
-            if now_s >= due_s and not listens:
+            nobody_will = listens(config.learner_address)
+            if now_s >= due_s and not nobody_will:
                 due_s = now_s + SAY_EVERY_S
                 print(
                     f"actor: waiting {give_up_s - now_s:.0f} s at most for a learner on this machine to start and make "
@@ -45,12 +45,3 @@ def await_token(config: ActorConfig, stopped: Callable[[], bool]) -> str:
                 )
         time.sleep(0.2)
     return ""
-
-
-def _listens(address: str) -> bool:
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host.removeprefix("[").removesuffix("]"), int(port)), timeout=1.0).close()
-    except (OSError, ValueError):
-        return False
-    return True

@@ -16,7 +16,8 @@ class ActorConfig:
 
     Attributes:
         learner_address: host:port of the learner, as seen from here (often the near end of ``ssh -L``).
-        token_path: File with the token of the run; empty for TANDEM_TOKEN or the default file.
+        token_path: File with the token of the run, which comes before TANDEM_TOKEN; empty for TANDEM_TOKEN, else the
+            default file.
         ca: SHA-256 fingerprint of the learner's authority, as its join line says; empty for plain text on loopback.
         certificate: File of ``tandem certs``, where the learner asks its actors for one; says what ``ca`` does.
         flush: Only deliver what waits in the spool of an earlier actor of this name, or without a name of every actor

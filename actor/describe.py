@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +20,9 @@ from transport import service_pb2 as pb
 from transport import service_pb2_grpc as rpc
 from transport.channel import PROTOCOL, UNARY_TIMEOUT_S
 from transport.settings import SettingError, config_from
-from transport.trust import Trust, find_trust, speaks_tls
+from transport.token import token_source
+from transport.trust import Trust, find_trust
+from transport.unanswered import unanswered, why_unanswered
 
 SAY_EVERY_S = 3.0
 
@@ -71,60 +72,36 @@ def await_learner(config: ActorConfig, say: Callable[[str], None], stopped: Call
         except OSError as error:
             if time.monotonic() >= due_s:
                 due_s = time.monotonic() + SAY_EVERY_S
-                why = "who answers there speaks no TLS" if isinstance(error, ssl.SSLError) else "nobody answers there"
-                say(f"waiting for a learner at {address}: {why} ({error.strerror or error})")
+                say(f"waiting for a learner: {unanswered(address, error)}")
         time.sleep(0.2)
     return None
 
 
 def await_description(
-    stub: rpc.LearnerStub,
-    address: str,
-    say: Callable[[str], None],
-    stopped: Callable[[], bool],
-    *,
-    trusted: bool = False,
+    stub: rpc.LearnerStub, config: ActorConfig, say: Callable[[str], None], stopped: Callable[[], bool]
 ) -> pb.RunDescription | None:
     """The learner's description, waiting for as long as nobody answers; None when told to stop meanwhile.
 
-    ``trusted``: the channel of ``stub`` is encrypted. Raises JoinError where somebody answers and refuses.
+    Raises JoinError where somebody answers and refuses, and where waiting does not help.
     """
-    due_s = 0.0
+    address, due_s = config.learner_address, 0.0
     while not stopped():
         try:
             return stub.Describe(pb.DescribeRequest(protocol=PROTOCOL), timeout=2.0)
         except grpc.RpcError as error:
             if error.code() in FATAL:
-                raise JoinError(f"the learner at {address} refuses this actor: {error.details()}") from None
-            if "certificate" in (error.details() or "").lower():
-                raise JoinError(
-                    f"the learner at {address} and this actor do not trust each other. Make a certificate there: "
-                    f"tandem certs name=NAME, and give it here: learner.certificate=NAME.pem ({error.details()})"
-                ) from None
-            if not trusted and speaks_tls(address):
-                raise JoinError(
-                    f"the learner at {address} is encrypted: use the line it printed when it started, which ends with "
-                    "learner.ca=..."
-                ) from None
+                wrong_token = error.code() is grpc.StatusCode.UNAUTHENTICATED
+                what = f"the token of {token_source(config.token_path)}" if wrong_token else "this actor"
+                raise JoinError(f"the learner at {address} refuses {what}: {error.details()}") from None
             if time.monotonic() >= due_s:
+                found = why_unanswered(address, config.ca, config.certificate)
+                if found.final:
+                    raise JoinError(str(found)) from None
                 due_s = time.monotonic() + SAY_EVERY_S
-                say(f"waiting for a learner at {address}: {_silence(address, trusted)}")
+                why = f"{found}" if found.what else f"the one at {address} does not answer yet: {error.details()}"
+                say(f"waiting for a learner: {why}")
         time.sleep(0.2)
     return None
-
-
-def _silence(address: str, trusted: bool) -> str:
-    """Why nobody describes a run there, as far as it can be told, and what to do."""
-    if trusted and speaks_tls(address):
-        return (
-            "it answers and hangs up. With learner.tls=mutual it asks for a certificate: learner.certificate=NAME.pem, "
-            "made there by `tandem certs name=NAME`"
-        )
-    port = address.rpartition(":")[2]
-    return (
-        "nobody answers there. Start `tandem learner` there, "
-        f"or forward its port: ssh -L {port}:localhost:{port} GPUBOX"
-    )
 
 
 def understand(description: pb.RunDescription, config: ActorConfig) -> Run:

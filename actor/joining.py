@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grpc
 
+from actor.away import Away
 from actor.config import ActorConfig
 from actor.console import ActorConsole
 from actor.describe import Run, join_run
@@ -51,4 +52,5 @@ def join_folder(
     images = ImageCodec(run.contract.stored) if config.compression != "none" else None
     join.takeover = False  # once: what comes later may be the one that takes this one's place
     join.claim = reply.claim
-    return spool, Uplink(channel, spool, join, board, console.say, images)
+    away = Away(config, console.say)
+    return spool, Uplink(channel, spool, join, board, console.say, images, away.look)

@@ -96,9 +96,7 @@ def _join_and_run(
             return stop.code
         with open_channel(address, token, found.trust) as steps, open_channel(address, token, found.trust) as weights:
             stub = rpc.LearnerStub(steps)
-            description = await_description(
-                stub, address, console.say, lambda: stop.asked, trusted=found.trust is not None
-            )
+            description = await_description(stub, config, console.say, lambda: stop.asked)
             if description is None:
                 return stop.code
             run = understand(description, config)

@@ -26,6 +26,7 @@ FATAL = (
     grpc.StatusCode.INVALID_ARGUMENT,
     grpc.StatusCode.UNIMPLEMENTED,
 )
+UNANSWERED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 NAME_WAIT_S = 5.0
 """How long a name may be another's before it counts as lost: one that was killed is gone before [s]."""
 _MOST_RECORDS = 512
@@ -82,6 +83,7 @@ class Uplink:
         board: Gets the step credit and whether the learner is there.
         say: Told, in one line, when the connection comes and goes.
         images: Compresses images on their way; None to send them as they are.
+        look: Called whenever the learner does not answer, to find out why; returns at once.
 
     Attributes:
         error: Why delivery ended for good; empty while it has not.
@@ -98,6 +100,7 @@ class Uplink:
         board: Board,
         say: Callable[[str], None],
         images: ImageCodec | None = None,
+        look: Callable[[], None] = lambda: None,
     ) -> None:
         self.error = ""
         self.finished: str | None = None
@@ -109,6 +112,7 @@ class Uplink:
         self._board = board
         self._say = SaidRarely(say)
         self._images = images
+        self._look = look
         self._stopped = threading.Event()
         self._last = threading.Event()
         self._acknowledged = threading.Event()
@@ -155,6 +159,8 @@ class Uplink:
                     self._say(f"lost the learner ({why}); steps wait in the spool")
                 elif error.code() is not grpc.StatusCode.UNAVAILABLE:
                     self._say(f"the learner does not take this actor's steps now: {why}")
+                if error.code() in UNANSWERED:
+                    self._look()
             except SpoolError as error:
                 self.error = str(error)
                 return

@@ -10,7 +10,11 @@ import grpc
 from cli.errors import CommandError
 from transport import records_pb2
 from transport import service_pb2 as pb
+from transport.channel import open_channel
 from transport.service_pb2_grpc import LearnerStub
+from transport.token import load_token, token_source
+from transport.trust import find_trust
+from transport.unanswered import Unanswered, unanswered, why_unanswered
 
 
 class Connection:
@@ -18,10 +22,9 @@ class Connection:
 
     Args:
         address: host:port.
-        token_path: File with the token; empty for the default file.
+        token_path: File with the token; empty for TANDEM_TOKEN or the default file.
         ca, certificate: As ``learner.ca`` and ``learner.certificate`` of ``tandem actor``.
         timeout_s: How long to wait for an answer [s].
-        file_only: Whether TANDEM_TOKEN does not come before the file.
         whose: Who should answer there and what to do when nobody does; empty for the general advice.
 
     Raises TokenError where there is no token, CertificateError where the learner is another than expected.
@@ -35,21 +38,18 @@ class Connection:
         ca: str = "",
         certificate: str = "",
         timeout_s: float = 5.0,
-        file_only: bool = False,
         whose: str = "",
     ) -> None:
-        from transport.channel import open_channel
-        from transport.token import load_token
-        from transport.trust import find_trust
-
         self.address = address
+        self._known_by = (ca, certificate)
         self._timeout_s = timeout_s
         self._whose = whose
-        token = load_token(token_path or None, file_only=file_only)
+        self._token_source = token_source(token_path)
+        token = load_token(token_path)
         try:
             trust = find_trust(address, ca, certificate)
         except OSError as error:
-            raise CommandError(self._nobody(error.strerror or str(error))) from error
+            raise CommandError(self._why(unanswered(address, error))) from error
         self._channel = open_channel(address, token, trust)
         self._stub = LearnerStub(self._channel)
 
@@ -81,14 +81,13 @@ class Connection:
     def _explained(self, error: grpc.RpcError) -> str:
         code, details = error.code(), error.details()
         if code == grpc.StatusCode.UNAUTHENTICATED:
-            return (
-                f"the learner at {self.address} refused the token: {details}. Copy the learner's token file here and "
-                "name it with learner.token_path=, or set TANDEM_TOKEN"
-            )
+            return f"the learner at {self.address} refused the token of {self._token_source}: {details}"
         if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
-            return self._nobody("")
+            if (found := why_unanswered(self.address, *self._known_by)).what:
+                return self._why(found)
+            if code == grpc.StatusCode.DEADLINE_EXCEEDED:
+                return f"the learner at {self.address} took more than {self._timeout_s:g} s to answer: try again"
         return f"the learner at {self.address} answered {code.name}: {details}"
 
-    def _nobody(self, why: str) -> str:
-        advice = "Start `tandem learner` there, or `ssh -L` to it, or give learner.address=HOST:PORT"
-        return f"nobody answers at {self.address}{f' ({why})' if why else ''}{self._whose or f'. {advice}'}"
+    def _why(self, found: Unanswered) -> str:
+        return str(found) if found.listens or not self._whose else f"{found.what}{self._whose}"

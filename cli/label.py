@@ -78,9 +78,7 @@ class Amender:
             from cli.connection import Connection
 
             try:
-                with Connection(
-                    service.address, service.token_path, ca=service.ca, file_only=bool(service.token_path)
-                ) as connection:
+                with Connection(service.address, service.token_path, ca=service.ca) as connection:
                     connection.amend(service.run_id, amendment)
                 return
             except CommandError as error:

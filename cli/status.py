@@ -20,7 +20,8 @@ class StatusConfig:
     Attributes:
         run: Run folder of a learner on this machine, e.g. of a demo: address and token are those it noted there.
         address: host:port of the learner, as seen from here.
-        token_path: File with the token of the run; empty for TANDEM_TOKEN or the default file.
+        token_path: File with the token of the run, which comes before TANDEM_TOKEN; empty for TANDEM_TOKEN, else the
+            default file.
         ca: SHA-256 fingerprint of the learner's authority, as its join line says; empty for plain text on loopback.
         certificate: File of ``tandem certs``, where the learner asks for one.
         json: Print one JSON object.
@@ -89,15 +90,13 @@ def _status_of(folder: Path, timeout_s: float, certificate: str) -> tuple[Any, s
     host, _, port = address.rpartition(":")
     address = f"localhost:{port}" if host in ("0.0.0.0", "[::]") else address
     again = f"Resume it: tandem learner run={folder}, or tandem demo run={folder} if it is a demo's"
-    asks = "" if certificate or not ca else ", or it asks for a certificate (learner.certificate=NAME.pem)"
-    whose = f", where the learner of {folder} listened last: it was killed, or is ending{asks}. {again}"
+    whose = f", where the learner of {folder} listened last: it was killed, or is ending. {again}"
     with Connection(
         address,
         token_path,
         ca=ca,
         certificate=certificate,
         timeout_s=timeout_s,
-        file_only=bool(token_path),
         whose=whose,
     ) as connection:
         status = connection.status()

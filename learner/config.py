@@ -95,7 +95,8 @@ class LearnerConfig:
         tls: ``auto`` encrypts wherever the address is not loopback, ``on`` on loopback too, ``mutual`` also asks
             every actor for a certificate of ``tandem certs``.
         tls_folder: Folder of the learner's certificates, made on first start; empty for ~/.config/tandem/tls.
-        token_path: File with the token; empty for TANDEM_TOKEN or the default file, made on first start.
+        token_path: File with the token, made on first start, which comes before TANDEM_TOKEN; empty for TANDEM_TOKEN,
+            else the default file.
         device: Where updates run: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         torch_threads: Threads of torch on the CPU; 0 leaves it to torch.
         prefetch: A thread reads the next batch while the present one trains: ``on``, ``off``, or ``auto``, which is on

@@ -23,7 +23,7 @@ from learner.encoder_copy import keep_encoder, with_kept_encoder
 from learner.finish import finish
 from learner.gpu_memory import out_of_memory_explained
 from learner.ingest import Ingest
-from learner.joining import identity_of, join_line
+from learner.joining import identity_of, join_lines
 from learner.memory import replay_beyond_memory
 from learner.publisher import PolicyPublisher
 from learner.replay import ReplayBuffer, replay_device
@@ -67,7 +67,7 @@ def run_learner(config: LearnerConfig) -> int:
     contract = derive_contract(config.env, config.env_config)
     kept = with_kept_encoder(config)
     spec = policy_spec(contract, kept.algorithm)  # refuses what cannot be trained, before anything is made
-    token = load_or_create_token(config.token_path or None)
+    token = load_or_create_token(config.token_path)
     place = place_of(config.address)
     check_free(place)
     identity = identity_of(config, place)
@@ -155,10 +155,11 @@ def _serve(
         port = server.start()
         place = place_of(config.address)._replace(port=port)
         address = f"{config.address.rpartition(':')[0]}:{port}"
-        _note_address(folder, address, config, identity, console)
+        _note_address(folder, address, config, identity.fingerprint if identity else "", console)
         # Programs that start a learner wait for this line: it names the port that 0 has become.
         print(f"learner of {contract.interface.task} listens on {address}", flush=True)
-        console.event(f"join: {join_line(config, place, identity)}")
+        for line in join_lines(config, place, identity):
+            console.event(line)
         console.event(f"run folder: {folder.path}{' (resumed)' if folder.resumed else ''}")
         try:
             with out_of_memory_explained(config, folder.path):
@@ -197,10 +198,7 @@ def _beyond(config: LearnerConfig, contract: Contract, replay_bytes: int) -> str
     return replay_beyond_memory(contract, replay_bytes, config.replay.device, device)
 
 
-def _note_address(
-    folder: RunFolder, address: str, config: LearnerConfig, identity: Identity | None, console: Console
-) -> None:
-    ca = "" if identity is None else identity.fingerprint
+def _note_address(folder: RunFolder, address: str, config: LearnerConfig, ca: str, console: Console) -> None:
     try:
         write_service_file(folder.path, folder.run_id, address, config.token_path, ca)
     except OSError as error:

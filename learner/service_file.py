@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import NamedTuple
 
 from episodes.durable import write_durably
-from transport.token import VARIABLE, default_token_path
+from transport.token import token_file
 
 NAME = "service.json"
 
@@ -35,7 +34,8 @@ class ServiceFile(NamedTuple):
 
 def write_service_file(folder: Path, run_id: str, address: str, token_path: str, ca: str = "") -> None:
     """Writes the file, whole or not at all. ``token_path`` is the learner's setting. Raises OSError."""
-    path = "" if VARIABLE in os.environ else str((Path(token_path or default_token_path())).expanduser().resolve())
+    file = token_file(token_path)
+    path = "" if file is None else str(file.resolve())
     text = json.dumps(ServiceFile(run_id, address, path, ca)._asdict(), indent=2) + "\n"
     write_durably(folder / NAME, text.encode())
 

@@ -26,6 +26,7 @@ SERVER_NAME = "tandem-learner"
 AUTHORITY_DAYS, LEARNER_DAYS, RENEW_DAYS = 3650, 365, 30
 _SHORTEST = datetime.timedelta(minutes=1)
 _SKEW = datetime.timedelta(hours=1)  # clocks of two machines differ
+_DATE = "%Y-%m-%d %H:%M UTC"
 
 
 class CertificateError(RuntimeError):
@@ -81,13 +82,29 @@ def issue_actor(folder: Path, name: str, out: Path, days: int) -> Identity:
 
 
 def read_identity(path: Path) -> Identity:
-    """What ``issue_actor`` wrote. Raises CertificateError."""
+    """What ``issue_actor`` wrote. Raises CertificateError, also for one whose time has not come or is over."""
     found = _read(path)
     if found is None or not found.authority:
         raise CertificateError(
             f"{path} holds no certificate of an actor. Make one on the learner's machine: tandem certs name=NAME"
         )
+    again = f"Make another on the learner's machine, tandem certs name={_name(found.certificate)}, and start with that"
+    check_dates(found.certificate, f"the certificate {path}", again)
     return found
+
+
+def check_dates(certificate: bytes, what: str, advice: str) -> None:
+    """Raises CertificateError, which begins with ``what``, for a certificate in PEM that is not valid now."""
+    from cryptography import x509
+
+    found, now = x509.load_pem_x509_certificate(certificate), datetime.datetime.now(datetime.UTC)
+    if now > found.not_valid_after_utc:
+        raise CertificateError(f"{what} expired on {found.not_valid_after_utc:{_DATE}}. {advice}")
+    if now < found.not_valid_before_utc:
+        raise CertificateError(
+            f"{what} is not valid before {found.not_valid_before_utc:{_DATE}}, and the clock of this machine says "
+            f"{now:{_DATE}}. Set the clock if that is wrong. {advice}"
+        )
 
 
 def fingerprint(certificate: bytes) -> str:
@@ -186,6 +203,14 @@ def _ends_soon(certificate: bytes) -> bool:
 
     left = x509.load_pem_x509_certificate(certificate).not_valid_after_utc - datetime.datetime.now(datetime.UTC)
     return left < datetime.timedelta(days=RENEW_DAYS)
+
+
+def _name(certificate: bytes) -> str:
+    from cryptography import x509
+    from cryptography.x509.oid import NameOID
+
+    names = x509.load_pem_x509_certificate(certificate).subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(names[0].value) if names else "NAME"
 
 
 def _signed_by(certificate: bytes, authority: bytes) -> bool:

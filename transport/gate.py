@@ -21,8 +21,9 @@ STREAMS = (10.0, 32)
 """Streams that one host begins."""
 UNAUTHENTICATED_TEXT = (
     "this learner wants its token in the metadata 'authorization: Bearer TOKEN'. Expected the token "
-    "it started with, got {got}. Copy ~/.config/tandem/token from the learner's machine, or set TANDEM_TOKEN to the "
-    "same value on both sides"
+    "it started with, got {got}. Copy the file of the learner's machine that its join line names "
+    "(learner.token_path=...; ~/.config/tandem/token unless it was told another) and name it here in the same way, or "
+    "set TANDEM_TOKEN to what the learner was started with"
 )
 
 

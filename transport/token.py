@@ -1,4 +1,4 @@
-"""The secret that every call carries: from the environment or a file, made on the learner's first start."""
+"""The secret that every call carries: from a file, made on the learner's first start, or from the environment."""
 
 from __future__ import annotations
 
@@ -25,39 +25,55 @@ def default_token_path() -> Path:
     return Path.home() / ".config" / "tandem" / "token"
 
 
+def token_file(path: str | os.PathLike[str] | None = None) -> Path | None:
+    """The file that holds the token: ``path`` where one is given, else the default; None where TANDEM_TOKEN has it.
+
+    A file that was asked for by name comes before the environment, which comes before the default.
+    """
+    if path:
+        return Path(path).expanduser()
+    return None if VARIABLE in os.environ else default_token_path()
+
+
+def token_source(path: str | os.PathLike[str] | None = None) -> str:
+    """``token_file`` in words: a path, or TANDEM_TOKEN."""
+    return str(token_file(path) or VARIABLE)
+
+
 def load_or_create_token(path: str | os.PathLike[str] | None = None) -> str:
-    """The token of a learner: TANDEM_TOKEN, else the file, which is made (mode 0600) if absent.
+    """The token of a learner: that of ``token_file``, which is made (mode 0600) if absent.
 
     Raises TokenError for a token that is too short or has other characters than printable ASCII, or for a file that
     others may read.
     """
-    path = _path(path)
-    token = _from_environment() or _from_file(path)
-    return token if token is not None else _create(path)
+    file = token_file(path)
+    if file is None:
+        return _from_environment()
+    token = _from_file(file)
+    return token if token is not None else _create(file)
 
 
-def load_token(path: str | os.PathLike[str] | None = None, *, file_only: bool = False) -> str:
-    """The token of a client: TANDEM_TOKEN, unless ``file_only``, else the file.
-
-    Raises NoTokenError saying where to get it.
-    """
-    path = _path(path)
-    token = (None if file_only else _from_environment()) or _from_file(path)
+def load_token(path: str | os.PathLike[str] | None = None) -> str:
+    """The token of a client: that of ``token_file``. Raises NoTokenError saying where to get it, TokenError."""
+    file = token_file(path)
+    if file is None:
+        return _from_environment()
+    token = _from_file(file)
     if token is None:
+        expected, instead = (
+            (f"the file {file}, as learner.token_path says", f"leave out learner.token_path and set {VARIABLE}")
+            if path
+            else (f"{VARIABLE} or the file {file}", f"set {VARIABLE}")
+        )
         raise NoTokenError(
-            f"no token: expected {VARIABLE} or the file {path}. The learner makes one on its first start: copy that "
-            f"file from the learner's machine (scp -p GPUBOX:.config/tandem/token {path}), or set {VARIABLE}"
+            f"no token: expected {expected}. The learner makes one on its first start: copy that "
+            f"file from the learner's machine (scp -p GPUBOX:.config/tandem/token {file}), or {instead}"
         )
     return token
 
 
-def _path(path: str | os.PathLike[str] | None) -> Path:
-    return default_token_path() if path is None else Path(path).expanduser()
-
-
-def _from_environment() -> str | None:
-    value = os.environ.get(VARIABLE)
-    return None if value is None else _checked(value, f"environment variable {VARIABLE}")
+def _from_environment() -> str:
+    return _checked(os.environ[VARIABLE], f"environment variable {VARIABLE}")
 
 
 def _from_file(path: Path) -> str | None:

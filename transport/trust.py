@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import ipaddress
 import socket
 import ssl
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,8 +33,13 @@ class Trust:
     def credentials(self) -> grpc.ChannelCredentials:
         return grpc.ssl_channel_credentials(self.authority, self.key, self.certificate)
 
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the authority's certificate, 64 hexadecimal digits."""
+        return fingerprint(self.authority)
+
     def __repr__(self) -> str:
-        return f"Trust({fingerprint(self.authority)})"  # never the key
+        return f"Trust({self.fingerprint})"  # never the key
 
 
 def find_trust(address: str, ca: str, certificate: str) -> Trust | None:
@@ -42,7 +49,8 @@ def find_trust(address: str, ca: str, certificate: str) -> Trust | None:
         ca: SHA-256 of the learner's authority, as its join line says; the authority is then asked of the learner.
         certificate: File of `tandem certs`; says all that ``ca`` does.
 
-    Raises OSError where nobody answers, TrustError where somebody else does, CertificateError for an unfit file.
+    Raises OSError where nobody answers, TrustError where somebody else does, CertificateError for an unfit file or one
+    that has expired.
     """
     if certificate:
         identity = read_identity(Path(certificate).expanduser())
@@ -62,14 +70,6 @@ def find_trust(address: str, ca: str, certificate: str) -> Trust | None:
     return None
 
 
-def speaks_tls(address: str) -> bool:
-    """Whether whoever listens there expects TLS. Raises nothing."""
-    try:
-        return bool(_chain(address))
-    except OSError:
-        return False
-
-
 def is_loopback(address: str) -> bool:
     """Whether every address that ``host:port`` stands for is this machine's loopback."""
     host = address.rpartition(":")[0].removeprefix("[").removesuffix("]")
@@ -84,30 +84,52 @@ def _authority_of(address: str, ca: str) -> bytes:
     """The authority a learner shows, if it has the fingerprint; until it does, nothing is believed or told."""
     if len(_plain(ca)) != 64:
         raise TrustError(f"learner.ca must be 64 hexadecimal digits, as the learner's join line says. Got: {ca!r}")
-    shown = [ssl.DER_cert_to_PEM_cert(der).encode() for der in _chain(address)]
-    for pem in shown:
+    with tls_connection(address) as secure:
+        return check_authority(chain_of(secure), ca, address)
+
+
+def check_authority(chain: list[bytes], ca: str, address: str) -> bytes:
+    """The certificate of ``chain`` with the fingerprint ``ca``. Raises TrustError where there is none."""
+    for pem in chain:
         if _same(fingerprint(pem), ca):
             return pem
     raise TrustError(
         f"another learner than expected answers at {address}: learner.ca expected {_plain(ca)}, got "
-        f"{fingerprint(shown[-1]) if shown else 'no certificate'}. If the learner's tls folder was made anew, use the "
-        "line it prints now; otherwise somebody is in between"
+        f"{fingerprint(chain[-1]) if chain else 'no certificate'}. If the learner's tls folder was made anew, use the "
+        "line it prints now (and with learner.tls=mutual a certificate made now: tandem certs name=NAME); otherwise "
+        "somebody is in between"
     )
 
 
-def _chain(address: str) -> list[bytes]:
-    """Certificates that a server shows, DER, unverified. Raises OSError, ssl.SSLError where it speaks no TLS."""
+def place_in(address: str) -> tuple[str, int]:
+    """Host and port of ``address``. Raises TrustError where it is none."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
         raise TrustError(f"learner.address must be HOST:PORT. Got: {address!r}")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+@contextlib.contextmanager
+def tls_connection(address: str, certificate: str = "") -> Iterator[ssl.SSLSocket]:
+    """A connection after its handshake; nothing is verified, so tell it nothing.
+
+    ``certificate``: what to show, where a learner asks for one: a file of `tandem certs`.
+
+    Raises OSError where nobody answers, ssl.SSLError where who does speaks no TLS.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols(["h2"])
-    place = (host.removeprefix("[").removesuffix("]"), int(port))
-    with socket.create_connection(place, TIMEOUT_S) as raw, context.wrap_socket(raw) as secure:
-        # Public from Python 3.13 on.
-        chain = secure._sslobj.get_unverified_chain() or []  # type: ignore[attr-defined]
-        return [ssl.PEM_cert_to_DER_cert(certificate.public_bytes()) for certificate in chain]
+    if certificate:
+        context.load_cert_chain(Path(certificate).expanduser())
+    with socket.create_connection(place_in(address), TIMEOUT_S) as raw, context.wrap_socket(raw) as secure:
+        yield secure
+
+
+def chain_of(secure: ssl.SSLSocket) -> list[bytes]:
+    """Certificates that a server shows, PEM, unverified."""
+    chain = secure._sslobj.get_unverified_chain() or []  # type: ignore[attr-defined]  # public from Python 3.13 on
+    return [certificate.public_bytes().encode() for certificate in chain]
 
 
 def _plain(text: str) -> str:

@@ -35,9 +35,11 @@ class Bench:
         folder: Of the log.
         env, env_config: What actors shall run.
         acting: How.
+        identity: Certificate of a learner that asks its actors for theirs; None for plain text.
     """
 
-    def __init__(self, folder, env, env_config, *, acting=None, run_id="run-a", contract=None, port=0):
+    def __init__(self, folder, env, env_config, *, acting=None, run_id="run-a", contract=None, port=0, identity=None):
+        self.identity = identity
         self.folder, self.env, self.env_config = folder, env, env_config
         self.acting = acting or ActingSettings()
         self.run_id = run_id
@@ -70,6 +72,8 @@ class Bench:
             self.ingest,
             self.publisher,
             pb.Status,
+            identity=self.identity,
+            mutual=self.identity is not None,
         )
         self.port = self.server.start()
         self._running = True

@@ -33,7 +33,7 @@ def test_a_token_of_a_learner_elsewhere_is_not_waited_for(tmp_path):
         [sys.executable, "-m", "cli.main", "actor", *words], capture_output=True, text=True, env=environment, timeout=90
     )
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"actor: no token: expected TANDEM_TOKEN or the file {tmp_path / 'token'}. The")
+    assert done.stderr.startswith(f"actor: no token: expected the file {tmp_path / 'token'}, as learner.token_p")
     assert f"scp -p GPUBOX:.config/tandem/token {tmp_path / 'token'}" in done.stderr
     assert done.stderr.count("\n") == 1
 
@@ -77,5 +77,5 @@ def test_nobody_is_waited_for_at_what_is_no_address(tmp_path, capsys, address):
 
 def test_an_unknown_host_may_be_known_later(tmp_path, monkeypatch):
     monkeypatch.setenv("TANDEM_TOKEN", "token-of-the-tests-0123456789")
-    found = awaited_token.await_token(settings(tmp_path, "nowhere.invalid:50051"), lambda: False)
+    found = awaited_token.await_token(ActorConfig(learner_address="nowhere.invalid:50051"), lambda: False)
     assert found == "token-of-the-tests-0123456789"

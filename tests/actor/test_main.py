@@ -88,7 +88,7 @@ def test_waits_for_a_learner_and_lives_through_its_restart(bench, actor, wait_fo
     with socket.create_server(("localhost", 0)) as free:
         port = free.getsockname()[1]
     arm = actor(port)
-    wait_for(lambda: f"waiting for a learner at localhost:{port}: nobody answers there" in arm.text)
+    wait_for(lambda: f"waiting for a learner: nobody answers at localhost:{port}" in arm.text)
     assert f"ssh -L {port}:localhost:{port} GPUBOX" in arm.text
     run = bench("gym", SLOW, port=port)
     run.publish(0)
@@ -200,7 +200,7 @@ def test_refusals_are_one_message(bench, actor, tmp_path):
     run = bench("gym", WITNESS)
     wrong = actor(run.port, token="another-token-0123456789")
     assert wrong.end() == 1
-    assert "refuses this actor" in wrong.text
+    assert "refuses the token of TANDEM_TOKEN" in wrong.text
     assert "token" in wrong.text
 
     contract = derive_contract("gym", WITNESS)

@@ -35,21 +35,21 @@ def wait_for(text, child):
 
 
 def test_a_waiting_actor_says_so_and_stops_on_ctrl_c(actor):
-    wait_for("nobody answers there", actor)
+    wait_for("waiting for a learner: nobody answers at", actor)
     assert stop_all([actor], grace_s=60) == []
     assert actor.exit_code == 130
     assert "Traceback" not in actor.tail(100)
 
 
 def test_what_does_not_stop_is_killed(actor):
-    wait_for("nobody answers there", actor)
+    wait_for("waiting for a learner: nobody answers at", actor)
     os.kill(actor._process.pid, signal.SIGSTOP)
     assert stop_all([actor], grace_s=0.2) == ["actor"]
     assert actor.exit_code == -signal.SIGKILL
 
 
 def test_a_child_ends_when_its_parent_is_gone(actor):
-    wait_for("nobody answers there", actor)
+    wait_for("waiting for a learner: nobody answers at", actor)
     actor._process.stdin.close()  # as the system does when the parent dies
     assert actor.wait(60) == 130
     assert "Traceback" not in actor.tail(100)

@@ -88,7 +88,9 @@ def test_usage_errors_are_one_line_and_exit_2(arguments, text, capsys):
 def test_no_learner_is_one_message_and_exit_1(tmp_path):
     result = tandem("status", "learner.address=127.0.0.1:9", "timeout_s=2", TANDEM_TOKEN="0" * 32)
     assert result.returncode == 1
-    assert result.stderr.startswith("tandem: nobody answers at 127.0.0.1:9. Start `tandem learner` there")
+    assert result.stderr.startswith(
+        "tandem: nobody answers at 127.0.0.1:9 (Connection refused). Start `tandem learner` there"
+    )
     assert result.stderr.count("\n") == 1
     assert "Traceback" not in result.stderr
 

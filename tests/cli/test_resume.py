@@ -45,6 +45,7 @@ def test_a_learner_goes_on_where_its_actors_wait_and_with_the_token_they_have(tm
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(plain(config)))
     again = learner.learner_config(compose("learner", f"run={tmp_path}"))
     assert (again.address, again.tls, again.token_path) == ("0.0.0.0:6000", "mutual", "mine")
+    assert learner.learner_config(compose("learner", f"run={tmp_path}", "learner.token_path=")).token_path == ""
     (tmp_path / learner.DEMO_SETTINGS).write_text("{}")
     by_hand = learner.learner_config(compose("learner", f"run={tmp_path}"))
     assert (by_hand.address, by_hand.token_path) == ("127.0.0.1:50051", ""), "those of a demo are the demo's"

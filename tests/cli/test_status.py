@@ -1,6 +1,7 @@
 """`tandem status` against a real gRPC server on loopback."""
 
 import json
+import socket
 from concurrent import futures
 
 import grpc
@@ -11,6 +12,9 @@ from cli.progress import Progress, cells, to_go
 from learner.service_file import write_service_file
 from transport import service_pb2 as pb
 from transport import service_pb2_grpc as rpc
+from transport import unanswered
+from transport.certificates import learner_identity
+from transport.server import bind, place_of
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 STATUS = pb.Status(
@@ -69,11 +73,49 @@ def test_json(address, monkeypatch, capsys):
     assert status["actors"][0]["name"] == "left"
 
 
+def test_a_named_token_file_comes_before_the_environment(address, tmp_path, monkeypatch, capsys):
+    path = tmp_path / "mine"
+    path.write_text(TOKEN)
+    path.chmod(0o600)
+    monkeypatch.setenv("TANDEM_TOKEN", "f" * 32)
+    assert main(["status", f"learner.address={address}", f"learner.token_path={path}"]) == 0
+    assert "1,200 in 60 episodes" in capsys.readouterr().out
+    path.write_text("e" * 32)
+    assert main(["status", f"learner.address={address}", f"learner.token_path={path}"]) == 1
+    assert f"refused the token of {path}: wrong token" in capsys.readouterr().err
+
+
 def test_a_wrong_token_is_one_message(address, monkeypatch, capsys):
     monkeypatch.setenv("TANDEM_TOKEN", "f" * 32)
     assert main(["status", f"learner.address={address}"]) == 1
     said = capsys.readouterr().err
-    assert said.startswith(f"tandem: the learner at {address} refused the token: wrong token. Copy the learner's token")
+    assert said == f"tandem: the learner at {address} refused the token of TANDEM_TOKEN: wrong token\n"
+    assert said.count("\n") == 1
+
+
+def test_a_learner_that_asks_for_a_certificate_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TANDEM_TOKEN", TOKEN)
+    identity = learner_identity(tmp_path / "tls")
+    server = grpc.server(futures.ThreadPoolExecutor(1))
+    port = bind(server, place_of("127.0.0.1:0"), identity, mutual=True)
+    server.start()
+    words = [f"learner.address=127.0.0.1:{port}", f"learner.ca={identity.fingerprint}"]
+    assert main(["status", *words]) == 1
+    server.stop(None).wait()
+    said = capsys.readouterr().err
+    assert said.startswith(f"tandem: the learner at 127.0.0.1:{port} asks for a certificate. Make one on its machine")
+    assert "learner.certificate=NAME.pem" in said
+    assert said.count("\n") == 1
+
+
+def test_a_stopped_learner_is_not_nobody(monkeypatch, capsys):
+    monkeypatch.setenv("TANDEM_TOKEN", TOKEN)
+    monkeypatch.setattr(unanswered, "TIMEOUT_S", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as stopped:  # the system takes connections for a process that does not
+        address = f"127.0.0.1:{stopped.getsockname()[1]}"
+        assert main(["status", f"learner.address={address}", "timeout_s=0.5"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"tandem: something listens at {address} but does not answer. The process may be stopped")
     assert said.count("\n") == 1
 
 
@@ -168,7 +210,9 @@ def test_a_run_folder_whose_learner_was_killed(address, run_folder, capsys):
     write_service_file(run_folder, "r1", "127.0.0.1:1", token)
     assert main(["status", f"run={run_folder}"]) == 1
     said = capsys.readouterr().err
-    assert f"nobody answers at 127.0.0.1:1, where the learner of {run_folder} listened last" in said
+    assert (
+        f"nobody answers at 127.0.0.1:1 (Connection refused), where the learner of {run_folder} listened last" in said
+    )
     assert f"Resume it: tandem learner run={run_folder}" in said
     write_service_file(run_folder, "another", address, token)
     assert main(["status", f"run={run_folder}"]) == 1

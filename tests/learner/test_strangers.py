@@ -42,6 +42,7 @@ def test_every_call_without_the_token_is_refused_and_harms_nobody(wire, episode,
         assert "authorization: Bearer TOKEN" in error.details()
         assert got in error.details()
         assert "TANDEM_TOKEN" in error.details()
+        assert "the file of the learner's machine that its join line names (learner.token_path=...;" in error.details()
     assert wire.log.end == 0
     assert wire.push(wire.batch(episode(1, 2)))[-1] == 4
 

@@ -1,6 +1,7 @@
 """Who is let in by an encrypted learner, and whom an actor believes: real servers and channels on loopback."""
 
 import contextlib
+import datetime
 import os
 import socket
 import ssl
@@ -20,7 +21,7 @@ from transport import service_pb2_grpc
 from transport.certificates import CertificateError, issue_actor, learner_identity
 from transport.channel import PROTOCOL, open_channel
 from transport.server import BindError, check_encrypted, place_of
-from transport.trust import TrustError, find_trust, speaks_tls
+from transport.trust import Trust, TrustError, find_trust
 
 pytest.importorskip("cryptography")
 
@@ -73,9 +74,7 @@ def test_the_fingerprint_is_enough_and_the_token_is_still_asked(serve, folder):
     assert described(address, find_trust(address, with_colons, "")) == RUN
     assert refusal(address, trust, "another-token-0123456789").code() is grpc.StatusCode.UNAUTHENTICATED
     assert refusal(address, None).code() is grpc.StatusCode.UNAVAILABLE, "plain text on an encrypted port"
-    assert speaks_tls(address)
     plain = serve(identity=None)
-    assert not speaks_tls(plain)
     with pytest.raises(ssl.SSLError):
         find_trust(plain, fingerprint, "")
 
@@ -112,12 +111,23 @@ def test_expired_certificates_are_refused_by_both_sides(serve, folder, tmp_path)
     key, authority = certificates._authority(folder)
     expired = certificates._issue(key, authority, certificates.SERVER_NAME, 0, server=True)
     address = serve(mutual=True)
-    found = find_trust(address, "", str(tmp_path / "laptop.pem"))
-    assert refusal(address, found).code() is grpc.StatusCode.UNAVAILABLE
+    with pytest.raises(CertificateError, match=r"the certificate .*laptop\.pem expired on \d{4}-.* UTC\..*name=laptop"):
+        find_trust(address, "", str(tmp_path / "laptop.pem"))
+    shown = certificates._read(tmp_path / "laptop.pem")
+    assert refusal(address, Trust(authority, shown.key, shown.certificate)).code() is grpc.StatusCode.UNAVAILABLE
     address = serve(identity=expired)
     error = refusal(address, find_trust(address, expired.fingerprint, ""))
     assert error.code() is grpc.StatusCode.UNAVAILABLE
     assert "certificate" in error.details().lower()
+
+
+def test_a_certificate_whose_time_has_not_come_is_refused(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(certificates, "_SKEW", -datetime.timedelta(days=2))
+    issue_actor(folder, "laptop", tmp_path / "laptop.pem", 30)
+    with pytest.raises(
+        CertificateError, match=r"laptop\.pem is not valid before .*, and the clock of this machine says"
+    ):
+        find_trust("localhost:1", "", str(tmp_path / "laptop.pem"))
 
 
 def test_an_actors_certificate_is_no_learners(serve, folder, tmp_path):

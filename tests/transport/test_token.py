@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from transport.token import TokenError, load_or_create_token, load_token
+from transport.token import NoTokenError, TokenError, load_or_create_token, load_token, token_file, token_source
 
 
 @pytest.fixture(autouse=True)
@@ -34,10 +34,25 @@ def test_two_learners_starting_at_once_agree(home):
     assert tokens == {load_token().encode() + b"\n"}
 
 
-def test_the_environment_comes_first(home, monkeypatch):
-    load_or_create_token()
+def test_a_file_that_is_named_comes_before_the_environment_and_that_before_the_default(home, monkeypatch):
+    default = load_or_create_token()
+    assert (token_file(), token_source()) == (home / ".config/tandem/token", f"{home}/.config/tandem/token")
     monkeypatch.setenv("TANDEM_TOKEN", "from-the-environment")
-    assert load_token() == load_or_create_token() == "from-the-environment"
+    assert load_token() == load_or_create_token("") == "from-the-environment"
+    assert (token_file(), token_source()) == (None, "TANDEM_TOKEN")
+    named = load_or_create_token("~/mine")
+    assert named not in (default, "from-the-environment")
+    assert load_token("~/mine") == load_or_create_token("~/mine") == named
+    assert (token_file("~/mine"), token_source("~/mine")) == (home / "mine", f"{home}/mine")
+
+
+def test_a_named_file_that_is_missing_is_not_replaced_by_the_environment(home, monkeypatch):
+    monkeypatch.setenv("TANDEM_TOKEN", "from-the-environment")
+    with pytest.raises(
+        NoTokenError,
+        match=rf"expected the file {home}/mine, as learner\.token_path says.*leave out learner\.token_path",
+    ):
+        load_token("~/mine")
 
 
 def test_a_client_without_a_token_is_told_where_to_get_one(home):
@@ -68,7 +83,7 @@ def test_an_unusable_token_is_refused(tmp_path, monkeypatch, text):
     assert path.read_text() == text
     monkeypatch.setenv("TANDEM_TOKEN", text)
     with pytest.raises(TokenError, match="environment variable TANDEM_TOKEN must hold at least 16 printable"):
-        load_token(path)
+        load_token()
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
