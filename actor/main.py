@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
@@ -63,6 +64,9 @@ def run_actor(config: ActorConfig) -> int:
         except (JoinError, CertificateError, SpoolError, ListenerError) as error:
             print(f"actor: {error}", file=sys.stderr)
             return 1
+        except KeyboardInterrupt:
+            print(f"actor: stopped at once; what is not delivered yet stays in {root}", file=sys.stderr)
+            return stop.code
         finally:
             if folder:
                 folder.close()
@@ -171,7 +175,11 @@ class _Actor:
         self.uplink.start()
         self.downlink.start()
         grpc_gives_way()
-        try:
+        with ExitStack() as ending:  # all of it, also where a second Ctrl-C comes in between
+            ending.callback(listener.stop)
+            ending.callback(self.uplink.finish, 0.0)
+            ending.callback(self.downlink.stop)
+            ending.callback(self._leave_control, stop)
             while True:
                 time.sleep(_TURN_S)
                 self.console.refresh(connected=self.uplink.connected, undelivered=self.spool.undelivered)
@@ -191,11 +199,6 @@ class _Actor:
                     return self._stopped(
                         1, f"the control process ended: {self.control.last_words if code > 0 else signalled}"
                     )
-        finally:
-            self._stop_control()
-            self.downlink.stop()
-            self.uplink.finish(0.0)
-            listener.stop()
 
     def _orders(self) -> ControlConfig:
         run, config = self.of_run, self.config
@@ -248,6 +251,13 @@ class _Actor:
         self.memory.board.comms["stop"] = 1
         self.control.stop()
         self._recover()
+
+    def _leave_control(self, stop: StopSignal) -> None:
+        if stop.hurried:
+            self.memory.board.comms["stop"] = 1
+            self.control.let_go()
+        else:
+            self._stop_control()
 
     def _recover(self) -> None:
         if said := self.spool.recover():
