@@ -192,7 +192,9 @@ class _Actor:
             ending.callback(self._leave_control, stop)
             while True:
                 time.sleep(_TURN_S)
-                self.console.refresh(connected=self.uplink.connected, undelivered=self.spool.undelivered)
+                self.console.refresh(
+                    connected=self.uplink.connected, undelivered=self.spool.undelivered, fault=self.uplink.fault
+                )
                 if stop.asked:
                     return self._stopped(stop.code, *why_stopped(stop, self.folder.name))
                 if self.uplink.replaced:
