@@ -7,6 +7,18 @@ from typing import Any
 
 from reward.config import EnvReward, RewardConfig
 
+_KEYS = {
+    "learner_address": "learner.address",
+    "token_path": "learner.token_path",
+    "ca": "learner.ca",
+    "certificate": "learner.certificate",
+    "flush": "flush",
+    "takeover": "takeover",
+    "operator": "operator",
+    "pacing": "pacing",
+    "keyboard": "keyboard",
+    "view_port": "view_port",
+}
 COMPRESSIONS = ("none", "zlib")
 
 
@@ -69,6 +81,11 @@ class ActorConfig:
     status_every_s: float = 5.0
     view_port: int = 0
     reward: RewardConfig = field(default_factory=EnvReward)
+
+
+def key_of(field_name: str) -> str:
+    """The key on the command line of a field of ActorConfig but ``reward``."""
+    return _KEYS.get(field_name, f"actor.{field_name}")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from actor.shared import Board, Phase
 
@@ -24,6 +25,8 @@ WORDS = {
     Phase.STOPPED: "stopped",
     Phase.WAITING_REWARD: "holding still: waiting for a classifier in RUN/reward of the learner, or set reward.model=",
 }
+HELD = (Phase.WAITING_LEARNER, Phase.WAITING_SPOOL)
+"""Held until the learner takes steps."""
 SILENT_AFTER_S = 5.0
 
 
@@ -55,15 +58,15 @@ class ActorConsole:
             self._live.stop()
 
     def say(self, text: str) -> None:
-        self._console.print(f"actor: {text}", markup=False)
+        self._console.print(_plain(f"actor: {text}"))
 
-    def refresh(self, *, connected: bool, undelivered: int) -> None:
-        rows = status(self._board, connected=connected, undelivered=undelivered)
+    def refresh(self, *, connected: bool, undelivered: int, fault: str = "") -> None:
+        rows = status(self._board, connected=connected, undelivered=undelivered, fault=fault)
         if self._live is not None:
             table = Table.grid(padding=(0, 2))
             table.add_row("actor", self._name)
             for key, value in rows.items():
-                table.add_row(key, value)
+                table.add_row(key, _plain(value))
             self._live.update(table)
             return
         now = time.monotonic()
@@ -74,12 +77,14 @@ class ActorConsole:
             self.say(line)
 
 
-def status(board: Board, *, connected: bool, undelivered: int) -> dict[str, str]:
-    """Name and value of every figure shown, in order."""
+def status(board: Board, *, connected: bool, undelivered: int, fault: str = "") -> dict[str, str]:
+    """Name and value of every figure shown, in order. ``fault``: why the learner stores nothing now."""
     control = board.control
     phase = Phase(int(control["phase"]))
     steps = int(control["env_steps"])
     rows = {"state": WORDS[phase] + ("" if connected else ", learner away")}
+    if fault:
+        rows["state"] = f"{'holding' if phase in HELD else WORDS[phase]}: the learner cannot store steps: {fault}"
     silent_s = (time.monotonic_ns() - int(control["beat_ns"])) / 1e9
     if phase is not Phase.STARTING and phase is not Phase.STOPPED and silent_s > SILENT_AFTER_S:
         rows["state"] = f"the environment has not answered for {silent_s:.0f} s"
@@ -100,3 +105,8 @@ def status(board: Board, *, connected: bool, undelivered: int) -> dict[str, str]
     if board.doing:
         rows["operator"] = board.doing
     return rows
+
+
+def _plain(text: str) -> Text:
+    """As it is, whoever wrote it: no markup, and nothing that steers a terminal."""
+    return Text("".join(letter if letter.isprintable() or letter == "\n" else " " for letter in text))

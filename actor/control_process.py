@@ -34,7 +34,7 @@ class ControlProcess:
 
     def __init__(self, board: Board, fds: Sequence[int], say: Callable[[str], None]) -> None:
         self.last_words = ""
-        self._ordered = False
+        self._ordered = self._let_go = False
         self._board = board
         self._say = say
         # A session of its own: Ctrl-C in this terminal reaches the comms process, which tells the control process.
@@ -79,6 +79,11 @@ class ControlProcess:
             time.sleep(0.01)
         self.close()
 
+    def let_go(self) -> None:
+        """Waits no more for a process that was told to stop: it ends by itself, as where its parent was killed."""
+        self._let_go = True
+        self.close()
+
     def close(self) -> None:
         """Closes the pipes; a process without orders, which holds no device yet, is killed. Safe to call twice."""
         assert self._process.stdin is not None
@@ -87,6 +92,8 @@ class ControlProcess:
             self._process.stdin.close()
         if not self._ordered:
             self._process.kill()
+        if self._let_go:
+            return
         try:
             self._process.wait(STOP_S)
         except subprocess.TimeoutExpired:

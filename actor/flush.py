@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from actor.console import ActorConsole
+from actor.ending import why_stopped
 from actor.spool import Spool, SpoolError
 from actor.spool_folder import SpoolFolder, waiting
 from actor.stop_signal import StopSignal
@@ -63,7 +64,8 @@ def flush(uplink: Uplink, spool: Spool, console: ActorConsole, stop: StopSignal)
     uplink.start()
     while spool.undelivered and not stop.asked and not uplink.error:
         time.sleep(_TURN_S)
-    left = spool.undelivered
     uplink.finish(1.0)
-    console.say(uplink.error or f"delivered {waiting - left} records; {left} wait in {spool.path.parent}")
+    left = spool.undelivered
+    stopped = f"{why_stopped(stop, spool.actor)[0]}; " if stop.asked else ""
+    console.say(uplink.error or f"{stopped}delivered {waiting - left} records; {left} wait in {spool.path.parent}")
     return (1 if uplink.error else stop.code) if left else 0

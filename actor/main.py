@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from actor.console import ActorConsole
 from actor.control_process import ControlProcess
 from actor.describe import JoinError, Run, await_description, await_learner, understand
 from actor.downlink import Downlink
+from actor.ending import Next, delivered_words, say_stopped_waiting, why_stopped
 from actor.flush import flush, flush_run
 from actor.joining import join_folder
 from actor.listener import DeviceListener, ListenerError
@@ -45,12 +47,12 @@ def run_actor(config: ActorConfig) -> int:
 
     Returns 0 where the run is over or an operator ended it, 1 after one clear message, 130 after Ctrl-C or SIGTERM.
     """
+    root = Path(config.spool or default_folder()).expanduser()
     with StopSignal() as stop:
         try:
             token = await_token(config, lambda: stop.asked)
             if not token:
-                return stop.code
-            root = Path(config.spool or default_folder()).expanduser()
+                return say_stopped_waiting(config, config.name, root, _say, stop)
             folder = None if config.flush else SpoolFolder(root, config.name, takeover=config.takeover)
         except (BindError, TokenError, SpoolError, DiskError) as error:
             print(f"actor: {error}", file=sys.stderr)
@@ -63,9 +65,16 @@ def run_actor(config: ActorConfig) -> int:
         except (JoinError, CertificateError, SpoolError, ListenerError) as error:
             print(f"actor: {error}", file=sys.stderr)
             return 1
+        except KeyboardInterrupt:
+            print(f"actor: stopped at once; what is not delivered yet stays in {root}", file=sys.stderr)
+            return stop.code
         finally:
             if folder:
                 folder.close()
+
+
+def _say(text: str) -> None:
+    print(f"actor: {text}", flush=True)
 
 
 class _Memory:
@@ -90,15 +99,20 @@ def _join_and_run(
     """``own``: None with ``flush``, which delivers the spools of others."""
     address = config.learner_address
     control = None if own is None else ControlProcess(memory.board, memory.fds, console.say)
+
+    def stopped(name: str) -> int:
+        return say_stopped_waiting(config, name, root, console.say, stop)
+
+    name = own.name if own else config.name
     try:
         found = await_learner(config, console.say, lambda: stop.asked)
         if found is None:
-            return stop.code
+            return stopped(name)
         with open_channel(address, token, found.trust) as steps, open_channel(address, token, found.trust) as weights:
             stub = rpc.LearnerStub(steps)
             description = await_description(stub, config, console.say, lambda: stop.asked)
             if description is None:
-                return stop.code
+                return stopped(name)
             run = understand(description, config)
 
             def join(folder: SpoolFolder) -> tuple[Spool, Uplink] | None:
@@ -106,14 +120,14 @@ def _join_and_run(
 
             def deliver(folder: SpoolFolder) -> int:
                 joined = join(folder)
-                return stop.code if joined is None else flush(joined[1], joined[0], console, stop)
+                return stopped(folder.name) if joined is None else flush(joined[1], joined[0], console, stop)
 
             if own is None or control is None:
                 run_id = description.run_id
                 return flush_run(root, config.name, run_id, deliver, console, stop, takeover=config.takeover)
             joined = join(own)
             if joined is None:
-                return stop.code
+                return stopped(name)
             spool, uplink = joined
             for line in own.others(description.run_id):
                 console.say(line)
@@ -169,31 +183,30 @@ class _Actor:
         self.uplink.start()
         self.downlink.start()
         grpc_gives_way()
-        try:
+        with ExitStack() as ending:  # all of it, also where a second Ctrl-C comes in between
+            ending.callback(listener.stop)
+            ending.callback(self.uplink.finish, 0.0)
+            ending.callback(self.downlink.stop)
+            ending.callback(self._leave_control, stop)
             while True:
                 time.sleep(_TURN_S)
-                self.console.refresh(connected=self.uplink.connected, undelivered=self.spool.undelivered)
+                self.console.refresh(
+                    connected=self.uplink.connected, undelivered=self.spool.undelivered, fault=self.uplink.fault
+                )
                 if stop.asked:
-                    return self._stopped(stop.code, "stopped")
+                    return self._stopped(stop.code, *why_stopped(stop, self.folder.name))
                 if self.uplink.replaced:
-                    return self._stopped(1, f"another actor took over the name {self.folder.name!r}")
+                    return self._stopped(1, f"another actor took over the name {self.folder.name!r}", Next.DELIVER)
                 if self.uplink.finished is not None:
-                    return self._over(f"the run is over: {self.uplink.finished}")
+                    return self._over(f"the run is over: {self.uplink.finished}", Next.DELIVER)
                 if error := self.uplink.error or self.downlink.error:
-                    return self._stopped(1, error)
+                    return self._stopped(1, error, Next.NOTHING)
                 code = self.control.poll()
                 if code == 0:
-                    return self._over("the operator ended the run here")
+                    return self._over("the operator ended the run here", Next.GO_ON)
                 if code is not None and not self._restarted(code):
-                    signalled = f"it was killed by signal {-code}"
-                    return self._stopped(
-                        1, f"the control process ended: {self.control.last_words if code > 0 else signalled}"
-                    )
-        finally:
-            self._stop_control()
-            self.downlink.stop()
-            self.uplink.finish(0.0)
-            listener.stop()
+                    said = self.control.last_words if code > 0 else f"it was killed by signal {-code}"
+                    return self._stopped(1, f"the control process ended: {said}", Next.GO_ON)
 
     def _orders(self) -> ControlConfig:
         run, config = self.of_run, self.config
@@ -247,42 +260,35 @@ class _Actor:
         self.control.stop()
         self._recover()
 
+    def _leave_control(self, stop: StopSignal) -> None:
+        if stop.hurried:
+            self.memory.board.comms["stop"] = 1
+            self.control.let_go()
+        else:
+            self._stop_control()
+
     def _recover(self) -> None:
         if said := self.spool.recover():
             self.console.say(said)
 
-    def _stopped(self, code: int, why: str) -> int:
+    def _stopped(self, code: int, why: str, following: Next) -> int:
         began = time.monotonic()
         self._stop_control()
         left_s = began + STOP_WITHIN_S - time.monotonic()
         self.uplink.finish(max(0.2, min(DELIVER_AT_STOP_S, left_s)))
         self.console.say(why)
-        self._say_how_to_resume()
+        self._say_delivered(following)
         return code
 
-    def _over(self, why: str) -> int:
+    def _over(self, why: str, following: Next) -> int:
         self._stop_control()
         self.uplink.finish(DELIVER_AT_END_S if self.uplink.connected else DELIVER_AT_STOP_S)
         self.console.say(why)
         if self.spool.undelivered:
-            self._say_how_to_resume()
+            self._say_delivered(following)
         elif self.uplink.finished is not None:
             self.folder.discard(self.of_run.description.run_id)
         return 0
 
-    def _say_how_to_resume(self) -> None:
-        config, usual = self.config, ActorConfig()
-        again = f"tandem actor learner.address={config.learner_address} actor.name={self.folder.name}"
-        for key in ("token_path", "ca", "certificate"):
-            if value := getattr(config, key):
-                again += f" learner.{key}={value}"
-        for key in ("operator", "keyboard", "pacing", "view_port"):
-            if getattr(config, key) != getattr(usual, key):
-                again += f" {key}={getattr(config, key)}"
-        if self.spool.undelivered:
-            self.console.say(
-                f"{self.spool.undelivered} records are not delivered yet and stay in {self.spool.path.parent}. "
-                f"To deliver them and go on: {again}"
-            )
-        else:
-            self.console.say(f"every step is delivered. To go on: {again}")
+    def _say_delivered(self, following: Next) -> None:
+        self.console.say(delivered_words(self.spool, following, self.config, self.folder.name))

@@ -7,7 +7,6 @@ import fcntl
 import os
 import re
 import shutil
-import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from actor.spool import Spool, SpoolError, record_bytes
+from actor.stop_signal import TAKE_OVER
 from episodes.contract import Contract
 from episodes.disk import check_writable, passing
 
@@ -168,11 +168,11 @@ def _process_space() -> str:
 
 
 def _ask_to_end(path: Path) -> None:
-    """SIGTERM to the holder of a lock, where it is a process that this one can tell from others."""
+    """TAKE_OVER to the holder of a lock, where it is a process that this one can tell from others."""
     pid, _, space = path.read_text().partition(" ")
     if space == _process_space():
         with contextlib.suppress(OSError, ValueError):
-            os.kill(int(pid), signal.SIGTERM)
+            os.kill(int(pid), TAKE_OVER)
 
 
 def _is_held(path: Path) -> bool:

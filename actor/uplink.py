@@ -29,6 +29,7 @@ FATAL = (
 UNANSWERED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 NAME_WAIT_S = 5.0
 """How long a name may be another's before it counts as lost: one that was killed is gone before [s]."""
+MOST_FAULT = 400
 _MOST_RECORDS = 512
 _POLL_S = 0.01
 _WHOLE_AFTER_S = 2.0
@@ -90,6 +91,7 @@ class Uplink:
         finished: Why the learner says the run is over; None while it goes on.
         replaced: Whether another actor has the name now, as the learner says, or refused this one's for NAME_WAIT_S.
         connected: Whether the learner takes records now.
+        fault: Why the learner stores nothing now, in its own words, cut at MOST_FAULT; empty while it does or is away.
     """
 
     def __init__(
@@ -102,7 +104,7 @@ class Uplink:
         images: ImageCodec | None = None,
         look: Callable[[], None] = lambda: None,
     ) -> None:
-        self.error = ""
+        self.error = self.fault = ""
         self.finished: str | None = None
         self.connected = self.replaced = False
         self._stub = rpc.LearnerStub(channel)
@@ -200,6 +202,7 @@ class Uplink:
         self.replaced = acknowledgement.replaced
         if acknowledgement.finished:
             self.finished = acknowledgement.finished_reason
+        self._set_fault(acknowledgement.fault[:MOST_FAULT])
         self._acknowledged.set()
 
     def _requests(self, reply: pb.JoinReply, done: threading.Event) -> Iterator[bytes]:
@@ -268,8 +271,17 @@ class Uplink:
                 "Start the actor again: records from there on are dropped."
             )
 
+    def _set_fault(self, fault: str) -> None:
+        if fault and not self.fault:
+            self._say(f"the learner cannot store steps: {fault}")
+        elif self.fault and not fault:
+            self._say("the learner stores steps again")
+        self.fault = fault
+
     def _set_connected(self, connected: bool) -> None:
         if connected and not self.connected:
             self._say("connected to the learner")
         self.connected = connected
+        if not connected:
+            self.fault = ""
         self._board.comms["connected"] = connected

@@ -8,19 +8,6 @@ from cli.composition import Settings
 from cli.groups import operators, reward_group
 from cli.keys import Group, Key, keys_of
 
-SHORT = {
-    "learner_address": "learner.address",
-    "token_path": "learner.token_path",
-    "ca": "learner.ca",
-    "certificate": "learner.certificate",
-    "flush": "flush",
-    "takeover": "takeover",
-    "operator": "operator",
-    "pacing": "pacing",
-    "keyboard": "keyboard",
-    "view_port": "view_port",
-}
-
 
 def list_keys() -> list[Key]:
     from actor.config import COMPRESSIONS, ActorConfig
@@ -48,7 +35,6 @@ def run(settings: Settings) -> int:
 
 def paths() -> dict[str, str]:
     """The key of every field of ActorConfig."""
-    from actor.config import ActorConfig
+    from actor.config import ActorConfig, key_of
 
-    names = [f.name for f in dataclasses.fields(ActorConfig) if f.name != "reward"]
-    return SHORT | {name: f"actor.{name}" for name in names if name not in SHORT}
+    return {f.name: key_of(f.name) for f in dataclasses.fields(ActorConfig) if f.name != "reward"}

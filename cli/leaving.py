@@ -7,6 +7,7 @@ something to save takes the signals over when it has.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
@@ -22,7 +23,10 @@ STOPPED = "tandem: stopped by Ctrl-C\n"
 
 
 def leave_on_signals(said: str = STOPPED) -> None:
-    """From now on SIGINT and SIGTERM end the process with exit code 130, with ``said`` on stderr."""
+    """From now on SIGINT and SIGTERM end the process with exit code 130, with ``said`` on stderr.
+
+    Once its work is done and the interpreter goes, which no handler outlives, they do nothing: it has its exit code.
+    """
 
     def leave(number: int, frame: FrameType | None) -> None:
         with contextlib.suppress(Exception):  # of a stream that was being written to, or is closed
@@ -33,6 +37,12 @@ def leave_on_signals(said: str = STOPPED) -> None:
 
     for number in SIGNALS:
         signal.signal(number, leave)
+    atexit.register(_ignore_signals)
+
+
+def _ignore_signals() -> None:
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @contextlib.contextmanager

@@ -48,6 +48,7 @@ class Progress(NamedTuple):
     finished: bool
     finished_reason: str
     replaced: bool
+    fault: str
 
 
 class Ingest:
@@ -187,8 +188,9 @@ class Ingest:
 
     def progress(self, spool_id: str) -> Progress:
         """What the actor of this spool is to know now."""
-        spool, finished = self._spools[spool_id], self._finished
-        return Progress(spool.logged.sequence, spool.credit, finished is not None, finished or "", spool.deliver_only)
+        spool, over = self._spools[spool_id], self._finished
+        step, fault = spool.logged.sequence, self.fault
+        return Progress(step, spool.credit, over is not None, over or "", spool.deliver_only, fault)
 
     def acting_version(self, spool_id: str) -> int | None:
         """Policy version of the newest training step taken by this process; None before the first."""

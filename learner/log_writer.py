@@ -41,7 +41,7 @@ class LogWriter:
         log: Written by this alone from now on.
         logged: Called, in the thread, with entries that are now in the log, each with the offset after it, and with
             the positions of their spools.
-        failed: Called, in the thread, when the log cannot be written any more.
+        failed: Called, in the thread, when the log cannot be written: for now, as ``fault`` says, or any more.
     """
 
     def __init__(self, log: EpisodeLog, logged: Logged, failed: Callable[[], None]):
@@ -141,7 +141,9 @@ class LogWriter:
             except OSError as error:
                 if error.errno not in _FULL_DISK:
                     raise
-                self.fault = f"the disk of {self._log.folder} is full: free some space; nothing is lost meanwhile"
+                if not self.fault:
+                    self.fault = f"the disk of {self._log.folder} is full: free some space; nothing is lost meanwhile"
+                    self._failed()
                 with self._work:
                     if self._closing or self._work.wait_for(lambda: self._closing, _FULL_DISK_RETRY_S):
                         return False

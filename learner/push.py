@@ -23,6 +23,9 @@ from transport.strangers import UNDECODABLE_TEXT
 IDLE_BATCHES = (20.0, 30)
 """Batches of a stream without anything new: a second, and at once after a pause. Others wait."""
 
+MOST_FAULT = 400
+"""Characters of a fault that actors are told."""
+
 
 class PushStream:
     """One open Push."""
@@ -92,6 +95,7 @@ class PushStreams:
                             finished=progress.finished,
                             finished_reason=progress.finished_reason,
                             replaced=progress.replaced,
+                            fault=progress.fault[:MOST_FAULT],
                         )
                     )
                 if reader.done() and await self._ended(stream, reader, told, context):

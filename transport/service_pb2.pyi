@@ -131,18 +131,20 @@ class RecordBatch(_message.Message):
     def __init__(self, run_id: _Optional[str] = ..., spool_id: _Optional[str] = ..., records: _Optional[_Iterable[_Union[_records_pb2.Record, _Mapping]]] = ..., compression: _Optional[_Union[Compression, str]] = ...) -> None: ...
 
 class Acknowledgement(_message.Message):
-    __slots__ = ("sequence", "step_credit", "finished", "finished_reason", "replaced")
+    __slots__ = ("sequence", "step_credit", "finished", "finished_reason", "replaced", "fault")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     STEP_CREDIT_FIELD_NUMBER: _ClassVar[int]
     FINISHED_FIELD_NUMBER: _ClassVar[int]
     FINISHED_REASON_FIELD_NUMBER: _ClassVar[int]
     REPLACED_FIELD_NUMBER: _ClassVar[int]
+    FAULT_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     step_credit: int
     finished: bool
     finished_reason: str
     replaced: bool
-    def __init__(self, sequence: _Optional[int] = ..., step_credit: _Optional[int] = ..., finished: _Optional[bool] = ..., finished_reason: _Optional[str] = ..., replaced: _Optional[bool] = ...) -> None: ...
+    fault: str
+    def __init__(self, sequence: _Optional[int] = ..., step_credit: _Optional[int] = ..., finished: _Optional[bool] = ..., finished_reason: _Optional[str] = ..., replaced: _Optional[bool] = ..., fault: _Optional[str] = ...) -> None: ...
 
 class PullPolicyRequest(_message.Message):
     __slots__ = ("run_id", "spool_id", "have_version", "have_evaluation", "have_frozen", "wants_reward", "have_reward")

@@ -122,15 +122,17 @@ class ActorProcess:
     def __init__(self, port, folder, *, token=TOKEN, wait=True, **settings):
         self.output = Path(folder) / f"actor-{time.monotonic_ns()}.txt"
         self.witness = Path(folder) / "witness.txt"
+        self.spools = Path(folder) / "spools"
         settings = {
             "name": "arm",
-            "spool": str(Path(folder) / "spools"),
+            "spool": str(self.spools),
             "spool_mb": 1,
             "status_every_s": 0.5,
         } | settings
         code = (
             "import sys; from actor.main import run_actor; from actor.config import ActorConfig; "
             "from reward.config import ClassifierReward, HumanReward; "
+            "from cli.leaving import leave_on_signals; leave_on_signals(); "
             f"sys.exit(run_actor(ActorConfig(learner_address='localhost:{port}', **{settings!r})))"
         )
         environment = os.environ | {

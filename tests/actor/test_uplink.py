@@ -1,13 +1,15 @@
 """Delivery to the real service, of records that are not there yet or cannot be read."""
 
 import contextlib
+import errno
 import threading
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from actor.shared import Board, create_block
+from actor.console import ActorConsole
+from actor.shared import Board, Phase, create_block
 from actor.spool import Spool
 from actor.spool_folder import SpoolFolder
 from actor.uplink import Backoff, SaidRarely, Uplink
@@ -118,6 +120,48 @@ def test_what_an_earlier_stream_delivers_meanwhile_is_not_read_again(tmp_path):
 
 def sequences(batch):
     return [record.sequence for record in pb.RecordBatch.FromString(batch).records]
+
+
+def test_a_learner_whose_disk_is_full_is_no_learner_that_is_behind(bench, actor, wait_for):
+    run = bench("gym", GymConfig(id="Witness-v0"))
+    run.credit = 20
+    run.publish(0)
+    arm = actor(run.port)
+    wait_for(lambda: len(run.steps) == 20 and "holding: the learner is behind" in arm.text)
+    append, why = run.log.append, f"the learner cannot store steps: the disk of {run.folder} is full: free some space"
+
+    def no_room(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    run.log.append, run.credit = no_room, 40
+    wait_for(lambda: len(arm.witnessed) == 40 and f"actor: state holding: {why}" in arm.text)
+    assert f"actor: {why}" in arm.text
+    run.log.append, run.credit = append, 60
+    wait_for(lambda: len(run.steps) == 60)
+    wait_for(lambda: "actor: the learner stores steps again" in arm.text)
+    assert arm.text.count("actor: the learner cannot store steps") == 1
+
+
+def test_what_a_learner_says_is_wrong_is_bounded_and_neither_markup_nor_orders_to_a_terminal(
+    uplink, capsys, monkeypatch
+):
+    uplink._take(pb.Acknowledgement(fault="[red]full[/red] \x1b[2J" + 5000 * "x"))
+    assert len(uplink.fault) == 400
+    board = Board(create_block(Board.SIZE))
+    board.beat(Phase.WAITING_LEARNER)
+    with ActorConsole(board, "arm", 1.0) as console:
+        console.refresh(connected=True, undelivered=3, fault=uplink.fault)
+    said = capsys.readouterr().out
+    assert "state holding: the learner cannot store steps: [red]full[/red]  [2Jxxx" in said
+    assert "\x1b" not in said
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "600")
+    with ActorConsole(board, "arm", 1.0) as console:
+        console.refresh(connected=True, undelivered=3, fault=uplink.fault)
+    assert "the learner cannot store steps: [red]full[/red]  [2Jxxx" in capsys.readouterr().out
+    uplink._set_connected(False)
+    assert uplink.fault == ""
+    uplink.start()
 
 
 def test_attempts_become_rarer_until_the_learner_acknowledges(uplink, wait_for, monkeypatch):

@@ -8,6 +8,20 @@ from pathlib import Path
 
 import pytest
 
+ENDING = """
+import os, sys
+from cli.leaving import leave_on_signals
+
+class Late:
+    def __del__(self):
+        os.write(1, b"ending")
+        os.read(0, 1)
+
+leave_on_signals()
+late = Late()
+sys.exit(3)
+"""
+
 
 @pytest.mark.parametrize("library", ["_yaml", "libtorch_cpu"])
 def test_ctrl_c_while_a_learner_imports_ends_it_with_one_line(tmp_path, library):
@@ -25,3 +39,11 @@ def test_ctrl_c_while_a_learner_imports_ends_it_with_one_line(tmp_path, library)
         said = process.communicate(timeout=60)[0]
     assert process.returncode == 130
     assert said == "tandem: stopped by Ctrl-C\n"
+
+
+def test_ctrl_c_while_the_interpreter_ends_leaves_the_exit_code_as_it_is():
+    with subprocess.Popen([sys.executable, "-c", ENDING], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.read(6) == b"ending"
+        process.send_signal(signal.SIGINT)
+        process.stdin.close()
+    assert process.returncode == 3

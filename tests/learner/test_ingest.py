@@ -61,6 +61,7 @@ def test_a_full_disk_or_quota_holds_everything_until_there_is_room(ingest, log, 
     monkeypatch.setattr(log, "append", no_room)
     ingest.accept("a", serialized(episode(1, 1)))
     assert until(lambda: "is full: free some space" in ingest.fault)
+    assert ingest.progress("a").fault == ingest.fault
     assert ingest.progress("a").sequence == 0
     assert ingest.drain() == []
     ingest.accept("a", serialized(episode(2, 1, first_sequence=4)))
