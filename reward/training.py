@@ -53,7 +53,7 @@ class TrainConfig:
         target_fpr: Share of frames without success at which one may be confirmed; 0.0001 are 3.6 an hour at 10 Hz.
         confirm: Frames in a row that must look like success: for the threshold, the report, and wherever it runs.
         gates: Conditions on the observed state without which nothing is a success, e.g. [tool.z>0.06]; they are stored
-            with the classifier and hold wherever it runs. The threshold is chosen as if there were none. Those of the
+            with the classifier and hold wherever it runs, and the threshold is chosen with them. Those of the
             classifier in ``out``, like its ``confirm``, where they are not given.
         control_hz: Frames a second, for figures an hour; 0 for the data's own, or 10.
         folds: Parts into which episodes are dealt for measuring.
@@ -234,8 +234,8 @@ def check_frames(frames: LabelledFrames) -> None:
 
 def _threshold(frames: LabelledFrames, logits: np.ndarray, used: np.ndarray, config: TrainConfig) -> float:
     """The score from which a frame looks like success, by the frames ``used``, bool (N,), as they are and as another
-    day could show them: the rows of ``logits``, (days, N)."""
-    frames, logits = frames.showing({}).subset(used), logits[:, used]
+    day could show them: the rows of ``logits``, (days, N). What a gate rules out there cannot confirm anything."""
+    frames, logits = frames.showing({}).subset(used), np.where(frames.gated, -np.inf, logits)[:, used]
     found = [least_of_last(values, frames.episodes, frames.indices, config.confirm) for values in logits]
     copies = len(found)
     threshold = choose_threshold(

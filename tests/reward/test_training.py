@@ -103,6 +103,22 @@ def test_the_report_measures_with_the_gates_and_says_what_they_change(frames):
     assert report["without_gates"]["per_episode"]["precision"]["value"] == 0.0
 
 
+def test_what_a_gate_rules_out_does_not_make_the_threshold_stricter(tmp_path, monkeypatch):
+    """One episode of failure looks more like success than success does."""
+    frames = square_frames(8, 20)
+    planted = frames.of_episodes(["data/3"])
+    logits = np.where(frames.positive, 6.0, -6.0) + 14.0 * planted
+
+    monkeypatch.setattr(training, "logits_of", lambda network, preprocessing, of, rows, *shown: logits[rows])
+    bare = train(frames, config(max_steps=1), tmp_path).report
+    gated = train(replace(frames, gated=planted), config(max_steps=1), tmp_path).report
+    assert bare["per_episode"]["recall"]["value"] < 1.0
+    assert gated["threshold"] < bare["threshold"]
+    assert gated["per_episode"]["recall"]["value"] == 1.0
+    assert gated["false_positives_an_hour"]["events"] == 0
+    assert gated["without_gates"]["false_positives_an_hour"]["events"] == 1
+
+
 def test_what_the_report_says_of_a_fold_is_decided_by_the_other_folds(tmp_path, monkeypatch):
     """One episode of failure looks like success throughout: a threshold that had seen it would let nobody be wrong."""
     frames = square_frames(8, 20)
