@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.inference import CLASSIFIER, classifier_milliseconds
 from benchmarks.reward_proof_document import RESULTS, write_documents
-from benchmarks.reward_proof_training import scores, tandem, trained
+from benchmarks.reward_proof_training import CLONED, scores, tandem, trained
 from benchmarks.reward_proof_world import alarms, classifier_of, measure, unchanged
 from episodes.durable import write_durably
 from reward.report import JSON_FILE
@@ -71,10 +71,11 @@ def prove(seed: int, out: Path, *, episodes: int, hours: float, training: bool) 
     result["estimate"]["held_out"] = "thresholds_of_folds" in report
     result["estimate_holds"] = low <= result["fp_per_hour"] <= high
     if training:
+        cloned = trained(out / "cloned", seed, *CLONED)
         true = trained(out / "true", seed)
         judged = trained(out / "judged", seed, "reward=classifier", f"reward.model={model}")
         result |= {"success_true_reward": true["success"], "success_classifier_reward": judged["success"]}
-        result |= {"true_reward": true, "classifier_reward": judged}
+        result |= {"cloned": cloned, "true_reward": true, "classifier_reward": judged}
         result["drift"]["training"] = alarms(scores(out / "judged"), classifier, CONTROL_HZ)
     return result
 

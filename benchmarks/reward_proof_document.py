@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.inference import CLASSIFIER
+from benchmarks.reward_proof_training import FEW
 from benchmarks.reward_proof_world import ELSEWHERE
 from envs.teleop.scripted_misses import ALMOST_M, NEAR_MISSES
 from metrics.wilson import wilson_interval
@@ -151,11 +152,13 @@ def _pooled(found: Sequence[dict[str, Any]]) -> list[str]:
 
 def _pooled_training(both: Sequence[dict[str, Any]]) -> list[str]:
     seeds = ", ".join(str(r["seed"]) for r in both)
-    true, judged = ([r[key] for r in both] for key in ("true_reward", "classifier_reward"))
-    rates = [sum(t["successes"] for t in of) / sum(t["episodes"] for t in of) for of in (true, judged)]
+    cloned, true, judged = ([r[key] for r in both] for key in ("cloned", "true_reward", "classifier_reward"))
+    rates = [sum(t["successes"] for t in of) / sum(t["episodes"] for t in of) for of in (cloned, true, judged)]
     lines = [
-        f"| success, classifier as only reward (true reward) | within 5 points | {rates[1]:.3f} ({rates[0]:.3f}) "
-        f"| {sum(t['episodes'] for t in judged)} unseen starts, seeds {seeds} |"
+        f"| success, classifier as only reward (true reward) | within 5 points | {rates[2]:.3f} ({rates[1]:.3f}) "
+        f"| {sum(t['episodes'] for t in judged)} unseen starts, seeds {seeds} |",
+        f"| of the cloned policy that both begin with | | {rates[0]:.3f} "
+        f"| {sum(t['episodes'] for t in cloned)} unseen starts, seeds {seeds} |",
     ]
     ratio, low, high = ratio_of_medians(*([t["steps_to_mark"] or np.inf for t in of] for of in (true, judged)))
     lines.append(
@@ -205,15 +208,14 @@ def _training(found: Sequence[dict[str, Any]]) -> list[str]:
         "`tandem demo obs=pixels`, with the true reward and with the classifier as the only one, demonstrations",
         "included; training ends with two evaluations in a row >= 90 % as whoever gives the reward sees them. All",
         "figures here are by the simulator's true success: on starts never used before, and of the evaluations in the",
-        "log of the run. The policy is cloned from 20 demonstrations before the first update, and cloning alone lifts",
-        "the cube nearly always: two trainings that both succeed show that this classifier spoils nothing, not that a",
-        "policy learns from it what it could not do before.",
+        f"log of the run. The policy is cloned from few demonstrations ({' '.join(FEW)}) before the first update;",
+        "`cloning alone` is that policy, never updated, from demonstrations judged by the true reward.",
         "",
         "| seed | reward | success on unseen starts | steps to two evaluations >= 90 % | steps of training |",
         "|---|---|---|---|---|",
     ]
     for r in both:
-        for name, key in (("true", "true_reward"), ("classifier", "classifier_reward")):
+        for name, key in (("cloning alone", "cloned"), ("true", "true_reward"), ("classifier", "classifier_reward")):
             t = r[key]
             lines.append(
                 f"| {r['seed']} | {name} | {t['successes']}/{t['episodes']} | {json.dumps(t['steps_to_mark'])} "
