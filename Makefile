@@ -6,6 +6,7 @@ BUDGET_MIN ?= 60
 TRIALS ?= 500
 TREES ?= 2
 SECONDS ?= 60
+WORKERS ?= 2
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready
@@ -26,8 +27,8 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY)  ## train a simulated SO-101 to lift a cube from camera images (SEED=0 OBS=state RUN=folder)
 	@$(VENV)/bin/tandem demo $(if $(SEED),seed=$(SEED)) $(if $(OBS),obs=$(OBS)) $(if $(RUN),run=$(RUN))
 
-test: $(READY)  ## the tests (minutes)
-	@$(PYTHON) -m pytest
+test: $(READY)  ## the tests, WORKERS=2 files at once (minutes)
+	@$(PYTHON) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-long: $(READY)  ## the longer proofs (tens of minutes)
 	@$(PYTHON) -m pytest -m long --timeout=1800

@@ -33,5 +33,6 @@ def grpc_gives_way() -> None:
 
 def _give_way(thread: int) -> None:
     with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, thread, NICE)
+        # A program that was started with less has it for all of its threads.
+        os.setpriority(os.PRIO_PROCESS, thread, max(NICE, os.getpriority(os.PRIO_PROCESS, thread)))
         os.sched_setscheduler(thread, os.SCHED_BATCH, os.sched_param(0))

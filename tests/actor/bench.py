@@ -20,6 +20,7 @@ from learner.publisher import PolicyPublisher
 from learner.service import LearnerServer
 from policies.snapshot import save_snapshot
 from policies.spec import build_policy, spec_from_contract
+from tests.ports import lasting_port
 from transport import service_pb2 as pb
 from transport.channel import PROTOCOL
 from transport.settings import settings_of
@@ -45,7 +46,7 @@ class Bench:
         self.run_id = run_id
         self.contract = contract or derive_contract(env, env_config)
         self.spec = spec_from_contract(self.contract, hidden=(16, 16))
-        self.port = port
+        self.port = port or lasting_port()
         self.token = TOKEN
         self.credit = 1 << 40
         self.entries = []

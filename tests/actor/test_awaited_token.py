@@ -11,6 +11,7 @@ import pytest
 from actor import awaited_token
 from actor.config import ActorConfig
 from actor.main import run_actor
+from tests.ports import lasting_port
 from transport.token import NoTokenError, load_or_create_token
 
 
@@ -22,8 +23,7 @@ def settings(tmp_path, address):
 def free(monkeypatch):
     """A port of this machine that nobody listens on; TANDEM_TOKEN is not set."""
     monkeypatch.delenv("TANDEM_TOKEN", raising=False)
-    with socket.create_server(("localhost", 0)) as found:
-        return f"localhost:{found.getsockname()[1]}"
+    return f"localhost:{lasting_port()}"
 
 
 def test_a_token_of_a_learner_elsewhere_is_not_waited_for(tmp_path):

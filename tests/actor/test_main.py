@@ -7,7 +7,6 @@ import contextlib
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -23,6 +22,7 @@ from envs.registry import derive_contract
 from episodes.outcome import Outcome, Purpose
 from episodes.seeds import SeedStream, start_seed
 from episodes.spool_position import SpoolPosition
+from tests.ports import lasting_port
 from transport import service_pb2 as sp
 from transport import service_pb2_grpc as rpc
 from transport.channel import PROTOCOL, open_channel
@@ -85,8 +85,7 @@ def test_a_run_from_joining_to_its_end(bench, actor, wait_for, tmp_path):
 
 
 def test_waits_for_a_learner_and_lives_through_its_restart(bench, actor, wait_for):
-    with socket.create_server(("localhost", 0)) as free:
-        port = free.getsockname()[1]
+    port = lasting_port()
     arm = actor(port)
     wait_for(lambda: f"waiting for a learner: nobody answers at localhost:{port}" in arm.text)
     assert f"ssh -L {port}:localhost:{port} GPUBOX" in arm.text

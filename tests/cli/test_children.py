@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -97,7 +98,11 @@ def test_standby_waits_for_the_file_and_ends_on_ctrl_c(tmp_path):
     assert child.wait(60) == 2
     child.close()
     child = Child("learner", ["learner", "sed=1"], tmp_path / "learner.log", after=tmp_path / "other")
-    time.sleep(3)
+    imported = Path(f"/proc/{child._process.pid}/maps")
+    deadline = time.monotonic() + 60
+    while "/cv2/" not in imported.read_text():  # the last library that it imports before it waits
+        assert time.monotonic() < deadline, child.tail()
+        time.sleep(0.05)
     assert stop_all([child], grace_s=60) == []
     assert child.exit_code == 130
     assert child.tail() == ""

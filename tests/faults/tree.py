@@ -7,7 +7,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from typing import Any
 from faults.cable import Cable
 from faults.namespaces import ADDRESSES, Wire
 from faults.record import Difference, DifferenceError, LogReader, StepKey, difference, recorded_steps, unexplained
+from ports import lasting_port
 
 from transport.certificates import issue_actor
 from transport.trust import Trust, find_trust
@@ -83,8 +83,7 @@ class Tree:
         self.record = folder / "record.txt"
         self.clock = folder / "clock.txt"
         self.log = LogReader(self.run / "log")
-        with socket.create_server(("localhost", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = lasting_port()
         self.cable = Cable(self.port)
         self.address = f"{ADDRESSES[0] if wire else 'localhost'}:{self.port}"
         self.address_of_actor = self.address if wire else f"localhost:{self.cable.port}"

@@ -31,7 +31,8 @@ def put(tmp_path):
 
 
 @pytest.fixture
-def watch(tmp_path):
+def watch(tmp_path, monkeypatch):
+    monkeypatch.setattr("learner.reward_watch._EVERY_S", 0.05)
     made = []
 
     def start(publisher, say):
