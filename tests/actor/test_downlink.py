@@ -165,7 +165,7 @@ def line():
 
             def forward(source, sink, pause_s):
                 with contextlib.suppress(OSError):
-                    while data := source.recv(1 << 14):
+                    while data := source.recv(1 << 17):
                         sink.sendall(data)
                         time.sleep(pause_s * len(data))
                 for end in (source, sink):
