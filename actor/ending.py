@@ -84,7 +84,13 @@ def command(config: ActorConfig, name: str) -> str:
             words += _reward_words(value)
         elif field.name not in ("learner_address", "name", "flush", "takeover") and value != getattr(usual, field.name):
             words.append(f"{key_of(field.name)}={_text(value)}")
-    return shlex.join(["tandem", "actor", *words])
+    return " ".join(["tandem", "actor", *map(_word, words)])
+
+
+def _word(text: str) -> str:
+    """For a shell. A ~ inside a word may stand as it is: where a shell makes the home folder of it, that is right."""
+    bare = text.replace("=~/", "=/")
+    return text if shlex.quote(bare) == bare else shlex.quote(text)
 
 
 def _reward_words(config: RewardConfig) -> list[str]:
