@@ -114,7 +114,7 @@ def thinned(frames: LabelledFrames, rows: np.ndarray, most: int, rng: np.random.
 
 def folds(frames: LabelledFrames, count: int, rng: np.random.Generator, least: int = 2) -> list[np.ndarray]:
     """Rows of at most ``count`` groups of whole episodes, bool (N,) each: no episode is in two of them, and each group
-    has frames of both classes.
+    has frames of both classes. Frames that a gate rules out go with their episode and count for no class.
 
     Episodes with both classes are dealt out first, then those of one class to the groups with the fewest episodes of
     it. Raises RewardError where a class is in fewer than ``least`` episodes, at least 2.
@@ -123,16 +123,18 @@ def folds(frames: LabelledFrames, count: int, rng: np.random.Generator, least: i
     for row, episode in enumerate(frames.episodes):
         by_episode.setdefault(episode, []).append(row)
     names = [list(by_episode)[i] for i in rng.permutation(len(by_episode))]
-    positive = frames.positive
-    held = np.array([(positive[by_episode[e]].sum(), (~positive[by_episode[e]]).sum()) for e in names]).reshape(-1, 2)
+    of_classes = np.stack((frames.positive & ~frames.gated, ~frames.positive & ~frames.gated), axis=1)
+    held = np.array([of_classes[by_episode[e]].sum(axis=0) for e in names]).reshape(-1, 2)
     for name, found in zip(("success", "no success"), (held > 0).sum(axis=0), strict=True):
         if found < least:
             raise RewardError(
                 f"frames of {name} must come from at least {least} episodes, because a split by episode needs them on "
-                f"every side. Got: {found}. Record or label more"
+                f"every side. Got: {found}{' where the gates allow one' if frames.gated.any() else ''}. "
+                "Record or label more"
             )
-    with_both, (only_positive, only_negative) = (held > 0).all(axis=1).sum(), (held == 0).sum(axis=0)[::-1]
-    groups: list[list[str]] = [[] for _ in range(min(count, int(with_both + min(only_positive, only_negative))))]
+    alone = (held > 0) & (held[:, ::-1] == 0)
+    most = int((held > 0).all(axis=1).sum() + alone.sum(axis=0).min())
+    groups: list[list[str]] = [[] for _ in range(min(count, most))]
     episodes, loads = np.zeros((len(groups), 2), int), np.zeros((len(groups), 2), int)
     for i in sorted(range(len(names)), key=lambda i: ((held[i] > 0).sum(), held[i, 0]), reverse=True):
         of_class = 0 if held[i, 0] else 1

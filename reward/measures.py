@@ -72,15 +72,16 @@ def measured(
         target_fpr: For which the threshold was chosen.
         control_hz: Frames a second.
     """
-    positive, scores = frames.positive, sigmoid(logits)
+    positive, scores, allowed = frames.positive, sigmoid(logits), ~frames.gated
     looks = scores >= thresholds
-    hits, false = int((looks & positive).sum()), int((looks & ~positive).sum())
+    found = looks & allowed
+    hits, false = int((found & positive).sum()), int((found & ~positive).sum())
 
     def of_episodes(looks: np.ndarray) -> dict[str, Any]:
-        found = confirm_episodes(
+        confirmed = confirm_episodes(
             looks, positive, frames.episodes, frames.indices, confirm=calibration.confirm, control_hz=control_hz
         )
-        return {"per_episode": confusion(found), "false_positives_an_hour": false_positives(found)}
+        return {"per_episode": confusion(confirmed), "false_positives_an_hour": false_positives(confirmed)}
 
     return {
         "labels": {label: frames.labels.count(label) for label in dict.fromkeys(frames.labels)},
@@ -95,12 +96,13 @@ def measured(
             "precision": _rate(hits, hits + false),
             "recall": _rate(hits, int(positive.sum())),
             "false_positive_rate": _rate(false, int((~positive).sum())),
-            "log_loss": log_loss(logits, positive),
+            "log_loss": log_loss(logits[allowed], positive[allowed]),
         },
-        **of_episodes(looks & ~frames.gated),
+        **of_episodes(found),
         "gates": list(calibration.gates),
+        "ruled_out": int(frames.gated.sum()),
         "without_gates": of_episodes(looks),
-        "reliability": _reliability(scores, positive),
+        "reliability": _reliability(scores[allowed], positive[allowed]),
         "worst": _worst(frames, scores),
     }
 
@@ -154,8 +156,9 @@ def _reliability(scores: np.ndarray, positive: np.ndarray) -> list[dict[str, flo
 
 
 def _worst(frames: LabelledFrames, scores: np.ndarray) -> list[dict[str, Any]]:
-    """The frames whose score is furthest from their label, at most two of one episode."""
-    distance = np.where(frames.positive, 1 - scores, scores)
+    """The frames, of those that no gate rules out, whose score is furthest from their label, at most two of an
+    episode."""
+    distance = np.where(frames.gated, 0.0, np.where(frames.positive, 1 - scores, scores))
     taken: dict[str, int] = {}
     rows: list[int] = []
     for row in np.argsort(-distance):

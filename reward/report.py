@@ -71,7 +71,8 @@ def gates_line(report: dict[str, Any]) -> str:
         return ""
     bare = report["without_gates"]
     return (
-        f" Gates: {', '.join(report['gates'])}; without them per episode precision "
+        f" Gates: {', '.join(report['gates'])}. They rule out {report['ruled_out']} frames, which are not learned "
+        f"from; without them per episode precision "
         f"{_percent(bare['per_episode']['precision'])}, recall {_percent(bare['per_episode']['recall'])}, and "
         f"{bare['false_positives_an_hour']['events']} false positives."
     )
@@ -172,9 +173,9 @@ def _learning_curve(report: dict[str, Any]) -> str:
 
 def _histogram(trained: Trained) -> str:
     def draw(axes: Any) -> None:
-        positive, bins = trained.frames.positive, np.linspace(0, 1, 31)
-        axes.hist(trained.scores[~positive], bins, color="#dc2626", alpha=0.6, label="no success", log=True)
-        axes.hist(trained.scores[positive], bins, color="#16a34a", alpha=0.6, label="success", log=True)
+        positive, allowed, bins = trained.frames.positive, ~trained.frames.gated, np.linspace(0, 1, 31)
+        axes.hist(trained.scores[~positive & allowed], bins, color="#dc2626", alpha=0.6, label="no success", log=True)
+        axes.hist(trained.scores[positive & allowed], bins, color="#16a34a", alpha=0.6, label="success", log=True)
         axes.axvline(trained.report["threshold"], color="#0f172a", lw=1, ls="--")
         axes.set_xlabel("score")
         axes.set_ylabel("frames")

@@ -53,8 +53,8 @@ class TrainConfig:
         target_fpr: Share of frames without success at which one may be confirmed; 0.0001 are 3.6 an hour at 10 Hz.
         confirm: Frames in a row that must look like success: for the threshold, the report, and wherever it runs.
         gates: Conditions on the observed state without which nothing is a success, e.g. [tool.z>0.06]; they are stored
-            with the classifier and hold wherever it runs, and the threshold is chosen with them. Those of the
-            classifier in ``out``, like its ``confirm``, where they are not given.
+            with the classifier and hold wherever it runs: what they rule out is not learned from, and does not count
+            for the threshold. Those of the classifier in ``out``, like its ``confirm``, where they are not given.
         control_hz: Frames a second, for figures an hour; 0 for the data's own, or 10.
         folds: Parts into which episodes are dealt for measuring.
         most_frames: Most frames of a class to fit a network to; of more, some are drawn. Measured on are all.
@@ -143,22 +143,23 @@ def train(
     preprocessing = Preprocessing(frames.cameras, _size(frames, config.image_size))
     fitter = _Fitter(network, preprocessing, FitConfig(max_steps=config.max_steps), config.most_frames, weights, say)
 
+    allowed = ~frames.gated
     groups = folds(frames, config.folds, rng, least=max(3, 6 - config.folds))
     logits, elsewhere = np.zeros(len(frames)), np.zeros((_OTHER_DAYS, len(frames)))
     points: list[LearningPoint] = []
     for number, held_out in enumerate(groups):
-        fitted = fitter.fit(frames, ~held_out, config.seed + number, f"fold {number + 1} of {len(groups)}")
+        fitted = fitter.fit(frames, ~held_out & allowed, config.seed + number, f"fold {number + 1} of {len(groups)}")
         rows = np.flatnonzero(held_out)
         logits[rows] = logits_of(fitted.network, preprocessing, frames, rows)
         for day in elsewhere:
             day[rows] = logits_of(fitted.network, preprocessing, frames, rows, lambda images: augmented(images, rng))
         if not number:
-            points.append(LearningPoint.of(frames, ~held_out, held_out, logits[held_out]))
+            points.append(LearningPoint.of(frames, ~held_out & allowed, held_out & allowed, logits[held_out & allowed]))
     points = _learning_curve(fitter, frames, groups[0], config.seed, rng) + points
-    final = fitter.fit(frames, np.ones(len(frames), bool), config.seed + len(groups), "the classifier")
+    final = fitter.fit(frames, allowed, config.seed + len(groups), "the classifier")
 
     positive = frames.positive
-    temperature = fit_temperature(logits, positive)
+    temperature = fit_temperature(logits[allowed], positive[allowed])
     calibrated, every = logits / temperature, np.vstack((logits, elsewhere)) / temperature
     thresholds = np.zeros(len(frames))
     for held_out in groups:
@@ -220,13 +221,13 @@ class _Fitter:
 
 
 def check_frames(frames: LabelledFrames) -> None:
-    """Raises RewardError where a class has too few frames, or nothing tells the frames apart."""
-    positive = frames.positive
-    for name, count in (("success", int(positive.sum())), ("no success", int((~positive).sum()))):
-        if count < LEAST_FRAMES:
+    """Raises RewardError where a class has too few frames that no gate rules out, or nothing tells the frames apart."""
+    allowed, where = ~frames.gated, " where the gates allow one" if frames.gated.any() else ""
+    for name, of_class in (("success", frames.positive), ("no success", ~frames.positive)):
+        if (count := int((of_class & allowed).sum())) < LEAST_FRAMES:
             raise RewardError(
-                f"at least {LEAST_FRAMES} frames of {name} are needed, better ten times as many. Got: {count} of "
-                f"{len(frames)}. Record some with `tandem record reward=human`, or label some with `tandem label`"
+                f"at least {LEAST_FRAMES} frames of {name} are needed{where}, better ten times as many. Got: {count} "
+                f"of {len(frames)}. Record some with `tandem record reward=human`, or label some with `tandem label`"
             )
     if all((value == value[:1]).all() for value in frames.images.values()):
         raise RewardError("all frames are alike: there is nothing to tell success by. Is a camera covered or frozen?")
@@ -261,16 +262,17 @@ def _learning_curve(
     fitter: _Fitter, frames: LabelledFrames, held_out: np.ndarray, seed: int, rng: np.random.Generator
 ) -> list[LearningPoint]:
     """How well networks that saw a part of the episodes do on the first fold; too small parts are left out."""
-    test = np.flatnonzero(held_out)
+    allowed = ~frames.gated
+    test = np.flatnonzero(held_out & allowed)
     points = []
     for share in _CURVE:
-        used = _share_of_episodes(frames, ~held_out, share, rng)
+        used = _share_of_episodes(frames, ~held_out & allowed, share, rng) & allowed
         try:
             fitted = fitter.fit(frames, used, seed, f"with {share:.0%} of the episodes")
         except RewardError:
             continue
         logits = logits_of(fitted.network, fitter.preprocessing, frames, test)
-        points.append(LearningPoint.of(frames, used, held_out, logits))
+        points.append(LearningPoint.of(frames, used, held_out & allowed, logits))
     return points
 
 

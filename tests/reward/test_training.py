@@ -103,6 +103,31 @@ def test_the_report_measures_with_the_gates_and_says_what_they_change(frames):
     assert report["without_gates"]["per_episode"]["precision"]["value"] == 0.0
 
 
+def test_what_a_gate_rules_out_is_not_learned_from(tmp_path):
+    """Half of the frames say the opposite of what can be seen; a gate rules them out."""
+    frames = square_frames(8, 20)
+    odd = np.array([int(name.rpartition("/")[2]) % 2 == 1 for name in frames.episodes])
+    lying = replace(frames, labels=tuple(_other(a) if b else a for a, b in zip(frames.labels, odd, strict=True)))
+
+    misled = train(lying, config(), tmp_path).report
+    report = train(replace(lying, gated=odd), config(folds=2), tmp_path).report
+    assert misled["frames"]["log_loss"] > 0.5
+    assert report["ruled_out"] == odd.sum()
+    assert report["frames"]["log_loss"] < 0.3
+    assert report["frames"]["false_positive_rate"]["count"] == 0
+    assert not any(odd[mistake["row"]] for mistake in report["worst"])
+
+
+def _other(label: str) -> str:
+    return "failure" if label == "success" else "success"
+
+
+def test_frames_that_the_gates_leave_must_be_enough(tmp_path):
+    frames = square_frames(8, 20)
+    with pytest.raises(RewardError, match=r"at least 20 frames of no success are needed where the gates allow one"):
+        train(replace(frames, gated=~frames.positive), config(), tmp_path)
+
+
 def test_what_a_gate_rules_out_does_not_make_the_threshold_stricter(tmp_path, monkeypatch):
     """One episode of failure looks more like success than success does."""
     frames = square_frames(8, 20)
