@@ -16,7 +16,7 @@ from episodes.log import read_log
 from episodes.outcome import Purpose
 
 MARK, IN_A_ROW = 0.9, 2
-FEW = ("demonstrations=5",)
+FEW = ("demonstrations=7",)
 """They leave something to learn: from twenty, cloning alone lifts the cube nearly always."""
 SETTINGS = (
     "obs=pixels",
