@@ -30,6 +30,7 @@ from transport import service_pb2 as pb
 from transport import service_pb2_grpc as rpc
 from transport.certificates import CertificateError
 from transport.channel import open_channel
+from transport.plain_text import plain_text
 from transport.priority import grpc_gives_way
 from transport.server import BindError
 from transport.settings import settings_of
@@ -55,7 +56,7 @@ def run_actor(config: ActorConfig) -> int:
                 return say_stopped_waiting(config, config.name, root, _say, stop)
             folder = None if config.flush else SpoolFolder(root, config.name, takeover=config.takeover)
         except (BindError, TokenError, SpoolError, DiskError) as error:
-            print(f"actor: {error}", file=sys.stderr)
+            print(plain_text(f"actor: {error}", None), file=sys.stderr)
             return 1
         memory = _Memory(config.policy_mb << 20)
         try:
@@ -63,7 +64,7 @@ def run_actor(config: ActorConfig) -> int:
             with ActorConsole(memory.board, name, config.status_every_s) as console:
                 return _join_and_run(config, token, root, folder, memory, console, stop)
         except (JoinError, CertificateError, SpoolError, ListenerError) as error:
-            print(f"actor: {error}", file=sys.stderr)
+            print(plain_text(f"actor: {error}", None), file=sys.stderr)
             return 1
         except KeyboardInterrupt:
             print(f"actor: stopped at once; what is not delivered yet stays in {root}", file=sys.stderr)
