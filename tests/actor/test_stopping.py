@@ -2,6 +2,7 @@
 
 import errno
 import shlex
+import signal
 import time
 from dataclasses import replace
 
@@ -40,6 +41,19 @@ def test_ctrl_c_again_and_again_ends_an_actor_at_once_and_loses_nothing(bench, a
     assert "Traceback" not in arm.text
     run.start()
     assert actor(run.port, flush=True).end() == 0
+    assert executed(run) == arm.witnessed
+
+
+def test_ctrl_c_that_bounced_is_one(bench, actor, wait_for):
+    run = bench("gym", GymConfig(id="Witness-v0", settings="step_s=0.5"))
+    run.publish(0)
+    arm = actor(run.port)
+    wait_for(lambda: len(run.steps) > 1)
+    arm.interrupt()
+    arm.process.send_signal(signal.SIGTERM)  # not a second SIGINT, which the first would swallow while it waits
+    assert arm.end() == 130
+    assert "actor: stopped actor: every step is delivered. To go on: tandem actor" in arm.text
+    assert "at once" not in arm.text
     assert executed(run) == arm.witnessed
 
 
