@@ -7,6 +7,7 @@ from concurrent import futures
 import grpc
 import pytest
 
+from cli.errors import CommandError, report
 from cli.main import main
 from cli.progress import Progress, cells, to_go
 from learner.service_file import write_service_file
@@ -40,10 +41,12 @@ STATUS = pb.Status(
 
 
 class Service(rpc.LearnerServicer):
+    answer = staticmethod(lambda context: STATUS)
+
     def GetStatus(self, request, context):  # noqa: N802
         if dict(context.invocation_metadata()).get("authorization") != f"Bearer {TOKEN}":
             context.abort(grpc.StatusCode.UNAUTHENTICATED, "wrong token")
-        return STATUS
+        return self.answer(context)
 
 
 @pytest.fixture
@@ -117,6 +120,60 @@ def test_a_stopped_learner_is_not_nobody(monkeypatch, capsys):
     said = capsys.readouterr().err
     assert said.startswith(f"tandem: something listens at {address} but does not answer. The process may be stopped")
     assert said.count("\n") == 1
+
+
+HOSTILE = "\x1b]0;owned\x07 \x1b[2J\ntandem: all is well " + "x" * 3000
+BRACKETS = "/data/runs/[/b] [bold]x"
+
+
+def served(monkeypatch, capsys, address, **fields):
+    """What `tandem status` prints of a learner whose answer has ``fields``."""
+    status = pb.Status()
+    status.CopyFrom(STATUS)
+    status.MergeFrom(pb.Status(**fields))
+    monkeypatch.setattr(Service, "answer", lambda self, context: status)
+    monkeypatch.setenv("TANDEM_TOKEN", TOKEN)
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["status", f"learner.address={address}"]) == 0
+    return capsys.readouterr().out
+
+
+def test_brackets_are_no_markup(address, monkeypatch, capsys):
+    actors = [pb.ActorStatus(name="arm[/y]")]
+    said = served(monkeypatch, capsys, address, run_folder=BRACKETS, version="[red]", actors=actors)
+    assert f"{BRACKETS} (r1)" in said
+    assert "tandem [red]" in said
+    assert "arm[/y]" in said
+    assert "lag [steps]" in said
+    assert "heard [s ago]" in said
+
+
+def test_a_status_steers_no_terminal(address, monkeypatch, capsys):
+    hostile = dict.fromkeys(("run_id", "phase", "run_folder", "version", "fault"), HOSTILE)
+    actors = [pb.ActorStatus(name=HOSTILE)]
+    said = served(monkeypatch, capsys, address, **hostile, metrics={HOSTILE: 1.0}, actors=actors)
+    assert set(said) - {"\n"} == {letter for letter in said if letter.isprintable()}
+    assert not any(line.startswith("tandem:") for line in said.splitlines())
+    assert said.count("x") < 3000
+    status = pb.Status(finished=True, finished_reason=HOSTILE)
+    monkeypatch.setattr(Service, "answer", lambda self, context: status)
+    assert main(["status", f"learner.address={address}"]) == 0
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_a_refusal_steers_no_terminal(address, monkeypatch, capsys):
+    monkeypatch.setattr(Service, "answer", lambda self, context: context.abort(grpc.StatusCode.INTERNAL, HOSTILE))
+    monkeypatch.setenv("TANDEM_TOKEN", TOKEN)
+    assert main(["status", f"learner.address={address}"]) == 1
+    said = capsys.readouterr().err
+    assert "tandem: all is well" in said
+    assert said.removesuffix("\n").isprintable()
+    assert len(said) < 600
+
+
+def test_an_error_steers_no_terminal_and_keeps_its_lines(capsys):
+    report(CommandError("two things differ:\n  \x1b[2Jthis\n  that"), None)
+    assert capsys.readouterr().err == "tandem: two things differ:\n   [2Jthis\n  that\n"
 
 
 def test_progress_shows_what_the_user_is_promised():
