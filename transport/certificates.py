@@ -84,10 +84,11 @@ def issue_actor(folder: Path, name: str, out: Path, days: int) -> Identity:
 def read_identity(path: Path) -> Identity:
     """What ``issue_actor`` wrote. Raises CertificateError, also for one whose time has not come or is over."""
     found = _read(path)
-    if found is None or not found.authority:
-        raise CertificateError(
-            f"{path} holds no certificate of an actor. Make one on the learner's machine: tandem certs name=NAME"
-        )
+    make = "Make one on the learner's machine: tandem certs name=NAME"
+    if found is None:
+        raise CertificateError(f"there is no file {path}. {make}")
+    if not found.authority:
+        raise CertificateError(f"{path} holds no certificate of an actor. {make}")
     again = f"Make another on the learner's machine, tandem certs name={_name(found.certificate)}, and start with that"
     check_dates(found.certificate, f"the certificate {path}", again)
     return found
