@@ -13,6 +13,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import socket
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -95,10 +96,14 @@ def read_identity(path: Path) -> Identity:
 
 
 def check_dates(certificate: bytes, what: str, advice: str) -> None:
-    """Raises CertificateError, which begins with ``what``, for a certificate in PEM that is not valid now."""
+    """Raises CertificateError, which begins with ``what``, for one in PEM that is malformed, or not valid now."""
     from cryptography import x509
 
-    found, now = x509.load_pem_x509_certificate(certificate), datetime.datetime.now(datetime.UTC)
+    try:  # stricter than OpenSSL, which took it
+        found = x509.load_pem_x509_certificate(certificate)
+    except (ValueError, x509.InvalidVersion) as error:
+        raise CertificateError(f"{what} is malformed: {error}. {advice}") from None
+    now = datetime.datetime.now(datetime.UTC)
     if now > found.not_valid_after_utc:
         raise CertificateError(f"{what} expired on {found.not_valid_after_utc:{_DATE}}. {advice}")
     if now < found.not_valid_before_utc:
@@ -110,10 +115,7 @@ def check_dates(certificate: bytes, what: str, advice: str) -> None:
 
 def fingerprint(certificate: bytes) -> str:
     """SHA-256 of a certificate in PEM, 64 hexadecimal digits."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives.serialization import Encoding
-
-    return hashlib.sha256(x509.load_pem_x509_certificate(certificate).public_bytes(Encoding.DER)).hexdigest()
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(certificate.decode())).hexdigest()
 
 
 def _authority(folder: Path) -> tuple[EllipticCurvePrivateKey, bytes]:
@@ -171,7 +173,7 @@ def _read(path: Path) -> Identity | None:
         certificates = [c.public_bytes(Encoding.PEM) for c in x509.load_pem_x509_certificates(data)]
     except OSError as error:
         raise CertificateError(f"{path} cannot be used: {error.strerror or error}") from None
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise CertificateError(f"{path} holds no certificate: {error}. Delete it to have a new one made") from None
     key = data[: data.find(certificates[0][:27])]
     _load_key(path, key)
