@@ -123,8 +123,11 @@ def test_another_program_answers(answering, ca):
 
 def test_one_side_expects_encryption_and_the_other_none(serve, folder, ca):
     address = serve(learner_identity(folder))
-    found = why_unanswered(address)
-    assert (found.what, found.final) == (f"the learner at {address} is encrypted", True)
+    for either in (address, serve(learner_identity(folder), mutual=True)):
+        found = why_unanswered(either)
+        assert (found.what, found.final) == (f"the learner at {either} is encrypted", True)
+        assert "learner.ca=..." in found.advice
+        assert "learner.certificate=NAME.pem" in found.advice
     plain = serve()
     assert why_unanswered(plain, ca).what == f"who answers at {plain} speaks no TLS"
 
