@@ -22,7 +22,7 @@ from transport.channel import PROTOCOL, UNARY_TIMEOUT_S
 from transport.settings import SettingError, config_from
 from transport.token import token_source
 from transport.trust import Trust, find_trust
-from transport.unanswered import unanswered, why_unanswered
+from transport.unanswered import Unanswered, unanswered, why_unanswered
 
 SAY_EVERY_S = 3.0
 
@@ -82,9 +82,10 @@ def await_description(
 ) -> pb.RunDescription | None:
     """The learner's description, waiting for as long as nobody answers; None when told to stop meanwhile.
 
-    Raises JoinError where somebody answers and refuses, and where waiting does not help.
+    Raises JoinError where somebody answers and refuses, and where waiting does not help, as two looks in a row say: a
+    learner that is going down may look like one that refuses.
     """
-    address, due_s = config.learner_address, 0.0
+    address, due_s, before = config.learner_address, 0.0, Unanswered()
     while not stopped():
         try:
             return stub.Describe(pb.DescribeRequest(protocol=PROTOCOL), timeout=2.0)
@@ -95,8 +96,9 @@ def await_description(
                 raise JoinError(f"the learner at {address} refuses {what}: {error.details()}") from None
             if time.monotonic() >= due_s:
                 found = why_unanswered(address, config.ca, config.certificate)
-                if found.final:
+                if found.final and found == before:
                     raise JoinError(str(found)) from None
+                before = found
                 due_s = time.monotonic() + SAY_EVERY_S
                 why = f"{found}" if found.what else f"the one at {address} does not answer yet: {error.details()}"
                 say(f"waiting for a learner: {why}")

@@ -20,7 +20,7 @@ class Unanswered(NamedTuple):
         what: In words, with the address; empty where nothing is found to be wrong.
         advice: What to do; empty where ``what`` says it.
         listens: Whether anything listens there.
-        final: Whether it stays so however long one waits.
+        final: Whether it stays so however long one waits, as far as one look can tell.
     """
 
     what: str = ""
