@@ -47,8 +47,8 @@ class RankWatch:
         self._over.set()
 
     def explain(self, error: BaseException) -> BaseException:
-        """The RankError that stands behind ``error`` where a rank was lost; else ``error``."""
-        until_s = time.monotonic() + 2.0
+        """The RankError that stands behind ``error`` where a rank was lost, which it waits for; else ``error``."""
+        until_s = time.monotonic() + GRACE_S
         while not self.lost and time.monotonic() < until_s:
             time.sleep(0.05)
         return RankError(self.lost) if self.lost else error

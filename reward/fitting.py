@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 from policies.pretrained import WeightsFile
 from reward.augmentation import augmented
-from reward.calibration import log_loss
 from reward.config import RewardError
 from reward.frames import LabelledFrames
 from reward.network import ClassifierNetwork, NetworkSpec
@@ -20,6 +19,9 @@ from reward.preprocessing import Preprocessing
 
 _SMOOTHING = 0.01
 """Taken from every label, so that no frame is fitted with certainty."""
+_OTHER_DAYS = 2
+"""Copies of the stopping frames as other days could show them, looked at besides the frames as they are: these alone
+are soon told apart, by a network that other light would mislead."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Fitted:
     Attributes:
         network: As it was at its best look at the stopping episodes.
         steps: Steps until then.
-        loss: Balanced log loss on the stopping episodes then.
+        loss: ``balanced_loss`` on the stopping episodes then, as they are and as other days could show them.
     """
 
     network: ClassifierNetwork
@@ -92,10 +94,11 @@ def fit(
         optimiser = torch.optim.AdamW(network.parameters(), lr=config.lr, weight_decay=config.weight_decay)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.max_steps, config.lr / 20)
         best, best_steps, best_loss, worse = copy.deepcopy(network), 0, np.inf, 0
+        days = [stop, *(stop.showing(augmented(stop.images, rng)) for _ in range(_OTHER_DAYS))]
         for step in range(1, config.max_steps + 1):
             rows = balanced_rows(train, config, rng)
             images = preprocessing(augmented(train.at(rows), rng))
-            wanted = torch.from_numpy(train.positive[rows].astype(np.float32)) * (1 - 2 * _SMOOTHING) + _SMOOTHING
+            wanted = torch.from_numpy(softened(train.positive[rows]))
             network.train()
             loss = F.binary_cross_entropy_with_logits(network(images), wanted)
             optimiser.zero_grad(set_to_none=True)
@@ -104,7 +107,7 @@ def fit(
             schedule.step()
             if step % config.check_every and step < config.max_steps:
                 continue
-            found = balanced_loss(logits_of(network, preprocessing, stop), stop.positive)
+            found = float(np.mean([balanced_loss(logits_of(network, preprocessing, d), d.positive) for d in days]))
             on_check(step, found)
             worse += 1
             if found < best_loss:
@@ -150,6 +153,13 @@ def logits_of(
     return torch.cat([network(preprocessing(shown(frames.at(block)))) for block in blocks]).double().numpy()
 
 
+def softened(positive: np.ndarray) -> np.ndarray:
+    """Labels, bool (N,), as networks are fitted to them, float32 (N,)."""
+    return positive.astype(np.float32) * (1 - 2 * _SMOOTHING) + _SMOOTHING
+
+
 def balanced_loss(logits: np.ndarray, positive: np.ndarray) -> float:
-    """Mean of the two classes' log losses."""
-    return (log_loss(logits[positive], positive[positive]) + log_loss(logits[~positive], positive[~positive])) / 2
+    """Mean of the two classes' cross entropies with the labels that networks are fitted to; their own, 0.056, is the
+    least there is. With the bare labels a network that is surer than it was fitted to be would look better."""
+    losses = np.logaddexp(0.0, logits) - softened(positive) * logits
+    return float(losses[positive].mean() + losses[~positive].mean()) / 2

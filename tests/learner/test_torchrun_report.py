@@ -61,7 +61,7 @@ def test_torchrun_ends_with_the_words_of_a_learner_that_was_refused(tmp_path):
         timeout=120,
         env={**os.environ, "TANDEM_TOKEN": "token-of-the-tests-0123456789", "OMP_NUM_THREADS": "1"},
     )
-    said = "algorithm.encoder must be one of small, lerobot, drqv2, resnet10, resnet18. Got: 'resnet'"
+    said = "algorithm.encoder must be one of small, keypoints, lerobot, drqv2, resnet10, resnet18. Got: 'resnet'"
     assert done.returncode == 1
     assert done.stderr.count(f"tandem: {said}") == 1
     assert f"traceback : {said}" in done.stderr.rpartition("Root Cause")[2]

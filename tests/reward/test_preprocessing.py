@@ -43,8 +43,8 @@ def test_running_shows_the_network_the_bytes_of_training(frames, size, monkeypat
             assert trained[row].numpy().tobytes() == running[0].numpy().tobytes()
 
 
-def test_training_is_shown_other_days_and_looks_at_frames_as_they_are(frames):
-    """Moved and recoloured frames to learn from; what says when to stop is not changed."""
+def test_training_is_shown_other_days_and_looks_at_frames_as_they_are_and_on_other_days(frames):
+    """Moved and recoloured frames to learn from; what says when to stop is looked at unchanged too."""
     shown = []
 
     class Watched(Preprocessing):
@@ -54,9 +54,19 @@ def test_training_is_shown_other_days_and_looks_at_frames_as_they_are(frames):
 
     fit(NetworkSpec(2), Watched(CAMERAS, (32, 40)), frames, frames, FitConfig(max_steps=1), seed=0)
     stored = {frame.tobytes() for frame in frames.images[CAMERAS[0].name]}
-    learned, looked_at = shown
+    learned, looked_at, *other_days = shown
     assert not any(frame.tobytes() in stored for frame in learned)
     assert all(frame.tobytes() in stored for frame in looked_at)
+    assert other_days
+    assert not any(frame.tobytes() in stored for day in other_days for frame in day)
+
+
+def test_a_network_that_is_surer_than_it_was_fitted_to_be_does_not_look_better():
+    positive = np.array([True, False])
+    fitted = np.log(fitting.softened(positive) / (1 - fitting.softened(positive)))
+    least = fitting.balanced_loss(fitted, positive)
+    assert least == pytest.approx(0.056, abs=1e-3)
+    assert all(fitting.balanced_loss(scale * fitted, positive) > least for scale in (0.5, 2.0))
 
 
 def test_a_frame_of_another_day_is_moved_and_has_other_colours():
