@@ -23,7 +23,7 @@ from transport.plain_text import plain_text
 from transport.settings import SettingError, config_from
 from transport.token import token_source
 from transport.trust import Trust, find_trust
-from transport.unanswered import unanswered, why_unanswered
+from transport.unanswered import Unanswered, unanswered, why_unanswered
 
 SAY_EVERY_S = 3.0
 
@@ -83,9 +83,10 @@ def await_description(
 ) -> pb.RunDescription | None:
     """The learner's description, waiting for as long as nobody answers; None when told to stop meanwhile.
 
-    Raises JoinError where somebody answers and refuses, and where waiting does not help.
+    Raises JoinError where somebody answers and refuses, and where waiting does not help, as two looks in a row say: a
+    learner that is going down may look like one that refuses.
     """
-    address, due_s = config.learner_address, 0.0
+    address, due_s, before = config.learner_address, 0.0, Unanswered()
     while not stopped():
         try:
             return stub.Describe(pb.DescribeRequest(protocol=PROTOCOL), timeout=2.0)
@@ -96,8 +97,9 @@ def await_description(
                 raise JoinError(f"the learner at {address} refuses {what}: {plain_text(error.details())}") from None
             if time.monotonic() >= due_s:
                 found = why_unanswered(address, config.ca, config.certificate)
-                if found.final:
+                if found.final and found == before:
                     raise JoinError(str(found)) from None
+                before = found
                 due_s = time.monotonic() + SAY_EVERY_S
                 why = (
                     f"{found}"

@@ -14,7 +14,7 @@ from learner.service_file import write_service_file
 from transport import service_pb2 as pb
 from transport import service_pb2_grpc as rpc
 from transport import unanswered
-from transport.certificates import learner_identity
+from transport.certificates import issue_actor, learner_identity
 from transport.server import bind, place_of
 
 TOKEN = "0123456789abcdef0123456789abcdef"
@@ -109,6 +109,24 @@ def test_a_learner_that_asks_for_a_certificate_says_so(tmp_path, monkeypatch, ca
     assert said.startswith(f"tandem: the learner at 127.0.0.1:{port} asks for a certificate. Make one on its machine")
     assert "learner.certificate=NAME.pem" in said
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("localhost:99999", "learner.address must be HOST:PORT, e.g. localhost:50051. Got: 'localhost:99999'"),
+        ("localhost", "learner.address must be HOST:PORT, e.g. localhost:50051. Got: 'localhost'"),
+        ("nosuchhost.invalid:50051", "the name nosuchhost.invalid is unknown here ("),
+    ],
+)
+def test_an_address_that_is_none_and_a_name_that_is_unknown_are_said(address, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TANDEM_TOKEN", TOKEN)
+    issue_actor(tmp_path / "tls", "arm", tmp_path / "arm.pem", 30)
+    for known in ("ca=", f"ca={'0' * 64}", f"certificate={tmp_path / 'arm.pem'}"):
+        assert main(["status", f"learner.address={address}", f"learner.{known}"]) == 1
+        said = capsys.readouterr().err
+        assert said.startswith(f"tandem: {words}"), known
+        assert said.count("\n") == 1
 
 
 def test_a_stopped_learner_is_not_nobody(monkeypatch, capsys):
