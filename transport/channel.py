@@ -15,7 +15,7 @@ PROTOCOL = 1
 MAX_RECEIVE_BYTES = 8 << 20
 UNARY_TIMEOUT_S = 10.0
 
-PING_TIMEOUT_MS = 10_000
+PING_TIMEOUT_MS = 20_000
 """For the answer to a ping, which waits behind all that is under way: a tunnel holds megabytes of a slow line."""
 
 CLIENT_OPTIONS: tuple[tuple[str, int], ...] = (

@@ -10,10 +10,18 @@ from concurrent import futures
 
 import grpc
 
-from transport.channel import open_channel
+from transport import channel
+from transport.channel import PING_TIMEOUT_MS, open_channel
 from transport.server import bind, place_of, server_options
 
 METHOD = "/test/Idle"
+PING_TIMEOUT = "grpc.http2.ping_timeout_ms"
+
+
+def sooner(options):
+    """The same options with less patience: as they are, a test would wait for half a minute."""
+    assert dict(options)[PING_TIMEOUT] == PING_TIMEOUT_MS
+    return tuple((dict(options) | {"grpc.keepalive_time_ms": 1000, PING_TIMEOUT: 3000}).items())
 
 
 def idle_server(ended):
@@ -26,8 +34,7 @@ def idle_server(ended):
         gone.wait()
         ended(True)
 
-    options = dict(server_options(1 << 20)) | {"grpc.keepalive_time_ms": 1000}  # the first ping sooner
-    server = grpc.server(futures.ThreadPoolExecutor(1), options=tuple(options.items()))
+    server = grpc.server(futures.ThreadPoolExecutor(1), options=sooner(server_options(1 << 20)))
     handlers = {"Idle": grpc.unary_stream_rpc_method_handler(idle)}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test", handlers),))
     port = bind(server, place_of("127.0.0.1:0"))
@@ -35,7 +42,8 @@ def idle_server(ended):
     return server, port
 
 
-def test_a_stopped_peer_is_given_up_by_both_sides():
+def test_a_stopped_peer_is_given_up_by_both_sides(monkeypatch):
+    monkeypatch.setattr(channel, "CLIENT_OPTIONS", sooner(channel.CLIENT_OPTIONS))
     gone = threading.Event()
     server, port = idle_server(lambda _: gone.set())
     with contextlib.ExitStack() as stack:
@@ -44,8 +52,8 @@ def test_a_stopped_peer_is_given_up_by_both_sides():
         stack.callback(child.stdout.close)
         stack.callback(child.wait)
         stack.callback(child.kill)
-        with open_channel(f"127.0.0.1:{int(child.stdout.readline())}", "token") as channel:
-            call = channel.unary_stream(METHOD)(b"", timeout=40)  # gRPC's own time is a minute
+        with open_channel(f"127.0.0.1:{int(child.stdout.readline())}", "token") as opened:
+            call = opened.unary_stream(METHOD)(b"", timeout=40)  # gRPC's own time is a minute
             next(call)
             assert child.stdout.readline() == "there\n"
             os.kill(child.pid, signal.SIGSTOP)
@@ -56,9 +64,9 @@ def test_a_stopped_peer_is_given_up_by_both_sides():
 
 def peer(port):
     """Calls the server at ``port``, and is one."""
-    with open_channel(f"127.0.0.1:{port}", "token") as channel:
+    with open_channel(f"127.0.0.1:{port}", "token") as opened:
         print(idle_server(lambda _: None)[1], flush=True)
-        for _ in channel.unary_stream(METHOD)(b""):
+        for _ in opened.unary_stream(METHOD)(b""):
             print("there", flush=True)
 
 
