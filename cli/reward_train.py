@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from pathlib import Path
@@ -43,15 +44,21 @@ def run(settings: Settings) -> int:
     torch.set_num_threads(config.torch_threads)
     frames = load_frames(config.data, config.cameras, config.gates)
     task, data_hz = task_of(config.data)
-    candidate = folder / CANDIDATE
+    candidate, made = folder / CANDIDATE, not folder.exists()
     try:
         candidate.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CommandError(f"out={folder} cannot be made: {error.strerror}") from error
     print(f"{len(frames)} labelled frames of {len(set(frames.episodes))} episodes, {frames.positive.sum()} of success")
-    with show_steps() as say:
-        control_hz = config.control_hz or data_hz or 10.0
-        trained = train(frames, config, candidate, task=task, control_hz=control_hz, say=say)
+    try:
+        with show_steps() as say:
+            control_hz = config.control_hz or data_hz or 10.0
+            trained = train(frames, config, candidate, task=task, control_hz=control_hz, say=say)
+    except BaseException:
+        for empty in (candidate, *((folder,) if made else ())):
+            with contextlib.suppress(OSError):
+                empty.rmdir()
+        raise
     write_report(candidate, trained)
     print(summary(trained.report))
     put_in_place(folder, trained.report, replace=config.replace)
@@ -61,10 +68,10 @@ def run(settings: Settings) -> int:
 def put_in_place(folder: Path, report: dict, *, replace: bool) -> None:
     """Takes the candidate into ``folder``, and says what that means for who uses the classifier there.
 
-    Raises CommandError where the one there, or none, is better, unless ``replace``.
+    Raises CommandError where the one there, or none, is better, unless ``replace``, and where it confirms nothing.
     """
     from learner.reward_watch import FOLDER
-    from reward.replacement import CANDIDATE, comparison, objections, report_of, take_in
+    from reward.replacement import CANDIDATE, comparison, confirms_nothing, objections, report_of, take_in
     from reward.report import HTML_FILE
     from reward.storage import FILE
 
@@ -82,7 +89,9 @@ def put_in_place(folder: Path, report: dict, *, replace: bool) -> None:
     print(f"{folder / FILE}, {folder / HTML_FILE}")
     if of_run:
         print("Actors of this run take it now: with reward=classifier, each when its next episode begins")
-    else:
+    if nothing := confirms_nothing(report):
+        raise CommandError(f"{nothing}: do not use it. {folder / HTML_FILE} shows what it mistakes; label more")
+    if not of_run:
         print(f"Use it with: reward=classifier reward.model={folder}")
 
 

@@ -1,6 +1,7 @@
 """What `tandem reward train` takes over from the classifier that it replaces."""
 
 import json
+import shutil
 
 import cv2
 import pytest
@@ -91,6 +92,22 @@ def test_a_worse_classifier_does_not_take_the_place_of_a_better_one_of_a_run(ima
     assert "take it now" not in said
     assert (file.read_bytes(), (out / "report.json").read_bytes()) == (good, report)
     assert json.loads((candidate / "report.json").read_text())["per_episode"]["success_confirmed"] == 0
+
+
+def test_a_classifier_that_confirms_nothing_is_not_to_be_used_and_has_its_report(images, tmp_path, capsys):
+    out = tmp_path / "out"
+    with pytest.raises(CommandError, match=r"it confirms nothing \(recall 0.0% \(0 of 4.*do not use it"):
+        trained(images, out, "max_steps=1", "confirm=21")
+    assert "Use it with" not in capsys.readouterr().out
+    assert sorted(path.name for path in out.iterdir()) == ["classifier.safetensors", "report.html", "report.json"]
+
+
+def test_a_refused_training_leaves_no_folder(images, tmp_path):
+    few = tmp_path / "few"
+    shutil.copytree(images / "failure", few / "failure")
+    with pytest.raises(RewardError, match="at least 20 frames of success"):
+        trained(few, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_rate_below_the_interval_of_the_older_one_is_worse():
