@@ -128,8 +128,9 @@ def summary(report: dict) -> str:
         for name, rate in (("precision", found["precision"]), ("recall", found["recall"]))
     )
     low, high = hourly["interval"]
+    per_episode = "per episode with gates" if report["gates"] else "per episode"
     return (
-        f"{report['classifier']} in {report['seconds']:.0f} s: per episode {rates}; "
+        f"{report['classifier']} in {report['seconds']:.0f} s: {per_episode} {rates}; "
         f"{hourly['events']} false positives in {60 * hourly['hours']:.1f} minutes without success: "
         f"{hourly['rate']:.1f} an hour, 95 % interval {low:.1f} to {high:.1f}. Threshold {report['threshold']:.3f}, "
         f"{report['confirm']} frames in a row. {report['more_labels'][:1].upper()}{report['more_labels'][1:]}."

@@ -14,10 +14,10 @@ from reward.frames import LabelledFrames
 from reward.measures import measured
 from reward.network import NetworkSpec
 from reward.preprocessing import Preprocessing
-from reward.report import write_report
+from reward.report import gates_line, write_report
 from reward.storage import load_classifier, read_classifier
-from reward.training import TrainConfig, train
-from tests.reward.squares import CAMERAS, square_frames
+from reward.training import TrainConfig, Trained, train
+from tests.reward.squares import CAMERAS, constant_classifier, square_frames
 
 
 def config(**settings):
@@ -101,6 +101,26 @@ def test_the_report_measures_with_the_gates_and_says_what_they_change(frames):
     assert report["per_episode"]["precision"]["value"] == 1.0
     assert report["without_gates"]["false_positives_an_hour"]["events"] == 8
     assert report["without_gates"]["per_episode"]["precision"]["value"] == 0.0
+
+
+def test_what_is_measured_with_gates_and_of_which_frames_is_written_beside_every_figure(frames, tmp_path):
+    logits = np.full(len(frames), 4.0)
+    gated = replace(frames, gated=~frames.positive & (frames.indices > 5))
+    for gates, allowed, with_gates in ((("tool.z>0.06",), 5, 5), ((), 0, 0)):
+        calibration = Calibration(threshold=0.7, confirm=3, gates=gates)
+        found = measured(gated, logits, np.full(len(frames), 0.7), calibration, 0.0001, 10.0)
+        more = {"classifier": "a@1", "task": "t", "learning_curve": [], "more_labels": "more", "seconds": 1.0}
+        classifier = load_classifier(constant_classifier(CAMERAS, 0.0))
+        trained = Trained(classifier, found | more, gated, np.full(len(frames), 0.98))
+        write_report(tmp_path, trained)
+        page = (tmp_path / "report.html").read_text().partition("<h2>All figures</h2>")[0]
+        assert page.count("rames that the gates allow") + page.count("of the frames allowed") == allowed
+        assert page.count("with gates") == with_gates
+        assert "wrong side of one half" in page
+        assert "The threshold, 0.700, is another" in page
+        low, high = found["without_gates"]["false_positives_an_hour"]["interval"]
+        assert (f"an hour, 95 % interval {low:.1f} to {high:.1f}." in page) == bool(gates)
+        assert (f"an hour, 95 % interval {low:.1f} to {high:.1f}." in gates_line(found)) == bool(gates)
 
 
 def test_what_a_gate_rules_out_is_not_learned_from(tmp_path):
