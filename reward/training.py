@@ -251,7 +251,7 @@ def _threshold(frames: LabelledFrames, logits: np.ndarray, used: np.ndarray, con
 
 
 def _weights(config: TrainConfig) -> WeightsFile | None:
-    return None if config.encoder == "small" else read_weights_file(config.encoder_weights)
+    return None if config.encoder == "small" else read_weights_file(config.encoder_weights, key="encoder_weights")
 
 
 def _size(frames: LabelledFrames, side: int) -> tuple[int, int]:

@@ -2,10 +2,12 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from policies.resnet import EncoderFileError
 from reward import training
 from reward.classifier import Calibration
 from reward.config import RewardError
@@ -225,5 +227,7 @@ def test_a_loss_that_is_never_finite_leaves_no_network(frames):
 def test_settings_that_make_no_sense_name_their_key():
     with pytest.raises(RewardError, match=r"folds must be at least 2. Got: 1"):
         config(folds=1)
+    with pytest.raises(EncoderFileError, match="its weights: set encoder_weights to"):
+        train(square_frames(8, 20), config(encoder="resnet10"), Path("none"))
     with pytest.raises(RewardError, match="data must name at least one folder"):
         config(data=())
