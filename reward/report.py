@@ -52,7 +52,9 @@ def _page(trained: Trained) -> str:
         ),
         (
             "Learning curve",
-            f"Balanced log loss on episodes left out, by frames used.{of_allowed}",
+            "Balanced log loss on the episodes of the first fold, by frames used: one fit a point. What the terminal "
+            "shows of a fit is the log loss of the episodes that say when to stop, other ones: do not compare."
+            f"{of_allowed}",
             _learning_curve(report),
         ),
         (

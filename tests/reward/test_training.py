@@ -13,7 +13,7 @@ from reward.classifier import Calibration
 from reward.config import RewardError
 from reward.fitting import FitConfig, fit
 from reward.frames import LabelledFrames
-from reward.measures import measured
+from reward.measures import LearningPoint, measured
 from reward.network import NetworkSpec
 from reward.preprocessing import Preprocessing
 from reward.report import gates_line, write_report
@@ -119,10 +119,21 @@ def test_what_is_measured_with_gates_and_of_which_frames_is_written_beside_every
         assert page.count("rames that the gates allow") + page.count("of the frames allowed") == allowed
         assert page.count("with gates") == with_gates
         assert "wrong side of one half" in page
+        assert "the episodes that say when to stop, other ones" in page
         assert "The threshold, 0.700, is another" in page
         low, high = found["without_gates"]["false_positives_an_hour"]["interval"]
         assert (f"an hour, 95 % interval {low:.1f} to {high:.1f}." in page) == bool(gates)
         assert (f"an hour, 95 % interval {low:.1f} to {high:.1f}." in gates_line(found)) == bool(gates)
+
+
+@pytest.mark.parametrize(
+    ("after", "said"),
+    [(0.2, "more labels will probably help"), (0.29, "within what one split can tell"), (0.6, "cannot be told")],
+)
+def test_the_learning_curve_says_no_more_than_one_split_can_tell(after, said):
+    text = LearningPoint.advice([LearningPoint(20, 20, 0.3, 0.1), LearningPoint(40, 40, after, 0.1)])
+    assert said in text
+    assert f"log loss 0.300 before the last doubling of labels, {after:.3f} after, by one fit a point on one" in text
 
 
 def test_what_a_gate_rules_out_is_not_learned_from(tmp_path):
