@@ -94,7 +94,7 @@ def _frames_of_log(
     """Frames of an episode log that ``labels``, by episode and frame, name; an episode is called by its id."""
     contract = load_contract(folder / CONTRACT)
     found = chosen_cameras(cameras_of(contract), cameras)
-    conditions = parse_gates(gates, contract)
+    conditions = parse_gates(gates, contract, "gates")
     layout = ObservationLayout(contract.stored)
     images: dict[str, list[np.ndarray]] = {camera.name: [] for camera in found}
     kept: list[tuple[str, str, int]] = []

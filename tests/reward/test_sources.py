@@ -55,9 +55,11 @@ def test_gates_rule_frames_out_by_the_state_that_was_recorded(recordings, tmp_pa
     assert not frames.gated[success].any(), "a lifted cube is held above the gate"
     assert frames.gated[almost].any()
     assert not load_frames([str(recordings)]).gated.any()
-    with pytest.raises(RewardError, match=r"names 'tool\.h', which is not observed"):
+    with pytest.raises(RewardError, match=r"^gates names 'tool\.h', which is not observed"):
         load_frames([str(recordings)], gates=("tool.h>0.06",))
     (tmp_path / "success").mkdir()
+    with pytest.raises(RewardError, match=r"^gates must hold conditions like tool\.z>0\.06"):
+        load_frames([str(recordings)], gates=("tool.z>>0.06",))
     with pytest.raises(RewardError, match="gates need the state of every frame"):
         load_frames([str(tmp_path)], gates=("tool.z>0.06",))
 
@@ -161,6 +163,10 @@ def test_image_folders_are_read_by_label_episode_and_camera(tmp_path):
     assert (len(frames), len(set(frames.episodes)), frames.labels.count("almost")) == (18, 2, 6)
     assert frames.images["observation.images.wrist"][frames.positive][0, 0, 0].tolist() == [0, 0, 200], "RGB"
     assert len(load_frames([str(tmp_path)], ["wrist"]).images) == 1
+    (tmp_path / "sucess").mkdir()
+    with pytest.raises(RewardError, match=r"wrong\. Got: sucess\. Did you mean 'success'\?"):
+        load_frames([str(tmp_path)])
+    (tmp_path / "sucess").rmdir()
     cv2.imwrite(str(tmp_path / "success" / "one" / "front" / "0.png"), np.zeros((10, 16, 3), np.uint8))
     with pytest.raises(RewardError, match=r"must have 12 x 16 pixels, like the first image. Got: 10 x 16"):
         load_frames([str(tmp_path)])
