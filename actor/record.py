@@ -101,7 +101,7 @@ def _record(config: RecordConfig, stop: StopSignal) -> int:
     keep_contract(folder, contract)
     console = Console(highlight=False)
     board = Board(create_block(Board.SIZE))
-    listener = DeviceListener(config.operator, config.keyboard, board, console.print)
+    listener = DeviceListener(config.operator, config.keyboard, board, partial(console.print, markup=False))
     author = person_of(config.operator)
     with open_log(folder / "log", contract) as log:
         sink, marker = LogSink(log, config.operator), Marker(folder, author)
@@ -112,7 +112,12 @@ def _record(config: RecordConfig, stop: StopSignal) -> int:
             console.print(f"watch the robot at {view.url}", markup=False)
         listener.start()
         drivers = _drivers(config, env, contract, board)
-        columns = (TextColumn("recording"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[doing]}"))
+        columns = (
+            TextColumn("recording"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[doing]}", markup=False),
+        )
         progress = Progress(*columns, console=console)
         try:
             with progress:
