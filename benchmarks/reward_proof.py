@@ -23,6 +23,7 @@ from benchmarks.reward_proof_training import CLONED, scores, tandem, trained
 from benchmarks.reward_proof_world import alarms, classifier_of, measure, unchanged
 from episodes.durable import write_durably
 from reward.report import JSON_FILE
+from reward.storage import FILE
 
 SUCCESSES, MISSES = 18, 24
 """Recorded episodes: about 200 frames of success and 1,000 without."""
@@ -48,7 +49,7 @@ def prove(seed: int, out: Path, *, episodes: int, hours: float, training: bool) 
         amounts = (f"episodes={SUCCESSES}", f"near_misses={MISSES}")
         tandem("record", "env.obs=pixels", "reward=human", f"seed={seed}", f"out={unfinished}", *amounts)
         unfinished.rename(labels)
-    if not (model / JSON_FILE).is_file():
+    if not (model / FILE).is_file():
         tandem("reward", "train", f"data={labels}", f"out={model}", f"seed={seed}", "name=lift", f"gates=[{GATE}]")
     report, classifier = json.loads((model / JSON_FILE).read_text()), classifier_of(model)
     print(f"unseen episodes, and {hours:g} h without success, in other light ...", flush=True)

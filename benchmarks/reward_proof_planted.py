@@ -31,7 +31,7 @@ from episodes.log import read_log
 from episodes.outcome import Outcome, Purpose
 from reward.config import RewardError
 from reward.labels import FAILURE, SUCCESS, Span, append_labels, read_labels
-from reward.report import JSON_FILE
+from reward.storage import FILE
 from transport import records_pb2 as pb
 
 RETRAIN_AFTER = 10
@@ -136,7 +136,7 @@ def train(seed: int, out: Path) -> None:
     """Trains a policy with the planted classifier as its only reward, and a person who corrects it."""
     labels, planted, run = out / "labels", out / "planted", out / "run"
     out.mkdir(parents=True, exist_ok=True)
-    if not (planted / JSON_FILE).is_file():
+    if not (planted / FILE).is_file():
         tandem("record", "env.obs=pixels", "reward=human", f"seed={seed}", f"out={labels}", f"episodes={SUCCESSES}")
         label_in_a_hurry(labels)
         tandem("reward", "train", f"data={labels}", f"out={planted}", f"seed={seed}", "name=planted", *_QUICK)
@@ -193,6 +193,7 @@ def found(seed: int, run: Path) -> dict[str, Any]:
 
 def _train_again(labels: Path, run: Path, seed: int) -> subprocess.Popen:
     command = ["reward", "train", f"data=[{labels},{run}]", f"out={run / 'reward'}", f"seed={seed}", "name=corrected"]
+    command.append("replace=true")
     with open(run / "reward-train.txt", "ab") as output:
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "cli.main", *command, *_QUICK], stdout=output, stderr=output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from pathlib import Path
@@ -27,7 +28,8 @@ def run(settings: Settings) -> int:
     import torch
 
     from cli.reward_progress import show_steps
-    from reward.report import HTML_FILE, write_report
+    from reward.replacement import CANDIDATE
+    from reward.report import write_report
     from reward.sources import load_frames, task_of
     from reward.storage import FILE
     from reward.training import TrainConfig, train
@@ -35,25 +37,62 @@ def run(settings: Settings) -> int:
     if not settings["out"]:
         settings.values["out"] = f"runs/reward-{time.strftime('%Y%m%d-%H%M%S')}"
     folder = Path(settings["out"]).expanduser()
+    settings.values["name"] = settings["name"] or folder.resolve().name
     if line := take_over(settings, folder / FILE):
         print(line)
     config = settings.build(TrainConfig, paths())
     torch.set_num_threads(config.torch_threads)
     frames = load_frames(config.data, config.cameras, config.gates)
     task, data_hz = task_of(config.data)
+    candidate, made = folder / CANDIDATE, not folder.exists()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        candidate.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CommandError(f"out={folder} cannot be made: {error.strerror}") from error
     print(f"{len(frames)} labelled frames of {len(set(frames.episodes))} episodes, {frames.positive.sum()} of success")
-    with show_steps() as say:
-        control_hz = config.control_hz or data_hz or 10.0
-        trained = train(frames, config, folder, task=task, control_hz=control_hz, say=say)
-    write_report(folder, trained)
+    try:
+        with show_steps() as say:
+            control_hz = config.control_hz or data_hz or 10.0
+            trained = train(frames, config, candidate, task=task, control_hz=control_hz, say=say)
+    except BaseException:
+        for empty in (candidate, *((folder,) if made else ())):
+            with contextlib.suppress(OSError):
+                empty.rmdir()
+        raise
+    write_report(candidate, trained)
     print(summary(trained.report))
-    print(f"{folder / FILE}, {folder / HTML_FILE}")
-    print(f"Use it with: reward=classifier reward.model={folder}")
+    put_in_place(folder, trained.report, replace=config.replace)
     return OK
+
+
+def put_in_place(folder: Path, report: dict, *, replace: bool) -> None:
+    """Takes the candidate into ``folder``, and says what that means for who uses the classifier there.
+
+    Raises CommandError where the one there, or none, is better, unless ``replace``, and where it confirms nothing.
+    """
+    from learner.reward_watch import FOLDER
+    from reward.replacement import CANDIDATE, comparison, confirms_nothing, objections, report_of, take_in
+    from reward.report import HTML_FILE
+    from reward.storage import FILE
+
+    of_run = folder.resolve().name == FOLDER and (folder.resolve().parent / "run.json").is_file()
+    there, old = (folder / FILE).is_file(), report_of(folder)
+    if there:
+        print(comparison(old, report) if old else f"{folder / FILE} has no report to compare with")
+    against = objections(old if there else None, report)
+    if against and (there or of_run) and not replace:
+        raise CommandError(
+            f"{folder / FILE} {'stays as it is' if there else 'is not made'}: {'; '.join(against)}. The new classifier "
+            f"and its report are in {folder / CANDIDATE}. Label more, or give replace=true to use it all the same"
+        )
+    take_in(folder)
+    print(f"{folder / FILE}, {folder / HTML_FILE}")
+    if of_run:
+        print("Actors of this run take it now: with reward=classifier, each when its next episode begins")
+    if nothing := confirms_nothing(report):
+        raise CommandError(f"{nothing}: do not use it. {folder / HTML_FILE} shows what it mistakes; label more")
+    if not of_run:
+        print(f"Use it with: reward=classifier reward.model={folder}")
 
 
 def take_over(settings: Settings, file: Path) -> str:
@@ -89,8 +128,9 @@ def summary(report: dict) -> str:
         for name, rate in (("precision", found["precision"]), ("recall", found["recall"]))
     )
     low, high = hourly["interval"]
+    per_episode = "per episode with gates" if report["gates"] else "per episode"
     return (
-        f"{report['classifier']} in {report['seconds']:.0f} s: per episode {rates}; "
+        f"{report['classifier']} in {report['seconds']:.0f} s: {per_episode} {rates}; "
         f"{hourly['events']} false positives in {60 * hourly['hours']:.1f} minutes without success: "
         f"{hourly['rate']:.1f} an hour, 95 % interval {low:.1f} to {high:.1f}. Threshold {report['threshold']:.3f}, "
         f"{report['confirm']} frames in a row. {report['more_labels'][:1].upper()}{report['more_labels'][1:]}."

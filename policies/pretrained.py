@@ -22,19 +22,20 @@ class WeightsFile:
     sha256: str
 
 
-def read_weights_file(reference: str, sha256: str = "") -> WeightsFile:
-    """The file that a learner's settings name.
+def read_weights_file(reference: str, sha256: str = "", *, key: str = "algorithm.encoder_weights") -> WeightsFile:
+    """The file that settings name.
 
     Args:
         reference: Path of a safetensors file, or ``hub:OWNER/NAME[@REVISION]/FILE`` of the Hugging Face hub.
         sha256: What it must hash to; empty where any file will do.
+        key: Of the setting, for messages.
 
     Raises:
         EncoderFileError: where it is not there, cannot be fetched, or hashes to something else.
     """
     if not reference:
         raise EncoderFileError(
-            "a pretrained encoder needs its weights: set algorithm.encoder_weights to a safetensors file or to "
+            f"a pretrained encoder needs its weights: set {key} to a safetensors file or to "
             "hub:OWNER/NAME/FILE (docs/encoders.md names some)"
         )
     path = _from_hub(reference) if reference.startswith(HUB) else Path(reference).expanduser()

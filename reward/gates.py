@@ -40,8 +40,9 @@ class Gate:
         return bool(value[self.index] > self.bound if self.above else value[self.index] < self.bound)
 
 
-def parse_gates(texts: Sequence[str], contract: Contract) -> tuple[Gate, ...]:
-    """Raises RewardError for a text that is no condition, or a component that the contract does not have."""
+def parse_gates(texts: Sequence[str], contract: Contract, key: str = "reward.gates") -> tuple[Gate, ...]:
+    """Raises RewardError, naming ``key``, for a text that is no condition, or a component that the contract does not
+    have."""
     places = {
         component: (feature.name, index)
         for feature in contract.stored
@@ -49,11 +50,11 @@ def parse_gates(texts: Sequence[str], contract: Contract) -> tuple[Gate, ...]:
     }
     gates = []
     for text in texts:
-        name, above, bound = check_gate(text)
+        name, above, bound = check_gate(text, key)
         if name not in places:
             near = difflib.get_close_matches(name, places, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise RewardError(f"reward.gates names {name!r}, which is not observed.{hint} There are: {sorted(places)}")
+            raise RewardError(f"{key} names {name!r}, which is not observed.{hint} There are: {sorted(places)}")
         gates.append(Gate(*places[name], above, bound))
     return tuple(gates)
 

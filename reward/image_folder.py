@@ -7,6 +7,7 @@ labels have a file of one name, success comes last.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,8 +28,13 @@ ONLY_CAMERA = IMAGE_PREFIX + "front"
 def frames_of_images(folder: Path, cameras: Sequence[str] = ()) -> LabelledFrames:
     """Images of one camera are taken for ``observation.images.front``, unless ``cameras`` names another.
 
-    Raises RewardError naming the file that is no image, of another size than the first, or not in an episode's folder.
+    Raises RewardError naming the folder that is of no label, or the file that is no image, of another size than the
+    first, or not in an episode's folder.
     """
+    if unknown := [path.name for path in _folders(folder) if path.name not in LABELS and path.name[0] != "."]:
+        near = difflib.get_close_matches(unknown[0], LABELS, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else " Move what is no label elsewhere"
+        raise RewardError(f"the folders in {folder} must be of {', '.join(LABELS)}. Got: {', '.join(unknown)}.{hint}")
     rows: list[tuple[str, str, dict[str, Path]]] = []
     for label in (label for label in LABELS if (folder / label).is_dir()):
         if loose := _images(folder / label):

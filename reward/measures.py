@@ -16,6 +16,7 @@ from reward.frames import LabelledFrames
 _BINS = 10
 _WORST = 12
 _MUCH = 0.1
+"""Share by which a log loss must change before one split is taken to tell: chosen, not measured."""
 
 
 @dataclass(frozen=True)
@@ -43,15 +44,19 @@ class LearningPoint:
 
     @staticmethod
     def advice(points: Sequence[LearningPoint]) -> str:
-        """Whether more labels would help, in a sentence."""
+        """What the last doubling of labels did, in a sentence: one fit a point on one split tells no more."""
         if len(points) < 2:
             return "too few labels for a learning curve: more labels will help"
         before, last = points[-2].loss, points[-1].loss
-        if last < (1 - _MUCH) * before:
-            return f"more labels would help: the last doubling lowered the log loss from {before:.3f} to {last:.3f}"
-        return (
-            f"more labels of the same kind would help little: {before:.3f} before the last doubling, {last:.3f} after"
+        by = (
+            f"log loss {before:.3f} before the last doubling of labels, {last:.3f} after, by one fit a point on one "
+            "split"
         )
+        if last < (1 - _MUCH) * before:
+            return f"more labels will probably help: {by}"
+        if last > (1 + _MUCH) * before:
+            return f"whether more labels would help cannot be told: {by}"
+        return f"more labels of the same kind made no difference within what one split can tell: {by}"
 
 
 def measured(

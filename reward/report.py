@@ -29,22 +29,39 @@ def write_report(folder: Path, trained: Trained) -> None:
 def _page(trained: Trained) -> str:
     report = trained.report
     per_episode, hourly = report["per_episode"], report["false_positives_an_hour"]
+    with_gates = ", with gates" if report["gates"] else ""
+    of_allowed = " Of the frames that the gates allow." if report["gates"] else ""
     numbers = [
-        (_percent(per_episode["precision"]), "of the episodes confirmed were successes"),
-        (_percent(per_episode["recall"]), "of the successes were confirmed"),
+        (_percent(per_episode["precision"]), f"of the episodes confirmed were successes{with_gates}"),
+        (_percent(per_episode["recall"]), f"of the successes were confirmed{with_gates}"),
         (
             f"{hourly['rate']:.1f}",
             f"false positives an hour of {report['control_hz']:g} frames a second: from {60 * hourly['hours']:.1f} "
-            f"minutes, 95 % interval {hourly['interval'][0]:.1f} to {hourly['interval'][1]:.1f}",
+            f"minutes, 95 % interval {hourly['interval'][0]:.1f} to {hourly['interval'][1]:.1f}{with_gates}",
         ),
         (f"{report['threshold']:.3f}", f"the stored threshold, {report['confirm']} frames in a row"),
     ]
     cards = "".join(f'<div class="card number"><b>{b}</b><span>{html.escape(text)}</span></div>' for b, text in numbers)
     pictures = "".join(_mistake(trained, mistake) for mistake in report["worst"])
+    pictures = pictures or "None: every frame is on its side of one half."
     figures = [
-        ("Reliability", "Share of success by score. On the diagonal a score is a probability.", _reliability(report)),
-        ("Learning curve", "Balanced log loss on episodes left out, by frames used.", _learning_curve(report)),
-        ("Scores", "Of held-out frames of each class, with the stored threshold.", _histogram(trained)),
+        (
+            "Reliability",
+            f"Share of success by score. On the diagonal a score is a probability.{of_allowed}",
+            _reliability(report),
+        ),
+        (
+            "Learning curve",
+            "Balanced log loss on the episodes of the first fold, by frames used: one fit a point. What the terminal "
+            "shows of a fit is the log loss of the episodes that say when to stop, other ones: do not compare."
+            f"{of_allowed}",
+            _learning_curve(report),
+        ),
+        (
+            "Scores",
+            f"Of held-out frames of each class, with the stored threshold.{of_allowed}",
+            _histogram(trained),
+        ),
     ]
     everything = html.escape(json.dumps(report, indent=1))
     return f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(report["classifier"])}</title>
@@ -57,9 +74,11 @@ chosen on all; so is the temperature, which changes the log loss and the reliabi
 {html.escape(report["more_labels"][:1].upper() + report["more_labels"][1:])}.{html.escape(gates_line(report))}</p>
 <div class="numbers">{cards}</div>
 <h2>Frames and episodes</h2><div class="grid"><div class="card">{_frame_table(report)}</div>
-<div class="card">{_confusion_table(per_episode)}</div></div>
+<div class="card">{_confusion_table(per_episode, with_gates)}</div></div>
 <h2>Curves</h2><div class="grid">{"".join(_figure(*figure) for figure in figures)}</div>
-<h2>Worst mistakes</h2><div class="film">{pictures or "None: every frame is on its side of one half."}</div>
+<h2>Worst mistakes</h2><p class="note">The frames whose score is on the wrong side of one half, the furthest first, at
+most two of an episode. The threshold, {report["threshold"]:.3f}, is another: what is shown need not have looked like
+success, or the lack of it, to the rule that runs.{of_allowed}</p><div class="film">{pictures}</div>
 <h2>All figures</h2><div class="card"><details><summary>{JSON_FILE}</summary><pre>{everything}</pre></details></div>
 </main></html>
 """
@@ -69,12 +88,13 @@ def gates_line(report: dict[str, Any]) -> str:
     """What the gates are and what they change, in a sentence that follows others; empty where there is none."""
     if not report["gates"]:
         return ""
-    bare = report["without_gates"]
+    bare, hourly = report["without_gates"], report["without_gates"]["false_positives_an_hour"]
+    low, high = hourly["interval"]
     return (
         f" Gates: {', '.join(report['gates'])}. They rule out {report['ruled_out']} frames, which are not learned "
         f"from; without them per episode precision "
         f"{_percent(bare['per_episode']['precision'])}, recall {_percent(bare['per_episode']['recall'])}, and "
-        f"{bare['false_positives_an_hour']['events']} false positives."
+        f"{hourly['events']} false positives: {hourly['rate']:.1f} an hour, 95 % interval {low:.1f} to {high:.1f}."
     )
 
 
@@ -100,11 +120,12 @@ def _frame_table(report: dict[str, Any]) -> str:
         )
         for name in ("precision", "recall", "false_positive_rate")
     ]
-    rows += [("log loss", f"{frames['log_loss']:.4f}"), ("temperature", f"{report['temperature']:.2f}")]
-    return _table("Frames at the thresholds of their folds", rows)
+    allowed, with_gates = (", of the frames allowed", " and with gates, of all") if report["gates"] else ("", "")
+    rows += [(f"log loss{allowed}", f"{frames['log_loss']:.4f}"), ("temperature", f"{report['temperature']:.2f}")]
+    return _table(f"Frames at the thresholds of their folds{with_gates}", rows)
 
 
-def _confusion_table(found: dict[str, Any]) -> str:
+def _confusion_table(found: dict[str, Any], with_gates: str) -> str:
     names = {
         "success_confirmed": "success, confirmed",
         "success_confirmed_early": "success, confirmed before it was one",
@@ -112,7 +133,9 @@ def _confusion_table(found: dict[str, Any]) -> str:
         "failure_confirmed": "no success, confirmed",
         "failure_passed": "no success, never confirmed",
     }
-    return _table("Episodes after confirmation", [(text, str(found[name])) for name, text in names.items()])
+    return _table(
+        f"Episodes after confirmation{with_gates}", [(text, str(found[name])) for name, text in names.items()]
+    )
 
 
 def _table(title: str, rows: Sequence[tuple[str, str]]) -> str:

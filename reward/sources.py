@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,19 +26,39 @@ CONTRACT, LOG, INFO = "contract.json", "log", "meta/info.json"
 def load_frames(paths: Sequence[str], cameras: Sequence[str] = (), gates: Sequence[str] = ()) -> LabelledFrames:
     """The labelled frames of several folders.
 
+    An episode that lies in several logs, as a run keeps its demonstrations, is taken once: as the latest word on it has
+    it, and of words without a time, how an episode ended, the one in the later folder.
+
     Args:
-        paths: Of recordings or runs (a log with labels), LeRobotDatasets, or image folders.
+        paths: Of recordings or runs (a log with labels), LeRobotDatasets, or image folders; named twice, once.
         cameras: Names of those to take, with or without ``observation.images.``; empty for all.
         gates: Conditions on the observed state without which nothing is a success; recordings and runs alone have it.
 
     Raises RewardError naming the folder and what is wrong with it.
     """
-    return joined([_load(Path(path).expanduser(), cameras, gates) for path in paths])
+    folders = list({path.resolve(): path for path in (Path(path).expanduser() for path in paths)}.values())
+    words = [_words_of_log(path) if _is_log(path) else {} for path in folders]
+    times = [{episode: time_ns for episode, (time_ns, _) in of_folder.items()} for of_folder in words]
+    parts = []
+    for number, (path, of_folder) in enumerate(zip(folders, words, strict=True)):
+        if _is_log(path):
+            own = {
+                episode: labels
+                for episode, (time_ns, labels) in of_folder.items()
+                if all(time_ns >= others.get(episode, time_ns) for others in times[:number])
+                and all(time_ns > others.get(episode, -1) for others in times[number + 1 :])
+            }
+            parts.append(_frames_of_log(path, own, cameras, gates))
+        else:
+            parts.append(_load(path, cameras, gates))
+    return joined(parts)
+
+
+def _is_log(path: Path) -> bool:
+    return (path / LOG).is_dir() and (path / CONTRACT).is_file()
 
 
 def _load(path: Path, cameras: Sequence[str], gates: Sequence[str]) -> LabelledFrames:
-    if (path / LOG).is_dir() and (path / CONTRACT).is_file():
-        return frames_of_log(path, cameras, gates)
     if gates:
         raise RewardError(
             f"gates need the state of every frame, which recordings and runs have. Got: data={path}. Train with "
@@ -68,12 +88,13 @@ def task_of(paths: Sequence[str]) -> tuple[str, float]:
     return "", 0.0
 
 
-def frames_of_log(folder: Path, cameras: Sequence[str] = (), gates: Sequence[str] = ()) -> LabelledFrames:
-    """Frames of an episode log: with the labels beside it, and as people judged its episodes."""
+def _frames_of_log(
+    folder: Path, labels: Mapping[str, Sequence[str]], cameras: Sequence[str], gates: Sequence[str]
+) -> LabelledFrames:
+    """Frames of an episode log that ``labels``, by episode and frame, name; an episode is called by its id."""
     contract = load_contract(folder / CONTRACT)
     found = chosen_cameras(cameras_of(contract), cameras)
-    conditions = parse_gates(gates, contract)
-    labels = labels_of_log(folder)
+    conditions = parse_gates(gates, contract, "gates")
     layout = ObservationLayout(contract.stored)
     images: dict[str, list[np.ndarray]] = {camera.name: [] for camera in found}
     kept: list[tuple[str, str, int]] = []
@@ -86,7 +107,7 @@ def frames_of_log(folder: Path, cameras: Sequence[str] = (), gates: Sequence[str
         shown = layout.unpack(observation)
         for name, values in images.items():
             values.append(shown[name])
-        kept.append((label, f"{folder.name}/{episode}", index))
+        kept.append((label, episode, index))
         gated.append(not all(condition.holds(shown) for condition in conditions))
     return replace(_frames(found, images, kept), gated=np.array(gated, bool))
 
@@ -104,10 +125,18 @@ def observations(folder: Path, contract: Contract) -> Iterator[tuple[str, int, S
 
 def labels_of_log(folder: Path) -> dict[str, list[str]]:
     """The label of every frame by episode, empty for none: the later of labels and changed outcomes."""
+    return {episode: labels for episode, (_, labels) in _words_of_log(folder).items()}
+
+
+def _words_of_log(folder: Path) -> dict[str, tuple[int, list[str]]]:
+    """The time of the last word on each episode, and the labels of its frames by it."""
     verdicts = LoggedVerdicts()
     for _, entry in read_log(folder / LOG):
         verdicts.take(entry.record)
-    return verdicts.labels(read_labels(folder))
+    labelled = read_labels(folder)
+    return {
+        episode: (verdicts.time_ns(episode, labelled), labels) for episode, labels in verdicts.labels(labelled).items()
+    }
 
 
 def _frames_of_dataset(folder: Path, cameras: Sequence[str]) -> LabelledFrames:

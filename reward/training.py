@@ -45,7 +45,7 @@ class TrainConfig:
     Attributes:
         data: Folders of labelled frames: recordings, runs, LeRobotDatasets, image folders; [a,b] for several.
         out: Folder for classifier and report; empty for runs/reward-<time>.
-        name: Of the classifier in logs; empty for the name of ``out``.
+        name: Of the classifier in logs; for the command, empty for the name of ``out``.
         cameras: Cameras it looks at; empty for all of the data.
         image_size: Side in pixels to which frames are brought for the network; 0 for their own, at most 96.
         encoder: ``small`` (trained from scratch), or a frozen pretrained ``resnet10`` or ``resnet18``.
@@ -60,6 +60,7 @@ class TrainConfig:
         most_frames: Most frames of a class to fit a network to; of more, some are drawn. Measured on are all.
         max_steps: Most steps of a fit.
         seed: Of folds, weights, batches and augmentation.
+        replace: Replace the classifier in ``out`` also by one that is clearly worse, or that confirms nothing.
         torch_threads: Threads of the CPU; more than one pays on idle cores alone.
     """
 
@@ -78,6 +79,7 @@ class TrainConfig:
     most_frames: int = 5000
     max_steps: int = 300
     seed: int = 0
+    replace: bool = False
     torch_threads: int = 1
 
     def __post_init__(self) -> None:
@@ -249,7 +251,7 @@ def _threshold(frames: LabelledFrames, logits: np.ndarray, used: np.ndarray, con
 
 
 def _weights(config: TrainConfig) -> WeightsFile | None:
-    return None if config.encoder == "small" else read_weights_file(config.encoder_weights)
+    return None if config.encoder == "small" else read_weights_file(config.encoder_weights, key="encoder_weights")
 
 
 def _size(frames: LabelledFrames, side: int) -> tuple[int, int]:

@@ -70,6 +70,11 @@ class LoggedVerdicts:
                 found[episode] = _of_verdict(size, said)
         return found
 
+    def time_ns(self, episode: str, labelled: Mapping[str, EpisodeLabels]) -> int:
+        """When the word behind the labels of an episode was said, Unix time; 0 where it is how the episode ended."""
+        said, own = self._said.get(episode), labelled.get(episode)
+        return max(said.time_ns if said else 0, own.time_ns if own else 0)
+
 
 def _of_verdict(size: int, said: _Said) -> list[str]:
     if said.outcome is Outcome.SUCCESS:

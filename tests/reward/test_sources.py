@@ -9,6 +9,7 @@ import pytest
 
 from actor.record import RecordConfig, record
 from envs.so101_sim import SO101SimConfig
+from episodes.contract_file import load_contract
 from episodes.log import EpisodeLog, read_log
 from reward.calibration import confirm_episodes
 from reward.config import HumanReward, RewardError
@@ -54,9 +55,11 @@ def test_gates_rule_frames_out_by_the_state_that_was_recorded(recordings, tmp_pa
     assert not frames.gated[success].any(), "a lifted cube is held above the gate"
     assert frames.gated[almost].any()
     assert not load_frames([str(recordings)]).gated.any()
-    with pytest.raises(RewardError, match=r"names 'tool\.h', which is not observed"):
+    with pytest.raises(RewardError, match=r"^gates names 'tool\.h', which is not observed"):
         load_frames([str(recordings)], gates=("tool.h>0.06",))
     (tmp_path / "success").mkdir()
+    with pytest.raises(RewardError, match=r"^gates must hold conditions like tool\.z>0\.06"):
+        load_frames([str(recordings)], gates=("tool.z>>0.06",))
     with pytest.raises(RewardError, match="gates need the state of every frame"):
         load_frames([str(tmp_path)], gates=("tool.z>0.06",))
 
@@ -107,6 +110,46 @@ def test_the_later_of_labels_and_a_changed_outcome_counts(recordings, tmp_path):
     assert len(load_frames([str(copy)])) == before - len(own)
 
 
+def test_an_episode_of_recordings_that_a_run_holds_too_is_one_episode_by_the_latest_word(recordings, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(recordings / "log", run / "log")
+    shutil.copy(recordings / "contract.json", run)
+    alone = load_frames([str(recordings)])
+    for paths in ([recordings, run], [run, recordings], [recordings, recordings]):
+        both = load_frames([str(path) for path in paths])
+        assert sorted(zip(both.episodes, both.indices, both.labels, strict=True)) == sorted(
+            zip(alone.episodes, alone.indices, alone.labels, strict=True)
+        ), "labels of frames are later than how an episode ended"
+    (success,) = [end.episode_id for end in episodes(run) if end.outcome == pb.OUTCOME_SUCCESS]
+    with EpisodeLog(run / "log") as log:
+        body = pb.Amendment(episode_id=success, author="person", outcome=pb.OUTCOME_FAILURE, time_ns=time.time_ns())
+        log.append([pb.LogEntry(actor="label", record=pb.Record(sequence=1, amendment=body)).SerializeToString()])
+    for paths in ([recordings, run], [run, recordings]):
+        both = load_frames([str(path) for path in paths])
+        assert len(both) == len(alone)
+        assert not both.positive.any(), "the person said last that it was wrong"
+        assert both.labels.count("wrong") == 5
+    append_labels(run, success, [], "person")
+    assert success not in load_frames([str(recordings), str(run)]).episodes, "the last word is that it says nothing"
+
+
+def test_of_two_words_without_a_time_the_later_folder_counts(recordings, tmp_path):
+    """How an episode ended has no time."""
+    (recorded,) = [end.episode_id for end in episodes(recordings) if end.outcome == pb.OUTCOME_SUCCESS]
+    for name, outcome in (("a", pb.OUTCOME_SUCCESS), ("b", pb.OUTCOME_FAILURE)):
+        (tmp_path / name).mkdir()
+        shutil.copy(recordings / "contract.json", tmp_path / name)
+        interface = load_contract(tmp_path / name / "contract.json").interface_fingerprint
+        with EpisodeLog(tmp_path / name / "log", run_id=name, interface_fingerprint=interface) as log:
+            for _, entry in read_log(recordings / "log"):
+                if entry.record.HasField("end") and entry.record.end.episode_id == recorded:
+                    entry.record.end.outcome = outcome
+                log.append([entry.SerializeToString()])
+    a, b = str(tmp_path / "a"), str(tmp_path / "b")
+    assert not load_frames([a, b]).positive.any()
+    assert load_frames([b, a]).positive.any()
+
+
 def test_image_folders_are_read_by_label_episode_and_camera(tmp_path):
     for label, value in (("success", 200), ("failure", 20), ("almost", 90)):
         for episode in ("one", "two"):
@@ -120,6 +163,10 @@ def test_image_folders_are_read_by_label_episode_and_camera(tmp_path):
     assert (len(frames), len(set(frames.episodes)), frames.labels.count("almost")) == (18, 2, 6)
     assert frames.images["observation.images.wrist"][frames.positive][0, 0, 0].tolist() == [0, 0, 200], "RGB"
     assert len(load_frames([str(tmp_path)], ["wrist"]).images) == 1
+    (tmp_path / "sucess").mkdir()
+    with pytest.raises(RewardError, match=r"wrong\. Got: sucess\. Did you mean 'success'\?"):
+        load_frames([str(tmp_path)])
+    (tmp_path / "sucess").rmdir()
     cv2.imwrite(str(tmp_path / "success" / "one" / "front" / "0.png"), np.zeros((10, 16, 3), np.uint8))
     with pytest.raises(RewardError, match=r"must have 12 x 16 pixels, like the first image. Got: 10 x 16"):
         load_frames([str(tmp_path)])

@@ -2,22 +2,24 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from policies.resnet import EncoderFileError
 from reward import training
 from reward.classifier import Calibration
 from reward.config import RewardError
 from reward.fitting import FitConfig, fit
 from reward.frames import LabelledFrames
-from reward.measures import measured
+from reward.measures import LearningPoint, measured
 from reward.network import NetworkSpec
 from reward.preprocessing import Preprocessing
-from reward.report import write_report
+from reward.report import gates_line, write_report
 from reward.storage import load_classifier, read_classifier
-from reward.training import TrainConfig, train
-from tests.reward.squares import CAMERAS, square_frames
+from reward.training import TrainConfig, Trained, train
+from tests.reward.squares import CAMERAS, constant_classifier, square_frames
 
 
 def config(**settings):
@@ -101,6 +103,37 @@ def test_the_report_measures_with_the_gates_and_says_what_they_change(frames):
     assert report["per_episode"]["precision"]["value"] == 1.0
     assert report["without_gates"]["false_positives_an_hour"]["events"] == 8
     assert report["without_gates"]["per_episode"]["precision"]["value"] == 0.0
+
+
+def test_what_is_measured_with_gates_and_of_which_frames_is_written_beside_every_figure(frames, tmp_path):
+    logits = np.full(len(frames), 4.0)
+    gated = replace(frames, gated=~frames.positive & (frames.indices > 5))
+    for gates, allowed, with_gates in ((("tool.z>0.06",), 5, 5), ((), 0, 0)):
+        calibration = Calibration(threshold=0.7, confirm=3, gates=gates)
+        found = measured(gated, logits, np.full(len(frames), 0.7), calibration, 0.0001, 10.0)
+        more = {"classifier": "a@1", "task": "t", "learning_curve": [], "more_labels": "more", "seconds": 1.0}
+        classifier = load_classifier(constant_classifier(CAMERAS, 0.0))
+        trained = Trained(classifier, found | more, gated, np.full(len(frames), 0.98))
+        write_report(tmp_path, trained)
+        page = (tmp_path / "report.html").read_text().partition("<h2>All figures</h2>")[0]
+        assert page.count("rames that the gates allow") + page.count("of the frames allowed") == allowed
+        assert page.count("with gates") == with_gates
+        assert "wrong side of one half" in page
+        assert "the episodes that say when to stop, other ones" in page
+        assert "The threshold, 0.700, is another" in page
+        low, high = found["without_gates"]["false_positives_an_hour"]["interval"]
+        assert (f"an hour, 95 % interval {low:.1f} to {high:.1f}." in page) == bool(gates)
+        assert (f"an hour, 95 % interval {low:.1f} to {high:.1f}." in gates_line(found)) == bool(gates)
+
+
+@pytest.mark.parametrize(
+    ("after", "said"),
+    [(0.2, "more labels will probably help"), (0.29, "within what one split can tell"), (0.6, "cannot be told")],
+)
+def test_the_learning_curve_says_no_more_than_one_split_can_tell(after, said):
+    text = LearningPoint.advice([LearningPoint(20, 20, 0.3, 0.1), LearningPoint(40, 40, after, 0.1)])
+    assert said in text
+    assert f"log loss 0.300 before the last doubling of labels, {after:.3f} after, by one fit a point on one" in text
 
 
 def test_what_a_gate_rules_out_is_not_learned_from(tmp_path):
@@ -205,5 +238,7 @@ def test_a_loss_that_is_never_finite_leaves_no_network(frames):
 def test_settings_that_make_no_sense_name_their_key():
     with pytest.raises(RewardError, match=r"folds must be at least 2. Got: 1"):
         config(folds=1)
+    with pytest.raises(EncoderFileError, match="its weights: set encoder_weights to"):
+        train(square_frames(8, 20), config(encoder="resnet10"), Path("none"))
     with pytest.raises(RewardError, match="data must name at least one folder"):
         config(data=())
