@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ from episodes.layout import ObservationLayout
 from episodes.log import read_log
 from episodes.outcome import Outcome
 from reward.config import RewardError
-from reward.labels import HARD, LABELS, append_labels, counts, read_labels, spans_of
+from reward.labels import HARD, LABELS, append_labels, read_labels, spans_of
 from reward.preprocessing import cameras_of
 from reward.sources import CONTRACT, LOG
 from reward.verdicts import LoggedVerdicts
@@ -86,9 +87,13 @@ class Labelling:
                 }
                 for episode_id, episode in self._episodes.items()
             ]
-            sums = counts(labels)
-            hard = sum(sums[label] for label in HARD)
-            return {"episodes": rows, "counts": sums, "hard": hard, "cameras": [c.name for c in self._cameras]}
+            sums = Counter(label for given in said.values() for label in given)
+            return {
+                "episodes": rows,
+                "counts": {label: sums[label] for label in LABELS},
+                "hard": sum(sums[label] for label in HARD),
+                "cameras": [c.name for c in self._cameras],
+            }
 
     def episode(self, episode_id: str) -> dict[str, Any]:
         """Labels and scores of the frames of an episode."""

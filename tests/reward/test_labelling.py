@@ -110,6 +110,19 @@ def test_a_changed_outcome_is_a_later_entry_of_the_log_and_labels_the_frames(cal
     assert json.loads(call(f"/api/episode/{IDS[0]}"))["labels"] == ["wrong"] * 4
 
 
+def test_the_sums_are_of_what_is_learned_from_labels_and_verdicts(call):
+    def sums():
+        return {name: count for name, count in json.loads(call("/api/episodes"))["counts"].items() if count}
+
+    assert sums() == {}
+    call(f"/api/labels/{IDS[0]}", {"labels": ["failure", "almost", "", "success"], "finished": True})
+    assert sums() == {"failure": 1, "almost": 1, "success": 1}
+    call(f"/api/amend/{IDS[0]}", {"outcome": "failure", "step": 2})
+    assert sums() == {"wrong": 4}
+    call(f"/api/amend/{IDS[0]}", {"outcome": "discarded", "step": 2})
+    assert sums() == {}
+
+
 def test_the_log_is_read_once_however_often_the_page_asks(call, folder, monkeypatch):
     read = []
 
