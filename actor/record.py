@@ -12,7 +12,6 @@ from typing import Any
 
 import gymnasium as gym
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from actor.episode import Episode, EpisodeRunner, Plan, ResetError
 from actor.listener import DeviceListener, ListenerError
@@ -20,6 +19,7 @@ from actor.marking import Marker, count_near_misses
 from actor.operators import DEVICES, check_operator, make_operator, person_of
 from actor.pacing import LockstepPacer, RealtimePacer
 from actor.pilot import Idle
+from actor.recording_display import RecordingDisplay
 from actor.recordings import LogSink, RecordError, count_successes, keep_contract, open_log
 from actor.rewarding import make_rewarding
 from actor.safety import Guard
@@ -112,18 +112,14 @@ def _record(config: RecordConfig, stop: StopSignal) -> int:
             console.print(f"watch the robot at {view.url}", markup=False)
         listener.start()
         drivers = _drivers(config, env, contract, board)
-        columns = (TextColumn("recording"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[doing]}"))
-        progress = Progress(*columns, console=console)
         try:
-            with progress:
-                task = progress.add_task("", total=config.episodes, completed=successes, doing="")
+            with RecordingDisplay(console, config.episodes, successes) as display:
                 asked = ""
 
                 def show(episode: Episode, said: OperatorInput) -> None:
                     marker.step(episode, said)
                     marking = "marking success" if marker.looks_like_success else ""
-                    seen = (asked, said.doing, marking, runner.rewarding.doing)
-                    progress.update(task, doing=", ".join(filter(None, seen)))
+                    display.say(said.doing, asked, marking, runner.rewarding.doing)
                     if view is not None:
                         view.show()
 
@@ -144,7 +140,7 @@ def _record(config: RecordConfig, stop: StopSignal) -> int:
                     kind = _next_near_miss(config, successes, misses)
                     asked = f"please {NEAR_MISSES[kind]}" if kind else ""
                     operator = drivers(recorded, kind)
-                    progress.update(task, doing=asked)
+                    display.say(asked)
                     if not _ready(operator, stop):
                         break
                     plan = Plan(
@@ -157,7 +153,7 @@ def _record(config: RecordConfig, stop: StopSignal) -> int:
                     misses += missed
                     if episode.outcome is Outcome.SUCCESS and not kind:
                         successes, failures = successes + 1, 0
-                        progress.update(task, completed=successes)
+                        display.complete(successes)
                     else:
                         failures += not missed
                         if (kind or not config.keep_failures) and episode.outcome is not Outcome.DISCARDED:
