@@ -59,7 +59,8 @@ class RecordConfig:
         keyboard: How keys are heard: ``auto``, ``pynput`` (a desktop) or ``terminal`` (SSH, Wayland).
         view_port: Port on this machine's loopback where a browser shows the simulated robot live; 0 for none.
         most_failures: Episodes without success in a row after which recording gives up.
-        near_misses: Near misses it shall hold as well, for a reward classifier: the person is asked for each.
+        near_misses: Near misses it shall hold as well, for a reward classifier: the person is asked for each, and
+            again where it became a success.
     """
 
     env: str
@@ -147,11 +148,14 @@ def _record(config: RecordConfig, stop: StopSignal) -> int:
                         Purpose.DEMONSTRATION, start_seed(config.seed, SeedStream.DEMONSTRATION, "record", recorded)
                     )
                     episode = runner.run(plan, Idle(contract.interface.action.shape[0]), operator)
+                    if kind and episode.outcome is Outcome.SUCCESS:
+                        console.print("a success, and kept as one: the near miss is asked for again", markup=False)
+                        kind = ""
                     marker.end(episode, kind)
                     recorded += not episode.again
-                    missed = bool(kind) and episode.outcome not in (Outcome.SUCCESS, Outcome.DISCARDED, Outcome.CUT)
+                    missed = bool(kind) and episode.outcome not in (Outcome.DISCARDED, Outcome.CUT)
                     misses += missed
-                    if episode.outcome is Outcome.SUCCESS and not kind:
+                    if episode.outcome is Outcome.SUCCESS:
                         successes, failures = successes + 1, 0
                         display.complete(successes)
                     else:
