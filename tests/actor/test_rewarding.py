@@ -205,6 +205,20 @@ def test_drift_and_a_lost_camera_are_said_once_and_shown_as_long_as_they_last():
     assert "BLIND" in rewarding.doing
 
 
+def test_one_classifier_judges_all_of_an_evaluation(env):
+    letters = [constant_classifier(CAMERAS, 3.0, name="second")]
+    rewarding = ClassifierRewarding(
+        ClassifierReward(confirm=1, min_step=0),
+        CONTRACT,
+        load_classifier(constant_classifier(CAMERAS, -3.0, name="first")),
+        lambda: letters.pop() if letters else None,
+    )
+    runner = EpisodeRunner(env, CONTRACT, Records(), Guard(CONTRACT), LockstepPacer(), rewarding=rewarding)
+    evaluated = Plan(Purpose.EVALUATION, 3, 1)
+    outcomes = [runner.run(plan, Idle(4), Driven(NoOperator())).outcome for plan in (evaluated, PLAN)]
+    assert outcomes == [Outcome.TIMEOUT, Outcome.SUCCESS]
+
+
 def test_what_keeps_a_high_score_from_being_success_is_shown_and_fits_the_board():
     name = "n" * 200
     given = load_classifier(constant_classifier(CAMERAS, 4.0, name=name, gates=("tool.z>0.06", "gripper.pos<0.6")))
