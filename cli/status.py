@@ -128,12 +128,13 @@ def print_table(status: Any, address: str) -> None:
     from rich.text import Text
 
     from cli.progress import to_go
+    from learner.console import phase_of
 
     console = Console()
     if status.fault:
         console.print(Text.assemble(("FAULT: ", "bold red"), status.fault), soft_wrap=True)
     head = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    finished = f"finished: {status.finished_reason}" if status.finished else status.phase
+    finished = f"finished: {status.finished_reason}" if status.finished else phase_of(status)
     for name, value in (
         ("learner", f"{address}, tandem {status.version}"),
         ("run", f"{status.run_folder} ({status.run_id})"),
