@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from actor.config import ActorConfig
-from transport.unanswered import why_unanswered
+from transport.unanswered import Unanswered, why_unanswered
 
 LOOK_EVERY_S = 3.0
 SAY_EVERY_S = 60.0
@@ -24,6 +24,7 @@ class Away:
     def __init__(self, config: ActorConfig, say: Callable[[str], None]) -> None:
         self._config, self._say = config, say
         self._look_due_s = 0.0
+        self._before = Unanswered()
         self._said, self._say_due_s = "", 0.0
         self._thread: threading.Thread | None = None
 
@@ -39,6 +40,9 @@ class Away:
     def _look(self) -> None:
         config, now_s = self._config, time.monotonic()
         found = why_unanswered(config.learner_address, config.ca, config.certificate)
+        agree, self._before = found == self._before, found
+        if found.final and not agree:  # a learner that is going down may look like one that refuses
+            return
         if not found.what or not found.listens or (str(found) == self._said and now_s < self._say_due_s):
             return
         self._said, self._say_due_s = str(found), now_s + SAY_EVERY_S

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from actor.shared import Board, Phase
+from transport.plain_text import plain_text
 
 WORDS = {
     Phase.STARTING: "starting",
@@ -58,7 +59,7 @@ class ActorConsole:
             self._live.stop()
 
     def say(self, text: str) -> None:
-        self._console.print(_plain(f"actor: {text}"))
+        self._console.print(Text(plain_text(f"actor: {text}", None)))
 
     def refresh(self, *, connected: bool, undelivered: int, fault: str = "") -> None:
         rows = status(self._board, connected=connected, undelivered=undelivered, fault=fault)
@@ -66,7 +67,7 @@ class ActorConsole:
             table = Table.grid(padding=(0, 2))
             table.add_row("actor", self._name)
             for key, value in rows.items():
-                table.add_row(key, _plain(value))
+                table.add_row(key, Text(plain_text(value, None)))
             self._live.update(table)
             return
         now = time.monotonic()
@@ -105,8 +106,3 @@ def status(board: Board, *, connected: bool, undelivered: int, fault: str = "") 
     if board.doing:
         rows["operator"] = board.doing
     return rows
-
-
-def _plain(text: str) -> Text:
-    """As it is, whoever wrote it: no markup, and nothing that steers a terminal."""
-    return Text("".join(letter if letter.isprintable() or letter == "\n" else " " for letter in text))

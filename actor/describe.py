@@ -19,10 +19,11 @@ from episodes.contract import Contract
 from transport import service_pb2 as pb
 from transport import service_pb2_grpc as rpc
 from transport.channel import PROTOCOL, UNARY_TIMEOUT_S
+from transport.plain_text import plain_text
 from transport.settings import SettingError, config_from
 from transport.token import token_source
 from transport.trust import Trust, find_trust
-from transport.unanswered import unanswered, why_unanswered
+from transport.unanswered import Unanswered, unanswered, why_unanswered
 
 SAY_EVERY_S = 3.0
 
@@ -82,9 +83,10 @@ def await_description(
 ) -> pb.RunDescription | None:
     """The learner's description, waiting for as long as nobody answers; None when told to stop meanwhile.
 
-    Raises JoinError where somebody answers and refuses, and where waiting does not help.
+    Raises JoinError where somebody answers and refuses, and where waiting does not help, as two looks in a row say: a
+    learner that is going down may look like one that refuses.
     """
-    address, due_s = config.learner_address, 0.0
+    address, due_s, before = config.learner_address, 0.0, Unanswered()
     while not stopped():
         try:
             return stub.Describe(pb.DescribeRequest(protocol=PROTOCOL), timeout=2.0)
@@ -92,13 +94,18 @@ def await_description(
             if error.code() in FATAL:
                 wrong_token = error.code() is grpc.StatusCode.UNAUTHENTICATED
                 what = f"the token of {token_source(config.token_path)}" if wrong_token else "this actor"
-                raise JoinError(f"the learner at {address} refuses {what}: {error.details()}") from None
+                raise JoinError(f"the learner at {address} refuses {what}: {plain_text(error.details())}") from None
             if time.monotonic() >= due_s:
                 found = why_unanswered(address, config.ca, config.certificate)
-                if found.final:
+                if found.final and found == before:
                     raise JoinError(str(found)) from None
+                before = found
                 due_s = time.monotonic() + SAY_EVERY_S
-                why = f"{found}" if found.what else f"the one at {address} does not answer yet: {error.details()}"
+                why = (
+                    f"{found}"
+                    if found.what
+                    else f"the one at {address} does not answer yet: {plain_text(error.details())}"
+                )
                 say(f"waiting for a learner: {why}")
         time.sleep(0.2)
     return None
@@ -121,7 +128,10 @@ def understand(description: pb.RunDescription, config: ActorConfig) -> Run:
         if not config.flush:
             check_operator(config.operator, description.env)
     except (EnvError, SettingError, ValueError) as error:
-        raise JoinError(f"this machine cannot run the learner's environment {description.env!r}: {error}") from None
+        raise JoinError(
+            f"this machine cannot run the learner's environment {plain_text(description.env)!r}: "
+            f"{plain_text(str(error))}"
+        ) from None
     if config.compression not in COMPRESSIONS:
         raise JoinError(f"actor.compression must be one of {COMPRESSIONS}. Got: {config.compression!r}")
     if config.flush:  # nothing moves
@@ -130,14 +140,14 @@ def understand(description: pb.RunDescription, config: ActorConfig) -> Run:
     if pacing == "auto":
         pacing = "realtime" if entry.hardware else "lockstep"
     if pacing not in ("lockstep", "realtime"):
-        raise JoinError(f"pacing must be lockstep, realtime or auto. Got: {pacing!r}")
+        raise JoinError(f"pacing must be lockstep, realtime or auto. Got: {plain_text(pacing)!r}")
     if pacing == "lockstep" and entry.hardware and config.pacing != "lockstep":
         raise JoinError(
             "pacing: expected realtime, since a real robot moves here, got lockstep from the learner. "
             "Set pacing=auto there, or allow it here with pacing=lockstep"
         )
     if acting.warmup not in ("policy", "uniform", "operator"):
-        raise JoinError(f"warmup must be policy, uniform or operator. Got: {acting.warmup!r}")
+        raise JoinError(f"warmup must be policy, uniform or operator. Got: {plain_text(acting.warmup)!r}")
     if acting.warmup == "uniform" and entry.hardware and not config.uniform_on_hardware:
         raise JoinError(
             "the learner wants uniform random actions on a real robot until learning starts. Set warmup=policy or "
@@ -175,11 +185,11 @@ def join_run(
             now_s = time.monotonic()
             taken = error.code() is grpc.StatusCode.ALREADY_EXISTS
             if error.code() in FATAL or (taken and 0.0 < give_up_s <= now_s):
-                raise JoinError(f"the learner refuses this actor: {error.details()}") from None
+                raise JoinError(f"the learner refuses this actor: {plain_text(error.details())}") from None
             if taken:
                 give_up_s = give_up_s or now_s + NAME_WAIT_S
                 say(f"an actor named {join.actor!r} serves this learner; waiting for it to be gone")
             else:
-                say(f"the learner does not take this actor now; trying again: {error.details()}")
+                say(f"the learner does not take this actor now; trying again: {plain_text(error.details())}")
         time.sleep(0.2)
     return None

@@ -13,6 +13,7 @@ from actor.shared import Mailbox
 from actor.uplink import FATAL, Backoff, SaidRarely
 from transport import service_pb2 as pb
 from transport import service_pb2_grpc as rpc
+from transport.plain_text import plain_text
 from transport.priority import give_way
 
 CHUNK_S = 60.0
@@ -115,12 +116,12 @@ class Downlink:
             except grpc.RpcError as error:
                 self._say_cut()
                 if error.code() in _FATAL and not self._stopped.is_set():
-                    self.error = f"the learner gives this actor no policy: {error.details()}"
+                    self.error = f"the learner gives this actor no policy: {plain_text(error.details())}"
                     return
                 if error.code() in _STALLED:
                     continue
                 if error.code() not in _AWAY and not self._stopped.is_set():
-                    self._say(f"no policy arrives: {error.details() or error.code().name}")
+                    self._say(f"no policy arrives: {plain_text(error.details() or error.code().name)}")
             except PolicyTooLargeError as error:
                 call.cancel()
                 self.error = str(error)

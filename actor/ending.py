@@ -11,8 +11,10 @@ from pathlib import Path
 from actor.config import ActorConfig, key_of
 from actor.errors import SpoolError
 from actor.spool import Spool
+from actor.spool_folder import is_held, spools
 from actor.stop_signal import StopSignal
 from reward.config import RewardConfig, reward_name
+from transport.certificates import CertificateError, read_identity
 
 
 class Next(Enum):
@@ -30,28 +32,36 @@ def why_stopped(stop: StopSignal, name: str) -> tuple[str, Next]:
     """Why an actor that was told to stop does, and what it can do next."""
     if stop.replaced:
         return f"another actor on this machine took over the name {name!r}", Next.NOTHING
-    return "stopped", Next.GO_ON
+    return "stopped at once" if stop.hurried else "stopped", Next.GO_ON
 
 
 def say_stopped_waiting(
     config: ActorConfig, name: str, root: Path, say: Callable[[str], None], stop: StopSignal
 ) -> int:
-    """What an actor that was told to stop before it joined says, with what waits in its spools. Returns its exit code.
+    """What an actor that was told to stop before it joined, or twice, says, with what waits in its spools.
+
+    Returns its exit code.
 
     Args:
         config: Of the actor.
-        name: The actor whose spools count; empty for all.
+        name: The actor whose spools count; empty for all that run no more.
         root: Folder of all spools.
         say: Told one line.
         stop: That stopped it.
     """
-    words = [why_stopped(stop, name)[0]]
-    found = [(path.parent, count) for path in sorted(root.glob(f"{name or '*'}/*/spool.bin")) if (count := _left(path))]
-    if config.flush:
+    why, following = why_stopped(stop, name)
+    words = [why]
+    paths = [path for path in spools(root, name) if name or not is_held(path.parent.parent)]
+    found = [(path.parent, count) for path in paths if (count := _left(path))]
+    if config.flush and not stop.hurried:
         words.append("delivered 0 records")
-    if found or config.flush:
+    if found or config.flush or stop.hurried:
         words.append(", ".join(f"{count} wait in {folder}" for folder, count in found or [(root / name, 0)]))
-    say("; ".join(words))
+    line = "; ".join(words)
+    if stop.hurried and following is Next.GO_ON and (found or not config.flush):
+        again = "To go on" if not found else "To deliver them" if config.flush else "To deliver them and go on"
+        line += f". {_advice(config, name, again, flush=config.flush)}"
+    say(line)
     return stop.code
 
 
@@ -67,17 +77,26 @@ def delivered_words(spool: Spool, following: Next, config: ActorConfig, name: st
     if spool.undelivered:
         words = f"{spool.undelivered} records are not delivered yet and stay in {spool.path.parent}."
         again = "To deliver them and go on" if following is Next.GO_ON else "To deliver them"
-    if following is Next.GO_ON:
-        return f"{words} {again}: {command(config, name)}"
-    if following is Next.DELIVER and spool.undelivered:
-        return f"{words} {again}: {command(config, name)} flush=true"
+    if following is Next.GO_ON or (following is Next.DELIVER and spool.undelivered):
+        return f"{words} {_advice(config, name, again, flush=following is Next.DELIVER)}"
     return words
+
+
+def _advice(config: ActorConfig, name: str, again: str, *, flush: bool) -> str:
+    """The command for what ``again`` says, behind what would have to be mended before: it would be refused."""
+    line = f"{command(config, name)} flush=true" if flush else command(config, name)
+    try:
+        if config.certificate:
+            read_identity(Path(config.certificate).expanduser())
+    except CertificateError as error:
+        return f"{str(error)[:1].upper()}{str(error)[1:]}. {again} then: {line}"
+    return f"{again}: {line}"
 
 
 def command(config: ActorConfig, name: str) -> str:
     """The command that starts this actor again: all of its settings that are not the usual ones."""
     usual = ActorConfig()
-    words = [f"{key_of('learner_address')}={config.learner_address}", f"{key_of('name')}={name}"]
+    words = [f"{key_of('learner_address')}={config.learner_address}", *([f"{key_of('name')}={name}"] if name else [])]
     for field in fields(ActorConfig):
         value = getattr(config, field.name)
         if field.name == "reward":

@@ -9,7 +9,7 @@ from pathlib import Path
 from actor.console import ActorConsole
 from actor.ending import why_stopped
 from actor.spool import Spool, SpoolError
-from actor.spool_folder import SpoolFolder, waiting
+from actor.spool_folder import SpoolFolder, spools, waiting
 from actor.stop_signal import StopSignal
 from actor.uplink import Uplink
 
@@ -31,13 +31,13 @@ def flush_run(
     Returns 0 where all was delivered, otherwise the last code of ``deliver`` that is not 0; 1 where ``name`` has no
     spool of this run, or one that is in use.
     """
-    names = [name] if name else sorted(path.parent.parent.name for path in root.glob(f"*/{run_id}/spool.bin"))
+    names = [name] if name else [path.parent.parent.name for path in spools(root, run_id=run_id)]
     code = 0
     for one in names:
         if stop.asked:
             break
         try:
-            if not (root / one / run_id / "spool.bin").exists():
+            if not spools(root, one, run_id):
                 raise SpoolError(f"no actor named {one!r} left a spool of run {run_id} in {root}")
             folder = SpoolFolder(root, one, takeover=takeover and bool(name))
         except SpoolError as error:

@@ -21,7 +21,7 @@ from actor.joining import join_folder
 from actor.listener import DeviceListener, ListenerError
 from actor.shared import Board, Mailbox, Phase, create_block
 from actor.spool import Spool, SpoolError
-from actor.spool_folder import SpoolFolder, default_folder
+from actor.spool_folder import SpoolFolder, check_name, default_folder
 from actor.stop_signal import StopSignal
 from actor.uplink import Uplink
 from episodes.disk import DiskError
@@ -30,6 +30,7 @@ from transport import service_pb2 as pb
 from transport import service_pb2_grpc as rpc
 from transport.certificates import CertificateError
 from transport.channel import open_channel
+from transport.plain_text import plain_text
 from transport.priority import grpc_gives_way
 from transport.server import BindError
 from transport.settings import settings_of
@@ -50,12 +51,13 @@ def run_actor(config: ActorConfig) -> int:
     root = Path(config.spool or default_folder()).expanduser()
     with StopSignal() as stop:
         try:
+            check_name(config.name)
             token = await_token(config, lambda: stop.asked)
             if not token:
                 return say_stopped_waiting(config, config.name, root, _say, stop)
             folder = None if config.flush else SpoolFolder(root, config.name, takeover=config.takeover)
         except (BindError, TokenError, SpoolError, DiskError) as error:
-            print(f"actor: {error}", file=sys.stderr)
+            _complain(str(error))
             return 1
         memory = _Memory(config.policy_mb << 20)
         try:
@@ -63,11 +65,10 @@ def run_actor(config: ActorConfig) -> int:
             with ActorConsole(memory.board, name, config.status_every_s) as console:
                 return _join_and_run(config, token, root, folder, memory, console, stop)
         except (JoinError, CertificateError, SpoolError, ListenerError) as error:
-            print(f"actor: {error}", file=sys.stderr)
+            _complain(str(error))
             return 1
         except KeyboardInterrupt:
-            print(f"actor: stopped at once; what is not delivered yet stays in {root}", file=sys.stderr)
-            return stop.code
+            return say_stopped_waiting(config, folder.name if folder else config.name, root, _complain, stop)
         finally:
             if folder:
                 folder.close()
@@ -75,6 +76,10 @@ def run_actor(config: ActorConfig) -> int:
 
 def _say(text: str) -> None:
     print(f"actor: {text}", flush=True)
+
+
+def _complain(text: str) -> None:
+    print(plain_text(f"actor: {text}", None), file=sys.stderr)
 
 
 class _Memory:

@@ -102,7 +102,7 @@ def _record(config: RecordConfig, stop: StopSignal) -> int:
     keep_contract(folder, contract)
     console = Console(highlight=False)
     board = Board(create_block(Board.SIZE))
-    listener = DeviceListener(config.operator, config.keyboard, board, console.print)
+    listener = DeviceListener(config.operator, config.keyboard, board, partial(console.print, markup=False))
     author = person_of(config.operator)
     with open_log(folder / "log", contract) as log:
         sink, marker = LogSink(log, config.operator), Marker(folder, author)

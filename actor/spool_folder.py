@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import re
+import shlex
 import shutil
 import socket
 import time
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from actor.config import key_of
 from actor.spool import Spool, SpoolError, record_bytes
 from actor.stop_signal import TAKE_OVER
 from episodes.contract import Contract
@@ -28,6 +30,18 @@ ENDING_WAIT_S = 20.0  # for one that was asked to end
 def default_folder() -> Path:
     state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
     return Path(state) / "tandem" / "spools"
+
+
+def check_name(name: str) -> None:
+    """Raises SpoolError for a name that no actor can have; an empty one stands for any."""
+    if name and not _NAME.fullmatch(name):
+        raise SpoolError(f"an actor's name must be letters, digits, '.', '_' and '-'. Got: {name!r}")
+
+
+def spools(root: Path, actor: str = "", run_id: str = "") -> list[Path]:
+    """The files of all spools, or of those of an actor, of a run, or of both, in order."""
+    found = sorted(root.glob("*/*/spool.bin"))
+    return [p for p in found if actor in ("", p.parent.parent.name) and run_id in ("", p.parent.name)]
 
 
 def lock(path: Path, *, wait_s: float = 0.0) -> IO[bytes] | None:
@@ -62,8 +76,7 @@ class SpoolFolder:
 
     def __init__(self, root: Path, name: str, *, takeover: bool = False) -> None:
         for candidate in _names(name):
-            if not _NAME.fullmatch(candidate):
-                raise SpoolError(f"an actor's name must be letters, digits, '.', '_' and '-'. Got: {candidate!r}")
+            check_name(candidate)
             folder = root / candidate
             check_writable(folder)
             held = lock(folder / "lock", wait_s=KILLED_WAIT_S if name and not takeover else 0.0)
@@ -134,23 +147,23 @@ class SpoolFolder:
 def waiting(root: Path, own: Path | None = None) -> list[str]:
     """One line per spool but ``own`` that holds undelivered records and that no actor uses. They stay there."""
     lines = []
-    for path in sorted(root.glob("*/*/spool.bin")):
+    for path in spools(root):
         if path.parent == own:
             continue
         actor = path.parent.parent
         try:
             spool = Spool(path)
             line = spool.undelivered and (
-                f"{spool.undelivered} records of run {spool.run_id} wait in {path.parent} and are kept there: "
-                f"flush=true actor.name={actor.name} delivers them to that run's learner, or delete "
-                f"{path.parent} to drop them for good"
+                f"{spool.undelivered} records of run {spool.run_id} wait in {path.parent} and are kept there. To "
+                f"deliver them to that run's learner: {_flush_command(root, actor.name)}. To drop them for good, "
+                f"delete {path.parent}"
             )
             spool.close()
         except SpoolError as error:
             line = str(error)
         except OSError:
             continue  # gone meanwhile, or another user's
-        if line and ((own and actor == own.parent) or not _is_held(actor / "lock")):
+        if line and ((own and actor == own.parent) or not is_held(actor)):
             lines.append(line)
     return lines
 
@@ -175,15 +188,21 @@ def _ask_to_end(path: Path) -> None:
             os.kill(int(pid), TAKE_OVER)
 
 
-def _is_held(path: Path) -> bool:
+def is_held(folder: Path) -> bool:
+    """Whether a process runs, this one included, that has the folder of an actor."""
     try:
-        with path.open("rb") as file:
+        with (folder / "lock").open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
     except OSError:
         return True
     return False
+
+
+def _flush_command(root: Path, name: str) -> str:
+    words = ["tandem", "actor", "learner.address=HOST:PORT", "flush=true", f"actor.name={name}"]
+    return shlex.join(words if root == default_folder() else [*words, f"{key_of('spool')}={root}"])
 
 
 def _names(name: str) -> Iterator[str]:

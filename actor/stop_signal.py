@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from types import FrameType
 
+from transport.stop_wish import StopWish
+
 _Handler = Callable[[int, FrameType | None], object] | int | None
 
 INSIST_S = 2.0
@@ -21,16 +23,17 @@ _REPLACED, _STOPPED = 1, 130
 class StopSignal:
     """Hears Ctrl-C, SIGTERM and TAKE_OVER. A context manager for the main thread; elsewhere it hears nothing.
 
-    A second Ctrl-C raises KeyboardInterrupt, once: what is still waited for is given up.
+    A second Ctrl-C that is no accident raises KeyboardInterrupt, once: what is still waited for is given up.
 
     Attributes:
         asked: Whether a signal came.
-        hurried: Whether a second one did.
+        hurried: Whether a second one did that was no accident.
         replaced: Whether it was another actor's, which takes over the name.
     """
 
     def __init__(self) -> None:
         self.asked = self.hurried = self.replaced = False
+        self._wish = StopWish()
         self._second_s = 0.0
         self._before: dict[int, _Handler] = {}
 
@@ -56,10 +59,11 @@ class StopSignal:
         self.asked = self.replaced = True
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
+        again = self._wish.again()
         if self.hurried:
             if time.monotonic() - self._second_s > INSIST_S:
                 os._exit(self.code)
-        elif self.asked:
+        elif again:
             self.hurried, self._second_s = True, time.monotonic()
             raise KeyboardInterrupt
         self.asked = True

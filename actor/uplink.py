@@ -16,6 +16,7 @@ from episodes.image_codec import ImageCodec
 from transport import service_pb2 as pb
 from transport import service_pb2_grpc as rpc
 from transport.channel import UNARY_TIMEOUT_S
+from transport.plain_text import plain_text
 from transport.priority import give_way
 from transport.push import encode_batch, push_call
 
@@ -29,7 +30,6 @@ FATAL = (
 UNANSWERED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 NAME_WAIT_S = 5.0
 """How long a name may be another's before it counts as lost: one that was killed is gone before [s]."""
-MOST_FAULT = 400
 _MOST_RECORDS = 512
 _POLL_S = 0.01
 _WHOLE_AFTER_S = 2.0
@@ -91,7 +91,7 @@ class Uplink:
         finished: Why the learner says the run is over; None while it goes on.
         replaced: Whether another actor has the name now, as the learner says, or refused this one's for NAME_WAIT_S.
         connected: Whether the learner takes records now.
-        fault: Why the learner stores nothing now, in its own words, cut at MOST_FAULT; empty while it does or is away.
+        fault: Why the learner stores nothing now, in its own words, as plain text; empty while it does or is away.
     """
 
     def __init__(
@@ -151,12 +151,12 @@ class Uplink:
                 if self._stopped.is_set() or self.error:
                     return
                 if error.code() in FATAL:
-                    self.error = f"the learner refuses this actor: {error.details()}"
+                    self.error = f"the learner refuses this actor: {plain_text(error.details())}"
                     return
                 if error.code() is grpc.StatusCode.ALREADY_EXISTS:
                     lost_s = min(lost_s, time.monotonic() + NAME_WAIT_S)
                     self.replaced = time.monotonic() >= lost_s
-                why = error.details() or error.code().name
+                why = plain_text(error.details() or error.code().name)
                 if self.connected:
                     self._say(f"lost the learner ({why}); steps wait in the spool")
                 elif error.code() is not grpc.StatusCode.UNAVAILABLE:
@@ -201,8 +201,8 @@ class Uplink:
         self._board.comms["step_credit"] = acknowledgement.step_credit
         self.replaced = acknowledgement.replaced
         if acknowledgement.finished:
-            self.finished = acknowledgement.finished_reason
-        self._set_fault(acknowledgement.fault[:MOST_FAULT])
+            self.finished = plain_text(acknowledgement.finished_reason)
+        self._set_fault(plain_text(acknowledgement.fault))
         self._acknowledged.set()
 
     def _requests(self, reply: pb.JoinReply, done: threading.Event) -> Iterator[bytes]:

@@ -11,6 +11,7 @@ from cli.errors import CommandError
 from transport import records_pb2
 from transport import service_pb2 as pb
 from transport.channel import open_channel
+from transport.plain_text import plain_text
 from transport.service_pb2_grpc import LearnerStub
 from transport.token import load_token, token_source
 from transport.trust import find_trust
@@ -79,7 +80,7 @@ class Connection:
         self.close()
 
     def _explained(self, error: grpc.RpcError) -> str:
-        code, details = error.code(), error.details()
+        code, details = error.code(), plain_text(error.details())
         if code == grpc.StatusCode.UNAUTHENTICATED:
             return f"the learner at {self.address} refused the token of {self._token_source}: {details}"
         if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):

@@ -10,6 +10,8 @@ import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
+from transport.plain_text import plain_text
+
 OK = 0
 ERROR = 1
 USAGE = 2
@@ -76,7 +78,8 @@ def speaks() -> bool:
 
 def _say(text: str) -> None:
     if speaks():
-        print(f"tandem: {text}", file=sys.stderr, flush=True)
+        lines = [plain_text(line, None) for line in text.split("\n")]
+        print("tandem:", "\n".join(lines), file=sys.stderr, flush=True)
 
 
 def _keep_traceback(error: BaseException, folder: Path | None) -> Path | None:

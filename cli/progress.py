@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from metrics import names
+from transport.plain_text import plain_text
 
 PLAIN_EVERY_S = 5.0
 
@@ -63,10 +64,10 @@ class Progress:
         if status is None:
             return f"{elapsed}  {note}"
         parts = [f"{label} {value}" for label, value in cells(status)]
-        line = f"{elapsed}  {note}: " + ", ".join(parts) + (f"; {doing}" if doing else "")
+        line = f"{elapsed}  {note}: " + ", ".join(parts) + (f"; {plain_text(doing)}" if doing else "")
         if to_do := to_go(status):
             line += f"; to go: {to_do}"
-        return line + (f"; FAULT: {status.fault}" if status.fault else "")
+        return line + (f"; FAULT: {plain_text(status.fault)}" if status.fault else "")
 
     def _picture(self, status: Any, doing: str, note: str) -> Group:
         elapsed = time.monotonic() - self._started_s
@@ -79,13 +80,13 @@ class Progress:
         pairs = [Text.assemble((f"{label} ", "dim"), (value, "bold")) for label, value in cells(status)]
         for start in range(0, len(pairs), 4):
             grid.add_row(*pairs[start : start + 4])
-        person = Text.assemble(("now: ", "dim"), doing or "-")
+        person = Text.assemble(("now: ", "dim"), plain_text(doing) or "-")
         person.truncate(self._console.width, overflow="ellipsis")
         rows: list[RenderableType] = [head, grid, person]
         if to_do := to_go(status):
             rows.append(Text.assemble(("to go: ", "dim"), to_do))
         if status.fault:
-            rows.insert(1, Text.assemble(("FAULT: ", "bold red"), status.fault))
+            rows.insert(1, Text.assemble(("FAULT: ", "bold red"), plain_text(status.fault)))
         return Group(*rows)
 
 

@@ -11,6 +11,7 @@ from cli.composition import Settings
 from cli.errors import CommandError, UsageError
 from cli.keys import Group, Key, keys_of
 from metrics.names import BY_NAME
+from transport.plain_text import plain_text
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,8 @@ def _status_of(folder: Path, timeout_s: float, certificate: str) -> tuple[Any, s
         status = connection.status()
     if status.run_id != run_id:
         raise CommandError(
-            f"the learner at {address} serves another run, {status.run_folder}: that of {folder} was killed. {again}"
+            f"the learner at {address} serves another run, {plain_text(status.run_folder)}: that of {folder} "
+            f"was killed. {again}"
         )
     return status, address
 
@@ -130,9 +132,12 @@ def print_table(status: Any, address: str) -> None:
     from cli.progress import to_go
     from learner.console import phase_of
 
+    def cell(text: str) -> Text:
+        return Text(plain_text(text))
+
     console = Console()
     if status.fault:
-        console.print(Text.assemble(("FAULT: ", "bold red"), status.fault), soft_wrap=True)
+        console.print(Text.assemble(("FAULT: ", "bold red"), plain_text(status.fault)), soft_wrap=True)
     head = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     finished = f"finished: {status.finished_reason}" if status.finished else phase_of(status)
     for name, value in (
@@ -146,7 +151,7 @@ def print_table(status: Any, address: str) -> None:
         ("log", f"{status.log_bytes / 1e6:.1f} MB"),
         *([("to go", open_conditions)] if (open_conditions := to_go(status)) else []),
     ):
-        head.add_row(f"[dim]{name}[/dim]", value)
+        head.add_row(Text(name, "dim"), cell(value))
     console.print(head)
     if status.metrics:
         metrics = Table(title="metrics", title_justify="left", box=None, padding=(0, 2, 0, 0))
@@ -158,14 +163,14 @@ def print_table(status: Any, address: str) -> None:
         for name in sorted(status.metrics, key=lambda n: (list(BY_NAME).index(n) if n in BY_NAME else len(BY_NAME), n)):
             known = BY_NAME.get(name)
             unit, meaning = (known.unit, known.meaning) if known else ("", "")
-            metrics.add_row(name, f"{status.metrics[name]:.4g}", unit, *([meaning] if wide else []))
+            metrics.add_row(cell(name), f"{status.metrics[name]:.4g}", cell(unit), *([cell(meaning)] if wide else []))
         console.print(metrics)
     actors = Table(title="actors", title_justify="left", box=None, padding=(0, 2, 0, 0))
     for column in ("name", "connected", "steps", "steps/s", "policy", "lag [steps]", "heard [s ago]"):
-        actors.add_column(column, justify="left" if column in ("name", "connected") else "right")
+        actors.add_column(cell(column), justify="left" if column in ("name", "connected") else "right")
     for actor in status.actors:
         actors.add_row(
-            actor.name,
+            cell(actor.name),
             "yes" if actor.connected else "no",
             f"{actor.env_steps:,}",
             f"{actor.steps_per_s:.1f}",
@@ -173,4 +178,4 @@ def print_table(status: Any, address: str) -> None:
             f"{actor.policy_lag_steps:.0f}",
             f"{actor.seconds_since_heard:.1f}",
         )
-    console.print(actors if status.actors else "[dim]no actor has joined[/dim]")
+    console.print(actors if status.actors else Text("no actor has joined", "dim"))

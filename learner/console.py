@@ -8,6 +8,7 @@ from typing import Any
 
 from metrics import names
 from transport import service_pb2 as pb
+from transport.plain_text import plain_text
 
 LINE_EVERY_S = 5.0
 _LIVE_EVERY_S = 0.25
@@ -115,6 +116,7 @@ _SHOWN = (
 
 def _table(status: pb.Status, stands: bool) -> Any:
     from rich.table import Table
+    from rich.text import Text
 
     table = Table.grid(padding=(0, 2))
     table.add_column(style="cyan")
@@ -127,8 +129,10 @@ def _table(status: pb.Status, stands: bool) -> Any:
         if key in status.metrics:
             table.add_row(name, format(status.metrics[key], form))
     if why := _waits(status, stands):
-        table.add_row("waits", why)
+        table.add_row("waits", Text(plain_text(why)))
     for actor in status.actors:
         state = f"{actor.steps_per_s:.0f} steps/s" if actor.connected else f"away for {actor.seconds_since_heard:.0f} s"
-        table.add_row(actor.name, f"{actor.env_steps} steps, {state}, lag {actor.policy_lag_steps:.0f}")
+        table.add_row(
+            Text(plain_text(actor.name)), f"{actor.env_steps} steps, {state}, lag {actor.policy_lag_steps:.0f}"
+        )
     return table

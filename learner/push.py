@@ -16,15 +16,13 @@ from episodes.spool_position import RecordError
 from learner.ingest import Ingest, IngestError, Progress
 from learner.refusals import WrongRunError, abort, refuse, stopping
 from transport import service_pb2 as pb
+from transport.plain_text import plain_text
 from transport.push import ReceivedBatch, decode_batch
 from transport.rate import Rate
 from transport.strangers import UNDECODABLE_TEXT
 
 IDLE_BATCHES = (20.0, 30)
 """Batches of a stream without anything new: a second, and at once after a pause. Others wait."""
-
-MOST_FAULT = 400
-"""Characters of a fault that actors are told."""
 
 
 class PushStream:
@@ -95,7 +93,7 @@ class PushStreams:
                             finished=progress.finished,
                             finished_reason=progress.finished_reason,
                             replaced=progress.replaced,
-                            fault=progress.fault[:MOST_FAULT],
+                            fault=plain_text(progress.fault),
                         )
                     )
                 if reader.done() and await self._ended(stream, reader, told, context):

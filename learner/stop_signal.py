@@ -6,14 +6,13 @@ import contextlib
 import os
 import signal
 import threading
-import time
 from typing import TYPE_CHECKING, Any
+
+from transport.stop_wish import ACCIDENT_S, StopWish
 
 if TYPE_CHECKING:
     from learner.training import Trainer
 
-ACCIDENT_S = 2.0
-"""A second signal within this long of the first is the same wish: a key that bounced, or two programs that stop it."""
 STOPPING = "stopping: writing the last checkpoint; Ctrl-C again gives that up"
 GIVEN_UP = "gave up the last checkpoint: the run goes on from the one before it"
 _INTERRUPTED = 130
@@ -23,14 +22,13 @@ class StopSignal:
     """What SIGINT and SIGTERM do once there is a trainer: stop it. Before, nothing is there that could be lost.
 
     Args:
-        accident_s: As ACCIDENT_S.
+        accident_s: As of StopWish.
     """
 
     def __init__(self, accident_s: float = ACCIDENT_S) -> None:
         self._trainer: Trainer | None = None
         self._before: dict[int, Any] = {}
-        self._accident_s = accident_s
-        self._first_s = float("inf")
+        self._wish = StopWish(accident_s)
 
     def stops(self, trainer: Trainer) -> None:
         """SIGINT and SIGTERM stop the trainer; a second one that is no accident ends the process with exit code 130,
@@ -47,9 +45,7 @@ class StopSignal:
 
     def _stop(self, number: int, frame: object) -> None:
         assert self._trainer is not None
-        now_s = time.monotonic()
-        self._first_s = min(self._first_s, now_s)
-        if now_s - self._first_s > self._accident_s:
+        if self._wish.again():
             with contextlib.suppress(OSError):
                 os.write(2, f"\n{GIVEN_UP}\n".encode())
             os._exit(_INTERRUPTED)

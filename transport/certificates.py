@@ -13,6 +13,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import socket
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -84,20 +85,25 @@ def issue_actor(folder: Path, name: str, out: Path, days: int) -> Identity:
 def read_identity(path: Path) -> Identity:
     """What ``issue_actor`` wrote. Raises CertificateError, also for one whose time has not come or is over."""
     found = _read(path)
-    if found is None or not found.authority:
-        raise CertificateError(
-            f"{path} holds no certificate of an actor. Make one on the learner's machine: tandem certs name=NAME"
-        )
+    make = "Make one on the learner's machine: tandem certs name=NAME"
+    if found is None:
+        raise CertificateError(f"there is no file {path}. {make}")
+    if not found.authority:
+        raise CertificateError(f"{path} holds no certificate of an actor. {make}")
     again = f"Make another on the learner's machine, tandem certs name={_name(found.certificate)}, and start with that"
     check_dates(found.certificate, f"the certificate {path}", again)
     return found
 
 
 def check_dates(certificate: bytes, what: str, advice: str) -> None:
-    """Raises CertificateError, which begins with ``what``, for a certificate in PEM that is not valid now."""
+    """Raises CertificateError, which begins with ``what``, for one in PEM that is malformed, or not valid now."""
     from cryptography import x509
 
-    found, now = x509.load_pem_x509_certificate(certificate), datetime.datetime.now(datetime.UTC)
+    try:  # stricter than OpenSSL, which took it
+        found = x509.load_pem_x509_certificate(certificate)
+    except (ValueError, x509.InvalidVersion) as error:
+        raise CertificateError(f"{what} is malformed: {error}. {advice}") from None
+    now = datetime.datetime.now(datetime.UTC)
     if now > found.not_valid_after_utc:
         raise CertificateError(f"{what} expired on {found.not_valid_after_utc:{_DATE}}. {advice}")
     if now < found.not_valid_before_utc:
@@ -109,10 +115,7 @@ def check_dates(certificate: bytes, what: str, advice: str) -> None:
 
 def fingerprint(certificate: bytes) -> str:
     """SHA-256 of a certificate in PEM, 64 hexadecimal digits."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives.serialization import Encoding
-
-    return hashlib.sha256(x509.load_pem_x509_certificate(certificate).public_bytes(Encoding.DER)).hexdigest()
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(certificate.decode())).hexdigest()
 
 
 def _authority(folder: Path) -> tuple[EllipticCurvePrivateKey, bytes]:
@@ -170,7 +173,7 @@ def _read(path: Path) -> Identity | None:
         certificates = [c.public_bytes(Encoding.PEM) for c in x509.load_pem_x509_certificates(data)]
     except OSError as error:
         raise CertificateError(f"{path} cannot be used: {error.strerror or error}") from None
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise CertificateError(f"{path} holds no certificate: {error}. Delete it to have a new one made") from None
     key = data[: data.find(certificates[0][:27])]
     _load_key(path, key)

@@ -15,9 +15,14 @@ PROTOCOL = 1
 MAX_RECEIVE_BYTES = 8 << 20
 UNARY_TIMEOUT_S = 10.0
 
+PING_TIMEOUT_MS = 20_000
+"""For the answer to a ping, which waits behind all that is under way: a tunnel holds megabytes of a slow line."""
+
 CLIENT_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_time_ms", 2000),
+    # What TCP may leave unacknowledged: gRPC never arms it for pings, whose own time is a minute unless given.
     ("grpc.keepalive_timeout_ms", 2000),
+    ("grpc.http2.ping_timeout_ms", PING_TIMEOUT_MS),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),

@@ -11,6 +11,7 @@ import grpc
 import grpc.aio
 
 from transport.certificates import Identity
+from transport.channel import PING_TIMEOUT_MS
 from transport.strangers import MAX_STRANGERS
 
 MAX_CONCURRENT_CALLS = 512 + MAX_STRANGERS
@@ -42,6 +43,7 @@ def server_options(max_message_bytes: int) -> tuple[tuple[str, int], ...]:
         ("grpc.http2.max_ping_strikes", 0),
         ("grpc.keepalive_time_ms", 5000),
         ("grpc.keepalive_timeout_ms", 5000),
+        ("grpc.http2.ping_timeout_ms", PING_TIMEOUT_MS),
         ("grpc.keepalive_permit_without_calls", 1),
     )
 

@@ -49,8 +49,8 @@ def find_trust(address: str, ca: str, certificate: str) -> Trust | None:
         ca: SHA-256 of the learner's authority, as its join line says; the authority is then asked of the learner.
         certificate: File of `tandem certs`; says all that ``ca`` does.
 
-    Raises OSError where nobody answers, TrustError where somebody else does, CertificateError for an unfit file or one
-    that has expired.
+    Raises OSError where nobody answers or the name is unknown, TrustError where somebody else does or ``address`` is
+    none, CertificateError for an unfit file or one that has expired.
     """
     if certificate:
         identity = read_identity(Path(certificate).expanduser())
@@ -62,21 +62,25 @@ def find_trust(address: str, ca: str, certificate: str) -> Trust | None:
         return Trust(identity.authority, identity.key, identity.certificate)
     if ca:
         return Trust(_authority_of(address, ca))
-    if not is_loopback(address):
+    if not _leads_to_loopback(place_in(address)[0]):
         raise TrustError(
             f"plain text is for loopback alone, and {address} is not. Use the line that the learner printed when it "
-            "started, which ends with learner.ca=..., or ssh -L and localhost"
+            "started, with learner.ca=... and, where it asks for a certificate, learner.certificate=NAME.pem, or "
+            "ssh -L and localhost"
         )
     return None
 
 
 def is_loopback(address: str) -> bool:
-    """Whether every address that ``host:port`` stands for is this machine's loopback."""
-    host = address.rpartition(":")[0].removeprefix("[").removesuffix("]")
+    """Whether every address that ``host:port`` stands for is this machine's loopback; False where it is none."""
     try:
-        found = {str(place[0]) for *_, place in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
-    except OSError:
+        return _leads_to_loopback(place_in(address)[0])
+    except (OSError, TrustError):
         return False
+
+
+def _leads_to_loopback(host: str) -> bool:
+    found = {str(place[0]) for *_, place in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
     return all(ipaddress.ip_address(ip.partition("%")[0]).is_loopback for ip in found)
 
 
@@ -104,8 +108,8 @@ def check_authority(chain: list[bytes], ca: str, address: str) -> bytes:
 def place_in(address: str) -> tuple[str, int]:
     """Host and port of ``address``. Raises TrustError where it is none."""
     host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal():
-        raise TrustError(f"learner.address must be HOST:PORT. Got: {address!r}")
+    if not host or not port.isdecimal() or not 0 < int(port) <= 65535:
+        raise TrustError(f"learner.address must be HOST:PORT, e.g. localhost:50051. Got: {address!r}")
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 

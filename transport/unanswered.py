@@ -20,7 +20,7 @@ class Unanswered(NamedTuple):
         what: In words, with the address; empty where nothing is found to be wrong.
         advice: What to do; empty where ``what`` says it.
         listens: Whether anything listens there.
-        final: Whether it stays so however long one waits.
+        final: Whether it stays so however long one waits, as far as one look can tell.
     """
 
     what: str = ""
@@ -60,7 +60,13 @@ def unanswered(address: str, error: OSError) -> Unanswered:
         return Unanswered(
             f"who answers at {address} speaks no TLS", "It is another program, or a learner without learner.tls=on"
         )
-    port = address.rpartition(":")[2]
+    host, _, port = address.rpartition(":")
+    if isinstance(error, socket.gaierror):
+        return Unanswered(
+            f"the name {host} is unknown here ({error.strerror})",
+            "Check learner.address=HOST:PORT, or give the learner's IP address",
+            listens=False,
+        )
     return Unanswered(
         f"nobody answers at {address} ({error.strerror or error})",
         f"Start `tandem learner` there, or forward its port (ssh -L {port}:localhost:{port} GPUBOX), or give "
@@ -111,7 +117,8 @@ def _look_plain(address: str) -> Unanswered:
         with tls_connection(address):
             return Unanswered(
                 f"the learner at {address} is encrypted",
-                "Use the line it printed when it started, which ends with learner.ca=...",
+                "Use the line it printed when it started, with learner.ca=... and, where it asks for a certificate, "
+                "learner.certificate=NAME.pem",
                 final=True,
             )
     except OSError:

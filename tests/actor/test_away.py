@@ -1,11 +1,15 @@
 """An actor says why its learner is away: before it has joined, and while it runs."""
 
+import contextlib
 import socket
+import ssl
 import subprocess
 import sys
+import threading
 
 import pytest
 
+from actor import describe
 from actor.away import Away
 from actor.config import ActorConfig
 from actor.describe import JoinError, await_description
@@ -95,7 +99,9 @@ def test_a_stopped_learner_is_waited_for_and_is_not_nobody(monkeypatch):
     assert said[0].startswith(f"waiting for a learner: something listens at {address} but does not answer")
 
 
-def test_a_learner_that_asks_for_a_certificate_is_not_waited_for(bench, tmp_path):
+def test_a_learner_that_asks_for_a_certificate_is_not_waited_for(bench, tmp_path, monkeypatch):
+    monkeypatch.setattr(describe, "SAY_EVERY_S", 0.3)
+    said = []
     identity = learner_identity(tmp_path / "tls")
     run = bench("gym", WITNESS, identity=identity)
     config = ActorConfig(learner_address=f"localhost:{run.port}", ca=identity.fingerprint)
@@ -104,4 +110,41 @@ def test_a_learner_that_asks_for_a_certificate_is_not_waited_for(bench, tmp_path
         open_channel(config.learner_address, TOKEN, trust) as channel,
         pytest.raises(JoinError, match=r"asks for a certificate\. .*learner\.certificate=NAME\.pem"),
     ):
-        await_description(rpc.LearnerStub(channel), config, print, lambda: False)
+        await_description(rpc.LearnerStub(channel), config, said.append, lambda: False)
+    assert len(said) == 1, "one look does not end it"
+
+
+def test_a_learner_that_hangs_up_as_it_goes_down_is_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(describe, "SAY_EVERY_S", 0.3)
+    learner_identity(tmp_path / "tls")
+    issue_actor(tmp_path / "tls", "arm", tmp_path / "arm.pem", 30)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    shown = learner_identity(tmp_path / "tls")
+    (tmp_path / "shown.pem").write_bytes(shown.key + shown.certificate + shown.authority)
+    context.load_cert_chain(tmp_path / "shown.pem")
+    said = []
+    with socket.create_server(("127.0.0.1", 0)) as going:
+
+        def hang_up():
+            with contextlib.suppress(OSError):
+                while True:
+                    with contextlib.suppress(ssl.SSLError, ConnectionError):
+                        context.wrap_socket(going.accept()[0], server_side=True).close()
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+
+        def say(text):
+            said.append(text)
+            if len(said) == 1:
+                going.shutdown(socket.SHUT_RDWR)
+                thread.join(60)
+                going.close()
+
+        config = ActorConfig(
+            learner_address=f"127.0.0.1:{going.getsockname()[1]}", certificate=str(tmp_path / "arm.pem")
+        )
+        with open_channel(config.learner_address, TOKEN, find_trust("", "", config.certificate)) as channel:
+            assert await_description(rpc.LearnerStub(channel), config, say, lambda: len(said) > 1) is None
+    assert "refuses the certificate" in said[0]
+    assert "nobody answers" in said[1]

@@ -2,9 +2,11 @@
 
 import base64
 import threading
+from concurrent import futures
 from dataclasses import replace
 from types import SimpleNamespace
 
+import grpc
 import pytest
 
 from actor.config import ActorConfig
@@ -142,3 +144,22 @@ def test_a_learner_that_is_away_for_a_moment_is_joined_when_it_is_back(bench, wa
 def test_an_unknown_compression_is_refused():
     with pytest.raises(JoinError, match=r"actor.compression must be one of \('none', 'zlib'\). Got: 'jpeg'"):
         understand(described(), ActorConfig(compression="jpeg"))
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.INTERNAL])
+def test_what_a_learner_answers_steers_no_terminal(actor, wait_for, code):
+    class Hostile(rpc.LearnerServicer):
+        def Describe(self, request, context):  # noqa: N802
+            context.abort(code, "\x1b]0;owned\x07 \x1b[2J\ntandem: all is well " + "x" * 3000)
+
+    server = grpc.server(futures.ThreadPoolExecutor(1))
+    rpc.add_LearnerServicer_to_server(Hostile(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    arm = actor(port)
+    wait_for(lambda: "all is well" in arm.text)
+    arm.interrupt()
+    assert arm.end() == (1 if code is grpc.StatusCode.PERMISSION_DENIED else 130)
+    server.stop(None).wait()
+    lines = arm.output.read_text().splitlines()
+    assert [line for line in lines if not line.isprintable() or len(line) > 600 or line.startswith("tandem")] == []

@@ -25,7 +25,7 @@ def test_flush_delivers_what_every_name_left_and_says_where_there_is_none(bench,
     wrong = actor(run.port, name="amr", flush=True)
     assert wrong.end() == 1
     assert "no actor named 'amr' left a spool of run run-a" in wrong.text
-    assert wrong.text.count("flush=true actor.name=arm delivers them") == 1
+    assert wrong.text.count("flush=true actor.name=arm actor.spool=") == 1
     assert not (tmp_path / "spools" / "amr").exists()
     every = actor(run.port, name="", flush=True)
     assert every.end() == 0, every.text

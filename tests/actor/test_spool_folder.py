@@ -70,8 +70,9 @@ def test_a_spool_of_another_run_is_kept_and_named(folders, tmp_path):
     assert other.produced == 0
     (line,) = folder.others("run-b")
     assert "1 records of run run-a wait in" in line
-    assert "flush=true actor.name=arm delivers them" in line
-    assert f"or delete {tmp_path / 'arm' / 'run-a'} to drop them for good" in line
+    flush = f"tandem actor learner.address=HOST:PORT flush=true actor.name=arm actor.spool={tmp_path}"
+    assert f"To deliver them to that run's learner: {flush}. " in line
+    assert line.endswith(f"To drop them for good, delete {tmp_path / 'arm' / 'run-a'}")
     again, said = folder.open("run-a", CONTRACT, 1)
     assert said == "episode 00000000 was cut after 0 steps"
     assert again.spool_id == spool.spool_id
@@ -87,7 +88,7 @@ def test_a_spool_of_another_name_is_named_unless_its_actor_runs(folders):
     other.close()
     (line,) = folder.others("run-a")
     assert "1 records of run run-a wait in" in line
-    assert "flush=true actor.name=leg delivers them" in line
+    assert "tandem actor learner.address=HOST:PORT flush=true actor.name=leg actor.spool=" in line
 
 
 @pytest.mark.parametrize("written", ["", "unknown", "{ended}", "{ended} {space}", "{living}", "{living} elsewhere"])

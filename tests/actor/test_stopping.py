@@ -1,7 +1,9 @@
 """How actors end, and what they say of it."""
 
 import errno
+import re
 import shlex
+import signal
 import time
 from dataclasses import replace
 
@@ -9,14 +11,17 @@ import numpy as np
 import pytest
 
 from actor.config import ActorConfig
-from actor.ending import command
+from actor.ending import Next, command, delivered_words, say_stopped_waiting
+from actor.spool import Spool
 from actor.spool_folder import SpoolFolder
+from actor.stop_signal import StopSignal
 from cli import actor as actor_verb
 from cli.composition import compose_verb
 from envs.generic import GymConfig
 from envs.registry import derive_contract
 from reward.config import ClassifierReward
 from transport import records_pb2 as records
+from transport.certificates import issue_actor
 
 
 def executed(run):
@@ -36,10 +41,24 @@ def test_ctrl_c_again_and_again_ends_an_actor_at_once_and_loses_nothing(bench, a
         arm.interrupt()
         time.sleep(0.02)
     assert arm.end() == 130
-    assert f"stopped at once; what is not delivered yet stays in {arm.spools}" in arm.text
+    again = rf"To deliver them and go on: tandem actor learner.address=localhost:{run.port} actor.name=arm actor.spool="
+    assert re.search(rf"actor: stopped at once; \d+ wait in {arm.spools}/arm/run-a\. {again}", arm.text)
     assert "Traceback" not in arm.text
     run.start()
     assert actor(run.port, flush=True).end() == 0
+    assert executed(run) == arm.witnessed
+
+
+def test_ctrl_c_that_bounced_is_one(bench, actor, wait_for):
+    run = bench("gym", GymConfig(id="Witness-v0", settings="step_s=0.5"))
+    run.publish(0)
+    arm = actor(run.port)
+    wait_for(lambda: len(run.steps) > 1)
+    arm.interrupt()
+    arm.process.send_signal(signal.SIGTERM)  # not a second SIGINT, which the first would swallow while it waits
+    assert arm.end() == 130
+    assert "actor: stopped actor: every step is delivered. To go on: tandem actor" in arm.text
+    assert "at once" not in arm.text
     assert executed(run) == arm.witnessed
 
 
@@ -99,6 +118,47 @@ def waiting(tmp_path):
     spool.close()
     folder.close()
     return tmp_path / "spools" / "arm" / "run-a"
+
+
+def test_stopped_at_once_says_how_to_go_on(tmp_path, waiting):
+    said, stop, root = [], StopSignal(), tmp_path / "spools"
+    stop.asked = stop.hurried = True
+    say_stopped_waiting(ActorConfig(), "arm", root, said.append, stop)
+    say_stopped_waiting(ActorConfig(), "leg", root, said.append, stop)
+    say_stopped_waiting(ActorConfig(flush=True), "", root, said.append, stop)
+    command = "tandem actor learner.address=localhost:50051"
+    assert said == [
+        f"stopped at once; 2 wait in {waiting}. To deliver them and go on: {command} actor.name=arm",
+        f"stopped at once; 0 wait in {root / 'leg'}. To go on: {command} actor.name=leg",
+        f"stopped at once; 2 wait in {waiting}. To deliver them: {command} flush=true",
+    ]
+
+
+@pytest.mark.parametrize("name", ["/x", "*", "a[r]m"])
+def test_a_name_that_no_actor_can_have_is_refused_before_anything_is_looked_for(actor, waiting, name):
+    flushing = actor(1, flush=True, name=name)
+    assert flushing.end() == 1
+    assert flushing.text == f"actor: an actor's name must be letters, digits, '.', '_' and '-'. Got: {name!r}"
+
+
+def test_the_spools_of_actors_that_run_do_not_count(tmp_path, waiting):
+    said, stop = [], StopSignal()
+    assert say_stopped_waiting(ActorConfig(), "", waiting.parent.parent, said.append, stop) == 130
+    running = SpoolFolder(tmp_path / "spools", "arm")
+    assert say_stopped_waiting(ActorConfig(), "", waiting.parent.parent, said.append, stop) == 130
+    running.close()
+    assert said == [f"stopped; 2 wait in {waiting}", "stopped"]
+
+
+def test_a_command_that_an_expired_certificate_would_have_refused_says_so(tmp_path, waiting):
+    path = tmp_path / "brief.pem"
+    issue_actor(tmp_path / "tls", "arm", path, 0)
+    spool = Spool(waiting / "spool.bin")
+    said = delivered_words(spool, Next.GO_ON, ActorConfig(certificate=str(path)), "arm")
+    spool.close()
+    expired, _, then = said.partition("tandem certs name=arm")
+    assert f"stay in {waiting}. The certificate {path} expired on 20" in expired
+    assert ". To deliver them and go on then: tandem actor" in then
 
 
 @pytest.mark.parametrize("name", ["", "arm"])

@@ -7,13 +7,14 @@ from concurrent import futures
 import grpc
 import pytest
 
+from cli.errors import CommandError, report
 from cli.main import main
 from cli.progress import Progress, cells, to_go
 from learner.service_file import write_service_file
 from transport import service_pb2 as pb
 from transport import service_pb2_grpc as rpc
 from transport import unanswered
-from transport.certificates import learner_identity
+from transport.certificates import issue_actor, learner_identity
 from transport.server import bind, place_of
 
 TOKEN = "0123456789abcdef0123456789abcdef"
@@ -40,10 +41,12 @@ STATUS = pb.Status(
 
 
 class Service(rpc.LearnerServicer):
+    answer = staticmethod(lambda context: STATUS)
+
     def GetStatus(self, request, context):  # noqa: N802
         if dict(context.invocation_metadata()).get("authorization") != f"Bearer {TOKEN}":
             context.abort(grpc.StatusCode.UNAUTHENTICATED, "wrong token")
-        return STATUS
+        return self.answer(context)
 
 
 @pytest.fixture
@@ -108,6 +111,24 @@ def test_a_learner_that_asks_for_a_certificate_says_so(tmp_path, monkeypatch, ca
     assert said.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("localhost:99999", "learner.address must be HOST:PORT, e.g. localhost:50051. Got: 'localhost:99999'"),
+        ("localhost", "learner.address must be HOST:PORT, e.g. localhost:50051. Got: 'localhost'"),
+        ("nosuchhost.invalid:50051", "the name nosuchhost.invalid is unknown here ("),
+    ],
+)
+def test_an_address_that_is_none_and_a_name_that_is_unknown_are_said(address, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TANDEM_TOKEN", TOKEN)
+    issue_actor(tmp_path / "tls", "arm", tmp_path / "arm.pem", 30)
+    for known in ("ca=", f"ca={'0' * 64}", f"certificate={tmp_path / 'arm.pem'}"):
+        assert main(["status", f"learner.address={address}", f"learner.{known}"]) == 1
+        said = capsys.readouterr().err
+        assert said.startswith(f"tandem: {words}"), known
+        assert said.count("\n") == 1
+
+
 def test_a_stopped_learner_is_not_nobody(monkeypatch, capsys):
     monkeypatch.setenv("TANDEM_TOKEN", TOKEN)
     monkeypatch.setattr(unanswered, "TIMEOUT_S", 0.5)
@@ -117,6 +138,60 @@ def test_a_stopped_learner_is_not_nobody(monkeypatch, capsys):
     said = capsys.readouterr().err
     assert said.startswith(f"tandem: something listens at {address} but does not answer. The process may be stopped")
     assert said.count("\n") == 1
+
+
+HOSTILE = "\x1b]0;owned\x07 \x1b[2J\ntandem: all is well " + "x" * 3000
+BRACKETS = "/data/runs/[/b] [bold]x"
+
+
+def served(monkeypatch, capsys, address, **fields):
+    """What `tandem status` prints of a learner whose answer has ``fields``."""
+    status = pb.Status()
+    status.CopyFrom(STATUS)
+    status.MergeFrom(pb.Status(**fields))
+    monkeypatch.setattr(Service, "answer", lambda self, context: status)
+    monkeypatch.setenv("TANDEM_TOKEN", TOKEN)
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["status", f"learner.address={address}"]) == 0
+    return capsys.readouterr().out
+
+
+def test_brackets_are_no_markup(address, monkeypatch, capsys):
+    actors = [pb.ActorStatus(name="arm[/y]")]
+    said = served(monkeypatch, capsys, address, run_folder=BRACKETS, version="[red]", actors=actors)
+    assert f"{BRACKETS} (r1)" in said
+    assert "tandem [red]" in said
+    assert "arm[/y]" in said
+    assert "lag [steps]" in said
+    assert "heard [s ago]" in said
+
+
+def test_a_status_steers_no_terminal(address, monkeypatch, capsys):
+    hostile = dict.fromkeys(("run_id", "phase", "run_folder", "version", "fault"), HOSTILE)
+    actors = [pb.ActorStatus(name=HOSTILE)]
+    said = served(monkeypatch, capsys, address, **hostile, metrics={HOSTILE: 1.0}, actors=actors)
+    assert set(said) - {"\n"} == {letter for letter in said if letter.isprintable()}
+    assert not any(line.startswith("tandem:") for line in said.splitlines())
+    assert said.count("x") < 3000
+    status = pb.Status(finished=True, finished_reason=HOSTILE)
+    monkeypatch.setattr(Service, "answer", lambda self, context: status)
+    assert main(["status", f"learner.address={address}"]) == 0
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_a_refusal_steers_no_terminal(address, monkeypatch, capsys):
+    monkeypatch.setattr(Service, "answer", lambda self, context: context.abort(grpc.StatusCode.INTERNAL, HOSTILE))
+    monkeypatch.setenv("TANDEM_TOKEN", TOKEN)
+    assert main(["status", f"learner.address={address}"]) == 1
+    said = capsys.readouterr().err
+    assert "tandem: all is well" in said
+    assert said.removesuffix("\n").isprintable()
+    assert len(said) < 600
+
+
+def test_an_error_steers_no_terminal_and_keeps_its_lines(capsys):
+    report(CommandError("two things differ:\n  \x1b[2Jthis\n  that"), None)
+    assert capsys.readouterr().err == "tandem: two things differ:\n   [2Jthis\n  that\n"
 
 
 def test_progress_shows_what_the_user_is_promised():

@@ -14,6 +14,14 @@ from reward.calibration import (
 from reward.measures import confusion, false_positives
 
 
+@pytest.mark.parametrize("count", [100, 1000])
+def test_frames_that_are_all_told_apart_are_no_surer_than_their_number_allows(count):
+    positive = np.arange(2 * count) < count
+    logits = np.where(positive, 4.6, -4.6)
+    score = sigmoid(logits / fit_temperature(logits, positive))
+    assert score[0] == pytest.approx((count + 1) / (count + 2), abs=0.2 / count)
+
+
 def test_temperature_makes_overconfident_logits_probabilities():
     rng = np.random.default_rng(0)
     true = rng.normal(0, 2, 20000)

@@ -170,13 +170,18 @@ def test_a_file_that_is_no_certificate_is_refused(folder, tmp_path, data):
         find_trust("localhost:1", "", str(path))
 
 
+def test_a_file_that_is_not_there_is_said(tmp_path):
+    with pytest.raises(CertificateError, match=rf"^there is no file {tmp_path / 'none.pem'}\. Make one on the learner"):
+        find_trust("localhost:1", "", str(tmp_path / "none.pem"))
+
+
 @pytest.mark.parametrize("address", ["0.0.0.0:50051", "[::]:50051", "192.168.1.5:50051"])
 def test_plain_text_is_for_loopback_alone(address, folder):
     with pytest.raises(BindError, match=r"plain text is for loopback alone.*learner\.tls=auto.*ssh -L"):
         check_encrypted(place_of(address), None)
     check_encrypted(place_of(address), learner_identity(folder))
     if "192" in address:
-        with pytest.raises(TrustError, match=r"plain text is for loopback alone.*learner\.ca="):
+        with pytest.raises(TrustError, match=r"plain text is .*learner\.ca=.*learner\.certificate=NAME\.pem"):
             find_trust(address, "", "")
     check_encrypted(place_of("localhost:50051"), None)
     assert find_trust("localhost:50051", "", "") is None

@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import ssl
 import threading
 from concurrent import futures
 
@@ -14,7 +15,7 @@ from transport.certificates import issue_actor, learner_identity
 from transport.server import bind, place_of
 from transport.unanswered import listens, why_unanswered
 
-pytest.importorskip("cryptography")
+x509 = pytest.importorskip("cryptography.x509")
 
 
 @pytest.fixture
@@ -122,8 +123,11 @@ def test_another_program_answers(answering, ca):
 
 def test_one_side_expects_encryption_and_the_other_none(serve, folder, ca):
     address = serve(learner_identity(folder))
-    found = why_unanswered(address)
-    assert (found.what, found.final) == (f"the learner at {address} is encrypted", True)
+    for either in (address, serve(learner_identity(folder), mutual=True)):
+        found = why_unanswered(either)
+        assert (found.what, found.final) == (f"the learner at {either} is encrypted", True)
+        assert "learner.ca=..." in found.advice
+        assert "learner.certificate=NAME.pem" in found.advice
     plain = serve()
     assert why_unanswered(plain, ca).what == f"who answers at {plain} speaks no TLS"
 
@@ -164,3 +168,28 @@ def test_an_authority_made_anew_is_another_learner(serve, tmp_path, ca, laptop):
 def test_what_is_no_address_is_said():
     assert "learner.address must be HOST:PORT" in why_unanswered("localhost", "0" * 64).what
     assert not listens("localhost")
+
+
+@pytest.mark.parametrize("of", ["version", "date"])
+def test_a_certificate_that_openssl_takes_and_cryptography_does_not_is_named(answering, folder, ca, tmp_path, of):
+    good = learner_identity(folder)
+    der = ssl.PEM_cert_to_DER_cert(good.certificate.decode())
+    ends = x509.load_der_x509_certificate(der).not_valid_after_utc.strftime("%y%m%d%H%M%SZ").encode()
+    was, becomes = {"version": (b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x05"), "date": (ends, b"9" * 12 + b"Z")}[of]
+    assert der.count(was) == 1
+    odd = ssl.DER_cert_to_PEM_cert(der.replace(was, becomes)).encode()
+    path = tmp_path / "odd.pem"
+    certificates._write(path, good.key + odd + good.authority, replace=False)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path)
+
+    def handshake(connection):
+        with contextlib.suppress(OSError), context.wrap_socket(connection, server_side=True) as secure:
+            secure.recv(99)
+
+    address = answering(handshake)
+    found = why_unanswered(address, ca)
+    assert found.what.startswith(f"the certificate of the learner at {address} is malformed: ")
+    other = "0" * 64
+    assert why_unanswered(address, other).what.startswith(f"another learner than expected answers at {address}")
+    assert why_unanswered(address, "", str(path)).what.startswith(f"{path} holds no certificate")
