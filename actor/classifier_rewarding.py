@@ -67,9 +67,18 @@ class ClassifierRewarding:
         judge = self._judge
         if judge is None:
             return "no classifier yet"
-        drift = f", DRIFT {judge.drift.distance:.2f}" if judge.drift.drifted else ""
-        drift = ", BLIND" if judge.fault else drift
-        return f"score {self._score:.3f} of {judge.threshold:.3f} by {judge.version}{drift}"
+        parts = [f"score {self._score:.3f} of {judge.threshold:.3f}"]
+        if judge.fault:
+            parts.append("BLIND")
+        elif judge.drift.drifted:
+            parts.append(f"DRIFT {judge.drift.distance:.2f}")
+        if judge.closed is not None:
+            parts.append(f"gate {judge.closed.name} closed")
+        elif judge.streak:
+            parts.append(f"{min(judge.streak, judge.confirm)} of {judge.confirm}")
+            if judge.early:
+                parts.append(f"counts from step {self._config.min_step}")
+        return f"{', '.join(parts)}, by {judge.version}"
 
     def begin_episode(self) -> None:
         if self._judge is not None:

@@ -128,7 +128,8 @@ class EpisodeRunner:
         pilot.refresh()
         pilot.begin_episode(observation)
         operator.begin_episode()
-        self.rewarding.refresh()
+        if plan.purpose is not Purpose.EVALUATION:  # one classifier judges all of an evaluation
+            self.rewarding.refresh()
         self.rewarding.begin_episode()
         self.sink.start_episode(
             pb.EpisodeStart(

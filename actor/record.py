@@ -12,7 +12,6 @@ from typing import Any
 
 import gymnasium as gym
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from actor.episode import Episode, EpisodeRunner, Plan, ResetError
 from actor.listener import DeviceListener, ListenerError
@@ -20,6 +19,7 @@ from actor.marking import Marker, count_near_misses
 from actor.operators import DEVICES, check_operator, make_operator, person_of
 from actor.pacing import LockstepPacer, RealtimePacer
 from actor.pilot import Idle
+from actor.recording_display import RecordingDisplay
 from actor.recordings import LogSink, RecordError, count_successes, keep_contract, open_log
 from actor.rewarding import make_rewarding
 from actor.safety import Guard
@@ -59,7 +59,8 @@ class RecordConfig:
         keyboard: How keys are heard: ``auto``, ``pynput`` (a desktop) or ``terminal`` (SSH, Wayland).
         view_port: Port on this machine's loopback where a browser shows the simulated robot live; 0 for none.
         most_failures: Episodes without success in a row after which recording gives up.
-        near_misses: Near misses it shall hold as well, for a reward classifier: the person is asked for each.
+        near_misses: Near misses it shall hold as well, for a reward classifier: the person is asked for each, and
+            again where it became a success.
     """
 
     env: str
@@ -112,23 +113,14 @@ def _record(config: RecordConfig, stop: StopSignal) -> int:
             console.print(f"watch the robot at {view.url}", markup=False)
         listener.start()
         drivers = _drivers(config, env, contract, board)
-        columns = (
-            TextColumn("recording"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[doing]}", markup=False),
-        )
-        progress = Progress(*columns, console=console)
         try:
-            with progress:
-                task = progress.add_task("", total=config.episodes, completed=successes, doing="")
+            with RecordingDisplay(console, config.episodes, successes) as display:
                 asked = ""
 
                 def show(episode: Episode, said: OperatorInput) -> None:
                     marker.step(episode, said)
                     marking = "marking success" if marker.looks_like_success else ""
-                    seen = (asked, said.doing, marking, runner.rewarding.doing)
-                    progress.update(task, doing=", ".join(filter(None, seen)))
+                    display.say(said.doing, asked, marking, runner.rewarding.doing)
                     if view is not None:
                         view.show()
 
@@ -149,20 +141,23 @@ def _record(config: RecordConfig, stop: StopSignal) -> int:
                     kind = _next_near_miss(config, successes, misses)
                     asked = f"please {NEAR_MISSES[kind]}" if kind else ""
                     operator = drivers(recorded, kind)
-                    progress.update(task, doing=asked)
+                    display.say(asked)
                     if not _ready(operator, stop):
                         break
                     plan = Plan(
                         Purpose.DEMONSTRATION, start_seed(config.seed, SeedStream.DEMONSTRATION, "record", recorded)
                     )
                     episode = runner.run(plan, Idle(contract.interface.action.shape[0]), operator)
+                    if kind and episode.outcome is Outcome.SUCCESS:
+                        console.print("a success, and kept as one: the near miss is asked for again", markup=False)
+                        kind = ""
                     marker.end(episode, kind)
                     recorded += not episode.again
-                    missed = bool(kind) and episode.outcome not in (Outcome.SUCCESS, Outcome.DISCARDED, Outcome.CUT)
+                    missed = bool(kind) and episode.outcome not in (Outcome.DISCARDED, Outcome.CUT)
                     misses += missed
-                    if episode.outcome is Outcome.SUCCESS and not kind:
+                    if episode.outcome is Outcome.SUCCESS:
                         successes, failures = successes + 1, 0
-                        progress.update(task, completed=successes)
+                        display.complete(successes)
                     else:
                         failures += not missed
                         if (kind or not config.keep_failures) and episode.outcome is not Outcome.DISCARDED:

@@ -69,7 +69,7 @@ class Rewarding(Protocol):
     def begin_episode(self) -> None: ...
 
     def refresh(self) -> None:
-        """Called between two episodes: a newer classifier may be swapped in. One judges all of an episode."""
+        """Called between two episodes, but for those of one evaluation: a newer classifier may be swapped in."""
 
     def judge(self, observation: Mapping[str, np.ndarray], step: int, env: Ending, timeout: bool, held: bool) -> Judged:
         """What a step was worth.

@@ -10,6 +10,7 @@ from typing import Any
 from cli.composition import Settings
 from cli.errors import OK, CommandError
 from cli.keys import Group, Key, keys_of
+from cli.leaving import interrupted_by_signals
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,10 @@ def run(settings: Settings) -> int:
     config = settings.build(LabelConfig, PATHS)
     folder = Path(config.data).expanduser()
     server = LabelServer(Labelling(folder, Amender(folder).amend), config.port)
-    print(f"label the frames of {folder} at {server.url}\n(over SSH: ssh -L {config.port}:localhost:{config.port} ...)")
-    print(f"labels are kept in {folder / FILE} as you give them; Ctrl-C ends this", flush=True)
-    with contextlib.suppress(KeyboardInterrupt), contextlib.closing(server):
+    with contextlib.suppress(KeyboardInterrupt), interrupted_by_signals(), contextlib.closing(server):
+        print(f"label the frames of {folder} at {server.url}")
+        print(f"(over SSH: ssh -L {config.port}:localhost:{config.port} ...)")
+        print(f"labels are kept in {folder / FILE} as you give them; Ctrl-C ends this", flush=True)
         server.serve()
     print(f"\ntrain with: tandem reward train data={folder}")
     return OK

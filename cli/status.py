@@ -130,6 +130,7 @@ def print_table(status: Any, address: str) -> None:
     from rich.text import Text
 
     from cli.progress import to_go
+    from learner.console import phase_of
 
     def cell(text: str) -> Text:
         return Text(plain_text(text))
@@ -138,7 +139,7 @@ def print_table(status: Any, address: str) -> None:
     if status.fault:
         console.print(Text.assemble(("FAULT: ", "bold red"), plain_text(status.fault)), soft_wrap=True)
     head = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    finished = f"finished: {status.finished_reason}" if status.finished else status.phase
+    finished = f"finished: {status.finished_reason}" if status.finished else phase_of(status)
     for name, value in (
         ("learner", f"{address}, tandem {status.version}"),
         ("run", f"{status.run_folder} ({status.run_id})"),

@@ -69,9 +69,17 @@ def _print(text: str) -> None:
         pass  # a full disk behind the output is no reason to end a run
 
 
+def phase_of(status: pb.Status) -> str:
+    """The phase, and how far it is where that can be said."""
+    if names.CLONING_UPDATES not in status.metrics:
+        return status.phase
+    done, due = status.metrics[names.CLONING_UPDATES], status.metrics[names.CLONING_UPDATES_DUE]
+    return f"{status.phase} ({done:,.0f} of {due:,.0f} updates)"
+
+
 def line(status: pb.Status, stands: bool) -> str:
     """A status in one line; ``stands``: no updates are made."""
-    parts = [f"{status.phase} {status.elapsed_s:.0f} s", f"{status.env_steps} steps", f"{status.episodes} episodes"]
+    parts = [f"{phase_of(status)} {status.elapsed_s:.0f} s", f"{status.env_steps} steps", f"{status.episodes} episodes"]
     values = dict(status.metrics)
     for key, name, form in _SHOWN:
         if key in values:
@@ -113,7 +121,7 @@ def _table(status: pb.Status, stands: bool) -> Any:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="cyan")
     table.add_column()
-    table.add_row(status.phase, f"{status.elapsed_s:.0f} s, policy version {status.policy_version}")
+    table.add_row(phase_of(status), f"{status.elapsed_s:.0f} s, policy version {status.policy_version}")
     table.add_row("steps", f"{status.env_steps} in {status.episodes} episodes")
     table.add_row("updates", f"{status.updates}")
     table.add_row("replay", f"{status.replay_rows} rows, {status.demonstration_rows} from people")

@@ -16,7 +16,9 @@ from learner.config import ConfigError
 from learner.prefetch import batch_source
 from learner.progress import write
 from learner.resume import restore
+from learner.status import status_message
 from learner.training import CLONING, WAITING, Trainer
+from metrics import names
 from transport import records_pb2 as pb
 
 if TYPE_CHECKING:
@@ -181,7 +183,10 @@ def _start_policy(trainer: Trainer) -> None:
     trainer.phase = CLONING
     started_s = time.monotonic()
     with contextlib.closing(batch_source(config, algorithm, replay, demonstrations=True)) as batches:
-        for _ in range(updates):
+        for done in range(updates):
+            trainer.cloning = {names.CLONING_UPDATES: done, names.CLONING_UPDATES_DUE: updates}
+            if trainer.console.due():
+                trainer.console.update(status_message(trainer))
             trainer.means.add(algorithm.clone(batches.next()))
             if trainer.first_update_s is None:
                 trainer.first_update_s = time.time()
@@ -195,7 +200,7 @@ def _start_policy(trainer: Trainer) -> None:
             "with a lower algorithm.actor_lr, or look at the demonstrations for absurd numbers"
         )
     write(trainer, losses)
-    trainer.phase = WAITING
+    trainer.phase, trainer.cloning = WAITING, {}
     trainer.console.event(
         f"cloned the policy from {replay.demonstration_size} transitions: {updates} updates in "
         f"{time.monotonic() - started_s:.1f} s"

@@ -27,7 +27,9 @@ def status_message(trainer: Trainer) -> pb.Status:
         replay_rows=trainer.replay.rows,
         demonstration_rows=trainer.replay.demonstration_size,
         log_bytes=ingest.drained_offset,
-        metrics=trainer.reporter.newest | ({names.UPDATES_PER_S: 0.0} if trainer.progress.stands else {}),
+        metrics=trainer.reporter.newest
+        | ({names.UPDATES_PER_S: 0.0} if trainer.progress.stands else {})
+        | trainer.cloning,
         actors=[
             pb.ActorStatus(
                 name=spool.actor,

@@ -60,6 +60,7 @@ class Trainer:
         stop_rule: When training ends by itself, and what is still open of that.
         versions: Numbers and publishes the acting policy.
         log_offset: Offset of the log after the last entry applied.
+        cloning: How far the cloning is, by names of ``metrics.names``; empty but while it lasts.
         first_update_s: Unix time of this process's first update or cloning update; None before.
         diverged: Why training is no longer to be trusted: NaN or infinity; empty while all is well. Nothing is then
             published or saved any more.
@@ -100,6 +101,7 @@ class Trainer:
         self.versions = PolicyVersions(folder, publisher)
         self.writer = CheckpointWriter(folder.checkpoints, config.keep_checkpoints, lambda: self.schedule.candidates)
         self.log_offset = 0
+        self.cloning: dict[str, float] = {}
         self.first_update_s: float | None = None
         self.diverged = ""
         self.stop = False

@@ -41,6 +41,8 @@ RETURN_TO_GO = "return_to_go"
 CRITIC_LOSS = "critic_loss"
 ACTOR_LOSS = "actor_loss"
 CLONING_LOSS = "cloning_loss"
+CLONING_UPDATES = "cloning_updates"
+CLONING_UPDATES_DUE = "cloning_updates_due"
 TEMPERATURE = "temperature"
 ENTROPY = "entropy"
 GRIPPER_LOSS = "gripper_loss"
@@ -80,6 +82,8 @@ METRICS: tuple[Metric, ...] = (
     Metric(CRITIC_LOSS, "", "mean squared temporal-difference error, of all critics"),
     Metric(ACTOR_LOSS, "", "-Q, and of SAC temperature * log-probability, and the cloning term"),
     Metric(CLONING_LOSS, "", "of human actions: negative log-likelihood (SAC) or squared distance (DrQ-v2)"),
+    Metric(CLONING_UPDATES, "updates", "of the cloning before the first policy; only in the status, while it lasts"),
+    Metric(CLONING_UPDATES_DUE, "updates", "of the cloning in all; only in the status, while it lasts"),
     Metric(TEMPERATURE, "", "entropy temperature"),
     Metric(ENTROPY, "nat", "of the policy's action distribution"),
     Metric(GRIPPER_LOSS, "", "mean squared temporal-difference error of the gripper critic (gripper=discrete)"),

@@ -21,12 +21,14 @@ class Gate:
     """One condition.
 
     Attributes:
+        name: Of the component.
         feature: Of the observation.
         index: Of the component within it.
         above: Whether the component must be above the bound, else below.
         bound: In the component's unit.
     """
 
+    name: str
     feature: str
     index: int
     above: bool
@@ -55,7 +57,7 @@ def parse_gates(texts: Sequence[str], contract: Contract, key: str = "reward.gat
             near = difflib.get_close_matches(name, places, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise RewardError(f"{key} names {name!r}, which is not observed.{hint} There are: {sorted(places)}")
-        gates.append(Gate(*places[name], above, bound))
+        gates.append(Gate(name, *places[name], above, bound))
     return tuple(gates)
 
 

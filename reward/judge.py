@@ -17,7 +17,7 @@ from reward.calibration import sigmoid
 from reward.classifier import Calibration
 from reward.config import ClassifierReward
 from reward.drift import DriftMonitor
-from reward.gates import parse_gates
+from reward.gates import Gate, parse_gates
 from reward.preprocessing import FrameError, stacked
 
 
@@ -63,6 +63,9 @@ class SuccessJudge:
         confirm: Frames in a row that must.
         drift: Watches the scores.
         fault: Why the last frame had no score; empty where it had one.
+        closed: The first gate that did not hold at the last frame; None where all held.
+        streak: Frames in a row, up to the last one, that looked like success.
+        early: They are enough, and only the first step from which success counts has not come.
     """
 
     def __init__(self, classifier: Classifier, config: ClassifierReward, contract: Contract) -> None:
@@ -74,19 +77,24 @@ class SuccessJudge:
         self.confirm = config.confirm or classifier.calibration.confirm
         self.drift = DriftMonitor(classifier.calibration)
         self.fault = ""
-        self._streak = 0
+        self.closed: Gate | None = None
+        self.streak = 0
+        self.early = False
 
     def begin_episode(self) -> None:
-        self._streak = 0
+        self.closed, self.streak, self.early = None, 0, False
 
     def judge(self, observation: Mapping[str, np.ndarray], step: int, *, held: bool = False) -> Judgement:
         """Of the observation after step ``step``; ``held`` where it may not be of this moment."""
         logit = math.nan if held else self._logit(observation)
         score = float(sigmoid(np.array(logit)))
         self.drift.add(logit)
-        looks = score >= self.threshold and all(gate.holds(observation) for gate in self._gates)
-        self._streak = self._streak + 1 if looks else 0
-        return Judgement(score, self._streak >= self.confirm and step >= self._config.min_step)
+        self.closed = next((gate for gate in self._gates if not gate.holds(observation)), None)
+        looks = score >= self.threshold and self.closed is None
+        self.streak = self.streak + 1 if looks else 0
+        confirmed = self.streak >= self.confirm
+        self.early = confirmed and step < self._config.min_step
+        return Judgement(score, confirmed and not self.early)
 
     def _logit(self, observation: Mapping[str, np.ndarray]) -> float:
         try:

@@ -34,6 +34,8 @@ async function call(path, body) {
   if (!answer.ok) throw new Error(found.error);
   return found;
 }
+const became = e => e.near_miss ? "near miss" : !e.outcome ? "running" :
+  e.outcome + (e.author ? " by " + e.author : "");
 const say = text => { $("said").textContent = text; };
 async function refresh() {
   const found = await call("/api/episodes");
@@ -44,7 +46,7 @@ async function refresh() {
   $("list").replaceChildren(...all.map((e, i) => {
     const row = document.createElement("div");
     row.className = i === now ? "on" : "";
-    row.textContent = (e.finished ? "\\u2713 " : "") + (i + 1) + ". " + (e.outcome || "running");
+    row.textContent = (e.finished ? "\\u2713 " : "") + (i + 1) + ". " + became(e);
     const more = document.createElement("div");
     more.className = "soft"; more.style.cssText = "padding:0;border:0";
     more.textContent = e.frames + " frames, " + e.labelled + " labelled" +
@@ -53,6 +55,7 @@ async function refresh() {
     row.onclick = () => open_(i);
     return row;
   }));
+  return found.run;
 }
 async function open_(i) {
   if (!all.length) { say("No episodes yet."); return; }
@@ -66,7 +69,7 @@ function show(i) {
   frame = Math.max(0, Math.min(episode.labels.length - 1, i));
   $("frame").src = "/api/frame/" + all[now].id + "/" + frame + ".jpg?token=" + TOKEN;
   const score = episode.scores[frame];
-  $("where").textContent = "Episode " + (now + 1) + " of " + all.length + " (" + (episode.outcome || "running") +
+  $("where").textContent = "Episode " + (now + 1) + " of " + all.length + " (" + became(all[now]) +
     "), frame " + frame + " of " + (episode.labels.length - 1) + ": " + (episode.labels[frame] || "no label") +
     (score === null ? "" : ", score " + score.toFixed(3)) + (anchor === null ? "" : ", from frame " + anchor);
   draw();
@@ -128,7 +131,8 @@ const help = [["\\u2190 \\u2192", "frame before, after; with Shift ten"], ["\\u2
   ["S F X", "that was wrong: the episode is a success at this frame, a failure, or never to be learned from"]];
 $("keys").innerHTML = help.map(h => "<tr><td><kbd>" + h[0] + "</kbd></td><td>" +
   (h[2] ? "<i style='background:" + h[2] + "'></i> " : "") + h[1] + "</td></tr>").join("");
-refresh().then(() => open_(Math.max(0, all.findIndex(e => !e.finished)))).catch(e => say(e.message));
+refresh().then(run => open_(
+  run ? all.findLastIndex(e => e.outcome) : all.findIndex(e => !e.finished))).catch(e => say(e.message));
 setInterval(() => refresh().catch(() => say("`tandem label` has ended.")), 5000);
 </script></html>
 """

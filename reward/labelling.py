@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,9 +16,9 @@ import numpy as np
 from episodes.contract_file import load_contract
 from episodes.layout import ObservationLayout
 from episodes.log import read_log
-from episodes.outcome import Outcome
+from episodes.outcome import Outcome, Purpose
 from reward.config import RewardError
-from reward.labels import HARD, LABELS, append_labels, counts, read_labels, spans_of
+from reward.labels import HARD, LABELS, append_labels, read_labels, spans_of
 from reward.preprocessing import cameras_of
 from reward.sources import CONTRACT, LOG
 from reward.verdicts import LoggedVerdicts
@@ -40,12 +41,14 @@ class LoggedEpisode:
         scores: Of the classifier at each frame; None where there was none.
         outcome: In the end, as the log says so far; empty while it runs.
         author: Who said so last.
+        demonstration: Driven by an operator from first to last step.
     """
 
     offsets: list[int] = field(default_factory=list)
     scores: list[float | None] = field(default_factory=list)
     outcome: str = ""
     author: str = ""
+    demonstration: bool = False
 
 
 class Labelling:
@@ -69,7 +72,7 @@ class Labelling:
         self._lock = threading.RLock()
 
     def episodes(self) -> dict[str, Any]:
-        """Every episode in order, and how many frames carry each label."""
+        """Every episode in order, how many frames carry each label, and whether a policy acted in any: a run."""
         with self._lock:
             self._read()
             labels = read_labels(self._folder)
@@ -79,16 +82,22 @@ class Labelling:
                     "id": episode_id,
                     "frames": len(episode.offsets),
                     "outcome": episode.outcome,
-                    "author": episode.author,
+                    "author": episode.author.partition(":")[0],
+                    "near_miss": episode.outcome == "discarded" and bool({*HARD} & {*said.get(episode_id, [])}),
                     "finished": episode_id in labels and labels[episode_id].finished,
                     "labelled": sum(map(bool, said.get(episode_id, []))),
                     "score": max((s for s in episode.scores if s is not None), default=None),
                 }
                 for episode_id, episode in self._episodes.items()
             ]
-            sums = counts(labels)
-            hard = sum(sums[label] for label in HARD)
-            return {"episodes": rows, "counts": sums, "hard": hard, "cameras": [c.name for c in self._cameras]}
+            sums = Counter(label for given in said.values() for label in given)
+            return {
+                "episodes": rows,
+                "counts": {label: sums[label] for label in LABELS},
+                "run": not all(episode.demonstration for episode in self._episodes.values()),
+                "hard": sum(sums[label] for label in HARD),
+                "cameras": [c.name for c in self._cameras],
+            }
 
     def episode(self, episode_id: str) -> dict[str, Any]:
         """Labels and scores of the frames of an episode."""
@@ -156,7 +165,10 @@ class Labelling:
             kind = record.WhichOneof("body")
             self._verdicts.take(record)
             if kind == "start":
-                self._episodes[record.start.episode_id] = LoggedEpisode([self._offset], [None])
+                demonstration = record.start.purpose == Purpose.DEMONSTRATION
+                self._episodes[record.start.episode_id] = LoggedEpisode(
+                    [self._offset], [None], demonstration=demonstration
+                )
             elif kind == "step" and record.step.observation and record.step.episode_id in self._episodes:
                 episode = self._episodes[record.step.episode_id]
                 episode.offsets.append(self._offset)

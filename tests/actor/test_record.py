@@ -10,6 +10,8 @@ from dataclasses import replace
 import pytest
 
 from actor.evaluate import evaluate
+from actor.marking import count_near_misses
+from actor.operators import make_operator
 from actor.record import RecordConfig, count_successes, record
 from envs.generic import GymConfig
 from envs.so101_sim import SO101SimConfig, derive_contract
@@ -23,6 +25,7 @@ from episodes.validation import check_record
 from learner.demonstrations import import_demonstrations
 from policies.snapshot import SnapshotError, save_snapshot
 from policies.spec import build_policy, spec_from_contract
+from reward.config import HumanReward
 
 REACH = SO101SimConfig(task="reach")
 CONTRACT = derive_contract(REACH)
@@ -71,6 +74,34 @@ def test_episodes_without_success_do_not_count_and_are_never_learned_from(tmp_pa
     discarded = [r.amendment.episode_id for r in records(tmp_path) if r.HasField("amendment")]
     assert ended == discarded
     assert len(ended) == 4
+
+
+class Clumsy:
+    """Drives its first episode as one operator, and all others as the other."""
+
+    def __init__(self, first, then):
+        self._turns = iter((first,))
+        self._one = self._then = then
+
+    def begin_episode(self):
+        self._one = next(self._turns, self._then)
+        self._one.begin_episode()
+
+    def __getattr__(self, name):
+        return getattr(self._one, name)
+
+
+def test_a_near_miss_that_became_a_success_counts_as_that_and_is_asked_for_again(tmp_path, monkeypatch, capsys):
+    def make_clumsy(*args, near_miss, **settings):
+        operator = make_operator(*args, near_miss=near_miss, **settings)
+        return Clumsy(make_operator(*args, **settings), operator) if near_miss else operator
+
+    monkeypatch.setattr("actor.record.make_operator", make_clumsy)
+    lift = SO101SimConfig(task="lift")
+    assert record(config(tmp_path, env_config=lift, reward=HumanReward(), episodes=2, near_misses=1)) == 0
+    assert "the near miss is asked for again" in capsys.readouterr().out
+    assert count_successes(tmp_path) == (2, 3)
+    assert count_near_misses(tmp_path) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Who says what a step is worth: the environment, a person, or a classifier that the learner hands out."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from actor.pacing import LockstepPacer
 from actor.pilot import Idle
 from actor.rewarding import GOES_ON, HumanRewarding, make_rewarding
 from actor.safety import Guard
+from actor.shared import Board, create_block
 from envs.generic import GymConfig
 from envs.so101_sim import SO101SimConfig, derive_contract, make
 from envs.teleop.operator import Event, NoOperator, OperatorInput
@@ -199,7 +202,42 @@ def test_drift_and_a_lost_camera_are_said_once_and_shown_as_long_as_they_last():
     judge({name: value for name, value in frame.items() if not name.endswith("wrist")}, 2)
     assert len(said) == 2
     assert said[1].startswith("no success can be seen: the classifier needs 'observation.images.wrist'")
-    assert rewarding.doing.endswith("BLIND")
+    assert "BLIND" in rewarding.doing
+
+
+def test_one_classifier_judges_all_of_an_evaluation(env):
+    letters = [constant_classifier(CAMERAS, 3.0, name="second")]
+    rewarding = ClassifierRewarding(
+        ClassifierReward(confirm=1, min_step=0),
+        CONTRACT,
+        load_classifier(constant_classifier(CAMERAS, -3.0, name="first")),
+        lambda: letters.pop() if letters else None,
+    )
+    runner = EpisodeRunner(env, CONTRACT, Records(), Guard(CONTRACT), LockstepPacer(), rewarding=rewarding)
+    evaluated = Plan(Purpose.EVALUATION, 3, 1)
+    outcomes = [runner.run(plan, Idle(4), Driven(NoOperator())).outcome for plan in (evaluated, PLAN)]
+    assert outcomes == [Outcome.TIMEOUT, Outcome.SUCCESS]
+
+
+def test_what_keeps_a_high_score_from_being_success_is_shown_and_fits_the_board():
+    name = "n" * 200
+    given = load_classifier(constant_classifier(CAMERAS, 4.0, name=name, gates=("tool.z>0.06", "gripper.pos<0.6")))
+    rewarding = ClassifierRewarding(ClassifierReward(confirm=2, min_step=2), CONTRACT, given)
+    frame = {f.name: np.zeros(f.shape, f.dtype) for f in CONTRACT.stored}
+    board = Board(create_block(Board.SIZE))
+
+    def shown(step):
+        rewarding.judge(frame, step, GOES_ON, False, False)
+        board.reward = rewarding.doing
+        return board.reward.split(", by n")[0]
+
+    rewarding.begin_episode()
+    assert shown(0) == "score 0.982 of 0.500, gate tool.z closed"
+    state = next(f for f in CONTRACT.stored if "tool.z" in f.components)
+    frame[state.name][state.components.index("tool.z")] = 0.07
+    assert shown(0) == "score 0.982 of 0.500, 1 of 2"
+    assert shown(1) == "score 0.982 of 0.500, 2 of 2, counts from step 2"
+    assert shown(2) == "score 0.982 of 0.500, 2 of 2"
 
 
 def test_a_classifier_setting_without_a_classifier_says_where_to_get_one():
@@ -238,6 +276,6 @@ def test_actors_pull_each_new_classifier_and_need_no_restart(bench, actor, wait_
     assert step_reward(ended.rewards) == 1.0
     assert arm.process.pid == pid
     assert arm.process.poll() is None
-    wait_for(lambda: "score 0.993 of 0.500 by always@" in arm.text)
+    wait_for(lambda: re.search(r"score 0.993 of 0.500, [12] of 2, by always@", arm.text))
     run.ingest.finish("enough")
     assert arm.end() == 0, arm.text

@@ -8,10 +8,13 @@ import json
 import pytest
 import torch
 
+from cli.status import print_table
 from episodes.outcome import Purpose
 from learner.checkpoint import CheckpointError, newest_checkpoint
 from learner.config import ConfigError, PolicyConfig
+from learner.console import Console, phase_of
 from learner.startup import prepare
+from learner.status import status_message
 from metrics import names
 from policies.snapshot import load_snapshot
 from tests.learner.training_run import CONFIG, Arm, assert_equal, opened, started, update
@@ -54,6 +57,26 @@ def test_people_before_learning_are_cloned_into_version_0(tmp_path):
         assert run.trainer.algorithm.clones == 5, "a resumed run must not clone again"
         assert run.policy()[1] == 0
         assert run.folder.policy_file(0).is_file()
+
+
+def test_how_far_cloning_is_stands_in_the_learners_lines_and_in_its_status(tmp_path, capsys):
+    with opened(tmp_path) as run:
+        Arm(run).episode(30, human=range(30), purpose=Purpose.DEMONSTRATION)
+    seen = []
+
+    class Watched(Console):
+        def due(self, now_s=None):
+            seen.append(status_message(run.trainer))
+            return super().due(now_s)
+
+    with opened(tmp_path) as run:
+        run.trainer.console = Watched()
+        prepare(run.trainer, run.log)
+        assert phase_of(status_message(run.trainer)) == "waiting"
+    assert list(dict.fromkeys(map(phase_of, seen))) == [f"cloning ({done} of 5 updates)" for done in range(5)]
+    assert "cloning (0 of 5 updates) 0 s | 0 steps" in capsys.readouterr().out
+    print_table(seen[-1], "here")
+    assert "cloning (4 of 5 updates)" in capsys.readouterr().out
 
 
 def test_cloning_that_diverges_ends_the_start_and_names_the_tensors(tmp_path):

@@ -110,6 +110,34 @@ def test_a_changed_outcome_is_a_later_entry_of_the_log_and_labels_the_frames(cal
     assert json.loads(call(f"/api/episode/{IDS[0]}"))["labels"] == ["wrong"] * 4
 
 
+def test_the_sums_are_of_what_is_learned_from_labels_and_verdicts(call):
+    def sums():
+        return {name: count for name, count in json.loads(call("/api/episodes"))["counts"].items() if count}
+
+    assert sums() == {}
+    call(f"/api/labels/{IDS[0]}", {"labels": ["failure", "almost", "", "success"], "finished": True})
+    assert sums() == {"failure": 1, "almost": 1, "success": 1}
+    call(f"/api/amend/{IDS[0]}", {"outcome": "failure", "step": 2})
+    assert sums() == {"wrong": 4}
+    call(f"/api/amend/{IDS[0]}", {"outcome": "discarded", "step": 2})
+    assert sums() == {}
+
+
+def test_recordings_are_no_run(folder):
+    def is_run():
+        return Labelling(folder, Amender(folder).amend).episodes()["run"]
+
+    assert is_run()
+    entries = [entry for _, entry in read_log(folder / "log")]
+    shutil.rmtree(folder / "log")
+    with EpisodeLog(folder / "log", run_id="r", interface_fingerprint=CONTRACT.interface_fingerprint) as log:
+        for entry in entries:
+            if entry.record.HasField("start"):
+                entry.record.start.purpose = pb.PURPOSE_DEMONSTRATION
+            log.append([entry.SerializeToString()])
+    assert not is_run()
+
+
 def test_the_log_is_read_once_however_often_the_page_asks(call, folder, monkeypatch):
     read = []
 
@@ -132,8 +160,10 @@ def test_the_log_is_read_once_however_often_the_page_asks(call, folder, monkeypa
 
 
 @pytest.mark.skipif(not shutil.which("node"), reason="no node here, which runs the page's script")
-def test_the_page_stays_with_an_episode_that_could_not_be_saved(call, folder):
+def test_the_page_opens_at_the_newest_of_a_run_and_stays_with_an_episode_that_could_not_be_saved(call, folder):
     """The page's own script in node against the real server; a folder in the way of labels.jsonl fails the save."""
+    call(f"/api/amend/{IDS[0]}", {"outcome": "discarded", "step": 2})
+    call(f"/api/labels/{IDS[0]}", {"labels": ["almost"] * 4, "finished": False})
     page = call("/").decode()
     script = page[page.index("<script>") + 8 : page.index("</script>")]
     done = subprocess.run(
@@ -143,7 +173,9 @@ def test_the_page_stays_with_an_episode_that_could_not_be_saved(call, folder):
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
-    failed, saved = json.loads(done.stdout)
+    opened, failed, saved = json.loads(done.stdout)
+    assert opened["where"].startswith("Episode 2 of 2 (success by classifier)")
+    assert opened["rows"] == ["1. near miss", "2. success by classifier"]
     assert failed["said"].startswith("nothing was saved: [Errno 21] Is a directory")
     assert "Episode 1 of 2" in failed["where"]
     assert saved["said"].startswith("Done with episode 1")
@@ -152,7 +184,7 @@ def test_the_page_stays_with_an_episode_that_could_not_be_saved(call, folder):
 
 _PAGE_IN_NODE = """
 const [address, token, file, script] = process.argv.slice(1), fs = require("fs"), fetched = fetch, parts = {};
-const made = () => ({ style: {}, append() {}, replaceChildren() {},
+const made = () => ({ style: {}, append() {}, replaceChildren(...rows) { this.rows = rows; },
   getContext: () => new Proxy({}, { get: () => () => {}, set: () => true }) });
 let press;
 globalThis.location = { search: "?token=" + token };
@@ -161,18 +193,23 @@ globalThis.document = { getElementById: id => parts[id] ??= made(), createElemen
   addEventListener: (_, act) => { press = act; } };
 const until = async holds => { while (!holds()) await new Promise(done => setTimeout(done, 10)); };
 const enter = async () => { await press({ key: "Enter", preventDefault() {} }); };
-const shown = () => ({ said: parts.said.textContent, where: parts.where.textContent });
+const shown = () => ({ said: parts.said?.textContent, where: parts.where.textContent,
+  rows: parts.list.rows.map(row => row.textContent) });
 (async () => {
   eval(script);
   await until(() => parts.where?.textContent);
+  const opened = shown();
+  await press({ key: "ArrowUp", preventDefault() {} });
+  fs.renameSync(file, file + ".kept");
   fs.mkdirSync(file);
   await enter();
   await until(() => parts.said.textContent);
   const failed = shown();
   fs.rmdirSync(file);
+  fs.renameSync(file + ".kept", file);
   await enter();
   await until(() => parts.where.textContent.startsWith("Episode 2"));
-  console.log(JSON.stringify([failed, shown()]));
+  console.log(JSON.stringify([opened, failed, shown()]));
   process.exit(0);
 })().catch(error => { console.error(error); process.exit(1); });
 """
