@@ -22,6 +22,16 @@ from reward.training import TrainConfig, Trained, train
 from tests.reward.squares import CAMERAS, constant_classifier, square_frames
 
 
+@pytest.fixture
+def planted(monkeypatch):
+    """Frames that networks tell apart, and the rows, bool (N,), of one episode of failure that looks like success."""
+    frames = square_frames(8, 20)
+    rows = frames.of_episodes(["data/3"])
+    logits = np.where(frames.positive, 6.0, -6.0) + 14.0 * rows
+    monkeypatch.setattr(training, "logits_of", lambda network, preprocessing, of, rows, *shown: logits[rows])
+    return frames, rows
+
+
 def config(**settings):
     return TrainConfig(**({"data": ("data",), "max_steps": 40, "folds": 2, "name": "squares"} | settings))
 
@@ -161,15 +171,11 @@ def test_frames_that_the_gates_leave_must_be_enough(tmp_path):
         train(replace(frames, gated=~frames.positive), config(), tmp_path)
 
 
-def test_what_a_gate_rules_out_does_not_make_the_threshold_stricter(tmp_path, monkeypatch):
+def test_what_a_gate_rules_out_does_not_make_the_threshold_stricter(tmp_path, planted):
     """One episode of failure looks more like success than success does."""
-    frames = square_frames(8, 20)
-    planted = frames.of_episodes(["data/3"])
-    logits = np.where(frames.positive, 6.0, -6.0) + 14.0 * planted
-
-    monkeypatch.setattr(training, "logits_of", lambda network, preprocessing, of, rows, *shown: logits[rows])
+    frames, rows = planted
     bare = train(frames, config(max_steps=1), tmp_path).report
-    gated = train(replace(frames, gated=planted), config(max_steps=1), tmp_path).report
+    gated = train(replace(frames, gated=rows), config(max_steps=1), tmp_path).report
     assert bare["per_episode"]["recall"]["value"] < 1.0
     assert gated["threshold"] < bare["threshold"]
     assert gated["per_episode"]["recall"]["value"] == 1.0
@@ -177,13 +183,9 @@ def test_what_a_gate_rules_out_does_not_make_the_threshold_stricter(tmp_path, mo
     assert gated["without_gates"]["false_positives_an_hour"]["events"] == 1
 
 
-def test_what_the_report_says_of_a_fold_is_decided_by_the_other_folds(tmp_path, monkeypatch):
+def test_what_the_report_says_of_a_fold_is_decided_by_the_other_folds(tmp_path, planted):
     """One episode of failure looks like success throughout: a threshold that had seen it would let nobody be wrong."""
-    frames = square_frames(8, 20)
-    planted = frames.of_episodes(["data/3"])
-    logits = np.where(frames.positive, 6.0, -6.0) + 14.0 * planted
-
-    monkeypatch.setattr(training, "logits_of", lambda network, preprocessing, of, rows, *shown: logits[rows])
+    frames, _ = planted
     report = train(frames, config(max_steps=1), tmp_path).report
     assert report["false_positives_an_hour"]["events"] == 1
     assert report["per_episode"]["failure_confirmed"] == 1
