@@ -192,11 +192,12 @@ def found(seed: int, run: Path) -> dict[str, Any]:
 
 
 def _train_again(labels: Path, run: Path, seed: int) -> subprocess.Popen:
-    command = ["reward", "train", f"data=[{labels},{run}]", f"out={run / 'reward'}", f"seed={seed}", "name=corrected"]
-    command.append("replace=true")
+    settings = (f"data=[{labels},{run}]", f"out={run / 'reward'}", f"seed={seed}", "name=corrected", "replace=true")
     with open(run / "reward-train.txt", "ab") as output:
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "cli.main", *command, *_QUICK], stdout=output, stderr=output
+            [sys.executable, "-P", "-m", "cli.main", "reward", "train", *settings, *_QUICK],
+            stdout=output,
+            stderr=output,
         )
 
 
