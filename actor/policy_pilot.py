@@ -14,6 +14,7 @@ from actor.device import policy_device
 from policies.policy import Policy
 from policies.snapshot import NotFiniteError, load_snapshot, load_weights
 from policies.stacking import FrameStack
+from policies.stall import Stall
 
 _UNNOTICED_S = 0.001
 """What may be late at any time [s]."""
@@ -27,7 +28,8 @@ class PolicyPilot:
     Args:
         newest: The payload of a policy newer than the last one asked for, or None.
         frozen: The part of all of them that never changes, or None where they have none.
-        exploration_share: Share of episodes in which it samples; in the others it proposes the mean.
+        exploration_share: Share of episodes in which it samples; in the others it proposes the mean, or samples for a
+            while where it has come to a stall (policies.stall).
         seed: Of the samples, and of which episodes these are.
         warmup: ``policy``, ``uniform`` or ``operator``: who acts while the policy is version 0.
         device: Where they run, as a torch device.
@@ -95,14 +97,18 @@ class PolicyPilot:
         self._deterministic = drawn >= self._exploration_share
         self._stack = FrameStack(self._loaded.spec.frames)
         self._stacked = self._stack.reset(observation)
+        self._stall = Stall(self._loaded)
+        self._stalled = self._stall.noisy(self._stacked)
 
     def observe(self, observation: Mapping[str, np.ndarray]) -> None:
         self._stacked = self._stack.push(observation)
+        self._stalled = self._stall.noisy(self._stacked)
 
     def propose(self) -> np.ndarray:
         if self._warmup == "uniform" and self.version == 0:
             return self.expressed(self._uniform.uniform(-1, 1, self._loaded.spec.action_size))
-        return self._loaded.act(self._stacked, deterministic=self._deterministic, generator=self._generator)
+        deterministic = self._deterministic and not self._stalled
+        return self._loaded.act(self._stacked, deterministic=deterministic, generator=self._generator)
 
     def expressed(self, action: np.ndarray) -> np.ndarray:
         return self._loaded.expressed(self._stacked, action)

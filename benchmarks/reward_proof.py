@@ -20,7 +20,8 @@ import numpy as np
 from benchmarks.inference import CLASSIFIER, classifier_milliseconds
 from benchmarks.reward_proof_document import RESULTS, write_documents
 from benchmarks.reward_proof_training import CLONED, scores, tandem, trained
-from benchmarks.reward_proof_world import alarms, classifier_of, measure, unchanged
+from benchmarks.reward_proof_world import Gates, alarms, classifier_of, measure, unchanged
+from episodes.contract_file import load_contract
 from episodes.durable import write_durably
 from reward.report import JSON_FILE
 from reward.storage import FILE
@@ -60,7 +61,7 @@ def prove(seed: int, out: Path, *, episodes: int, hours: float, training: bool) 
         "seed": seed,
         **figures(found),
         "gates": [GATE],
-        "without_gates": figures(found["without_gates"]),
+        "gates_alone": figures(found["gates_alone"]),
         "classifier": classifier.version,
         "drift": {"unchanged": drift, "elsewhere": found["drift"]},
         "latency_ms_p99": round(float(np.percentile(classifier_milliseconds(), 99)), 2),
@@ -77,7 +78,8 @@ def prove(seed: int, out: Path, *, episodes: int, hours: float, training: bool) 
         judged = trained(out / "judged", seed, "reward=classifier", f"reward.model={model}")
         result |= {"success_true_reward": true["success"], "success_classifier_reward": judged["success"]}
         result |= {"cloned": cloned, "true_reward": true, "classifier_reward": judged}
-        result["drift"]["training"] = alarms(scores(out / "judged"), classifier, CONTROL_HZ)
+        gates = Gates(classifier, load_contract(out / "judged" / "contract.json"))
+        result["drift"]["training"] = alarms(scores(out / "judged", gates.allow), classifier, CONTROL_HZ)
     return result
 
 

@@ -92,31 +92,32 @@ def document(found: Sequence[dict[str, Any]], planted: Sequence[dict[str, Any]])
         "",
         *_per_seed(found),
         "",
-        "## Without the gate",
+        "## The gate alone",
         "",
-        "The same episodes, judged by the cameras alone, with a classifier that was trained to leave to the gate what",
-        "it rules out. It says how much the gate does.",
+        "The same episodes, judged by the gate and confirmation, whatever the cameras show: what is better above, the",
+        "classifier adds. It did not learn from what the gate rules out, and is worth nothing without it.",
         "",
         "| seed | precision | recall | false positives an hour | of hours |",
         "|---|---|---|---|---|",
         *(
-            f"| {r['seed']} | {_share(r['without_gates']['precision'])} | {_share(r['without_gates']['recall'])} "
-            f"| {_rate(r['without_gates'])} | {r['without_gates']['hours']:.2f} |"
+            f"| {r['seed']} | {_share(r['gates_alone']['precision'])} | {_share(r['gates_alone']['recall'])} "
+            f"| {_rate(r['gates_alone'])} | {r['gates_alone']['hours']:.2f} |"
             for r in found
         ),
         "",
         *_training(found),
         "## The drift alarm",
         "",
-        "Looks at the last 300 frames, one every 50; `began` counts how often a warning began. Nothing changed: the",
+        "Looks at the last 300 frames where the gate holds, once in 50 of them; `began` counts how often a warning",
+        "began. Nothing changed: the",
         "scripted person's successes and near misses in the world of the labels. Training: the policy's, the person's",
         "and the evaluations' steps of the training with it, in the same world. Elsewhere: the episodes measured",
         "above, whose light, cameras and colours differ from the labels' and from each other.",
         "",
-        "| seed | world | hours | looks | warned | began | largest distance |",
-        "|---|---|---|---|---|---|---|",
+        "| seed | world | hours | frames where the gate holds | looks | warned | began | largest distance |",
+        "|---|---|---|---|---|---|---|---|",
         *(
-            f"| {r['seed']} | {name} | {d['hours']:.2f} | {d['looks']} | {d['warned']} | {d['began']} "
+            f"| {r['seed']} | {name} | {d['hours']:.2f} | {d['frames']} | {d['looks']} | {d['warned']} | {d['began']} "
             f"| {d['largest']} |"
             for r in found
             for name, d in ((_WORLDS[key], r["drift"][key]) for key in _WORLDS if key in r["drift"])
@@ -142,9 +143,10 @@ def _pooled(found: Sequence[dict[str, Any]]) -> list[str]:
     low, high = poisson_interval(events, hours)
     rate = f"{events / hours:.2f} ({low:.2f}-{high:.2f})"
     lines.append(f"| false positives an hour, with the gate | <= 2 | {rate} | {hours:.2f} h |")
-    events = sum(r["without_gates"]["false_positives"] for r in fresh)
+    events = sum(r["gates_alone"]["false_positives"] for r in fresh)
+    hours = sum(r["gates_alone"]["hours"] for r in fresh)
     low, high = poisson_interval(events, hours)
-    lines.append(f"| without it | | {events / hours:.2f} ({low:.2f}-{high:.2f}) | {hours:.2f} h |")
+    lines.append(f"| by the gate alone | | {events / hours:.2f} ({low:.2f}-{high:.2f}) | {hours:.2f} h |")
     both = [r for r in fresh if r["success_classifier_reward"] is not None]
     if both:
         lines += _pooled_training(both)

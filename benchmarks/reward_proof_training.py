@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -84,14 +85,13 @@ def true_evaluations(folder: Path) -> list[tuple[int, float]]:
     return [(began[number], sum(said) / most) for number, said in rates.items() if len(said) == most]
 
 
-def scores(folder: Path) -> list[float]:
-    """The classifier's score of every step in the log of a run."""
-    return [
-        reward.value
-        for _, entry in read_log(folder / "log")
-        for reward in entry.record.step.rewards
-        if reward.source.startswith("score:")
-    ]
+def scores(folder: Path, allow: Callable[[Sequence[bytes]], bool]) -> Iterator[tuple[float, bool]]:
+    """The classifier's score of every step in the log of a run, and what ``allow`` says of the observation after it."""
+    for _, entry in read_log(folder / "log"):
+        step = entry.record.step
+        for reward in step.rewards:
+            if reward.source.startswith("score:"):
+                yield reward.value, allow(step.observation)
 
 
 def steps_to_mark(evaluations: list[tuple[int, float]]) -> int | None:

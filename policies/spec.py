@@ -46,6 +46,7 @@ class PolicySpec:
         std_min: Least standard deviation before squashing.
         std_max: Greatest standard deviation before squashing.
         clip: Normalised vectors are clipped to [-clip, clip], in standard deviations.
+        stall_steps: Steps of standing still after which it acts with noise (``policies.stall``); 0 for never.
     """
 
     kind: str = "gaussian"
@@ -69,6 +70,7 @@ class PolicySpec:
     std_min: float = 1e-5
     std_max: float = 5.0
     clip: float = 5.0
+    stall_steps: int = 0
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -90,6 +92,11 @@ class PolicySpec:
             raise PolicySpecError(f"hidden must be one or more positive sizes. Got: {self.hidden}")
         if not 0 < self.std_min < self.std_max:
             raise PolicySpecError(f"std_min and std_max must be 0 < min < max. Got: {self.std_min} and {self.std_max}")
+        if self.stall_steps < 0 or (self.stall_steps and not self.inputs):
+            raise PolicySpecError(
+                "stall_steps must be 0, or more where there are inputs to stand still. "
+                f"Got: {self.stall_steps} and inputs={self.inputs}"
+            )
         _check_images(self)
         _check_gripper(self)
 
@@ -209,6 +216,7 @@ def spec_from_contract(
     std_min: float = 1e-5,
     std_max: float = 5.0,
     clip: float = 5.0,
+    stall_steps: int = 0,
     gripper: Gripper | None = None,
 ) -> PolicySpec:
     """The spec of a policy over every feature that the contract stores.
@@ -256,6 +264,7 @@ def spec_from_contract(
         std_min=std_min,
         std_max=std_max,
         clip=clip,
+        stall_steps=stall_steps,
         **encoding,
         **choosing,
     )

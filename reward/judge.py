@@ -61,7 +61,7 @@ class SuccessJudge:
         version: Of the classifier.
         threshold: Score from which a frame looks like success.
         confirm: Frames in a row that must.
-        drift: Watches the scores.
+        drift: Watches the scores where the gates of training hold: what they rule out was not learned from.
         fault: Why the last frame had no score; empty where it had one.
         closed: The first gate that did not hold at the last frame; None where all held.
         streak: Frames in a row, up to the last one, that looked like success.
@@ -71,7 +71,8 @@ class SuccessJudge:
     def __init__(self, classifier: Classifier, config: ClassifierReward, contract: Contract) -> None:
         classifier.check(contract)
         self._classifier, self._config = classifier, config
-        self._gates = parse_gates((*classifier.calibration.gates, *config.gates), contract)
+        self._learned_gates = parse_gates(classifier.calibration.gates, contract)
+        self._gates = (*self._learned_gates, *parse_gates(config.gates, contract))
         self.version = classifier.version
         self.threshold = config.threshold or classifier.calibration.threshold
         self.confirm = config.confirm or classifier.calibration.confirm
@@ -88,8 +89,9 @@ class SuccessJudge:
         """Of the observation after step ``step``; ``held`` where it may not be of this moment."""
         logit = math.nan if held else self._logit(observation)
         score = float(sigmoid(np.array(logit)))
-        self.drift.add(logit)
         self.closed = next((gate for gate in self._gates if not gate.holds(observation)), None)
+        if self.closed not in self._learned_gates:
+            self.drift.add(logit)
         looks = score >= self.threshold and self.closed is None
         self.streak = self.streak + 1 if looks else 0
         confirmed = self.streak >= self.confirm

@@ -106,7 +106,7 @@ def measured(
         **of_episodes(found),
         "gates": list(calibration.gates),
         "ruled_out": int(frames.gated.sum()),
-        "without_gates": of_episodes(looks),
+        "gates_alone": of_episodes(allowed) if calibration.gates else None,
         "reliability": _reliability(scores[allowed], positive[allowed]),
         "worst": _worst(frames, scores),
     }

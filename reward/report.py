@@ -85,16 +85,17 @@ success, or the lack of it, to the rule that runs.{of_allowed}</p><div class="fi
 
 
 def gates_line(report: dict[str, Any]) -> str:
-    """What the gates are and what they change, in a sentence that follows others; empty where there is none."""
+    """What the gates are and what they do alone, in a sentence that follows others; empty where there is none."""
     if not report["gates"]:
         return ""
-    bare, hourly = report["without_gates"], report["without_gates"]["false_positives_an_hour"]
+    alone, hourly = report["gates_alone"], report["gates_alone"]["false_positives_an_hour"]
     low, high = hourly["interval"]
     return (
         f" Gates: {', '.join(report['gates'])}. They rule out {report['ruled_out']} frames, which are not learned "
-        f"from; without them per episode precision "
-        f"{_percent(bare['per_episode']['precision'])}, recall {_percent(bare['per_episode']['recall'])}, and "
-        f"{hourly['events']} false positives: {hourly['rate']:.1f} an hour, 95 % interval {low:.1f} to {high:.1f}."
+        f"from, so the classifier is worth nothing without them; they alone, whatever the cameras show, would have "
+        f"per episode precision {_percent(alone['per_episode']['precision'])}, recall "
+        f"{_percent(alone['per_episode']['recall'])}, and {hourly['events']} false positives: {hourly['rate']:.1f} an "
+        f"hour, 95 % interval {low:.1f} to {high:.1f}."
     )
 
 

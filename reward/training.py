@@ -176,8 +176,8 @@ def train(
             temperature,
             threshold,
             config.confirm,
-            _quantiles(calibrated[~positive]),
-            _quantiles(calibrated[positive]),
+            _quantiles(calibrated[allowed & ~positive]),
+            _quantiles(calibrated[allowed & positive]),
             config.gates,
         ),
     )

@@ -105,7 +105,7 @@ def policy_spec(contract: Contract, config: Any) -> PolicySpec:
     """
     from policies.spec import spec_from_contract
 
-    shared = ("initial_log_std", "std_min", "std_max", "encoder", "encoder_size", "trunk_size")
+    shared = ("initial_log_std", "std_min", "std_max", "encoder", "encoder_size", "trunk_size", "stall_steps")
     settings = {key: getattr(config, key) for key in shared if hasattr(config, key)}
     return spec_from_contract(
         contract,

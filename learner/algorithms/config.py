@@ -44,6 +44,8 @@ class ActorCriticConfig:
         encoder_sha256: What that file must hash to; empty where any file will do.
         encoder_lr: Adam's step size for the encoder, cloning included.
         shift_px: Images in updates are shifted at random by up to this many pixels; 0 for none.
+        stall_steps: A policy that acts without noise, and whose vector inputs have hardly moved for so many steps, acts
+            with its noise for a while (``policies.stall``); 0 for never.
     """
 
     name: str
@@ -73,12 +75,13 @@ class ActorCriticConfig:
     encoder_sha256: str
     encoder_lr: float
     shift_px: int
+    stall_steps: int
 
     def __post_init__(self) -> None:
         checks.at_least_one(self, "batch_size", "n_step", "actor_every")
         checks.positive(self, "utd_ratio", "critic_lr", "actor_lr", "encoder_lr", "std_floor")
         checks.above_0_to_1(self, "tau", "ema")
-        checks.not_negative(self, "encoder_size", "shift_px", "input_noise", "critic_warmup_updates")
+        checks.not_negative(self, "encoder_size", "shift_px", "stall_steps", "input_noise", "critic_warmup_updates")
         checks.not_negative(self, "clone_updates", "clone_weight", "clone_decay_updates")
         checks.between_0_and_1(self, "gamma")
         checks.from_0_to_1(self, "demo_share", "takeover_discount")

@@ -45,6 +45,7 @@ class DrQv2Config(ActorCriticConfig):
     actor_lr: float = 1e-4
     encoder_lr: float = 1e-4
     shift_px: int = 4
+    stall_steps: int = 0
     std_start: float = 1.0
     std_start_pretrained: float = 0.2
     std_end: float = 0.1

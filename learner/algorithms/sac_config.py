@@ -95,6 +95,7 @@ class SACConfig(ActorCriticConfig):
     target_encoder: bool = False
     clone_encoder: bool = True
     shift_px: int = 2
+    stall_steps: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()

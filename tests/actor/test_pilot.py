@@ -1,5 +1,8 @@
 """Which policy acts: the newest that can be acted with."""
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -107,3 +110,22 @@ def test_a_policy_that_takes_long_waits_for_a_period_with_time_enough_but_not_fo
     monkeypatch.undo()
     pilot.refresh(0.0)
     assert pilot.version == 4, "nobody notices"
+
+
+def test_a_policy_that_stands_still_acts_with_its_noise_where_its_spec_says_so():
+    policy = build_policy(replace(SPEC, stall_steps=3)).eval()
+    payload = save_snapshot(policy, 1)
+
+    def noisy(places: Iterable[int]) -> list[bool]:
+        newest = iter([payload])
+        pilot = PolicyPilot(lambda: next(newest, None), exploration_share=0.0)
+        pilot.refresh()
+        found = []
+        for t, place in enumerate(places):
+            observation = {"s": np.full(4, place, np.float32)}
+            (pilot.observe if t else pilot.begin_episode)(observation)
+            found.append(bool((pilot.propose() != policy.act(observation, deterministic=True)).any()))
+        return found
+
+    assert noisy(range(12)) == [False] * 12
+    assert noisy([0] * 6) == [False] * 3 + [True] * 3

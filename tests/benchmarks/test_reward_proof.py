@@ -12,10 +12,10 @@ from reward.config import ClassifierReward
 from transport import records_pb2 as pb
 
 
-def test_an_episode_is_judged_as_it_ran_and_as_the_threshold_alone_would_have_judged_it():
-    steps = Steps("almost", [False] * 6, [False] * 6, [0.1, 0.1, 0.9, 0.9, 0.9, 0.9])
+def test_an_episode_is_judged_as_it_ran_and_as_the_gates_alone_would_have_judged_it():
+    steps = Steps("almost", [False] * 6, [False] * 6, [0.1] * 6, [False, False, True, True, True, True])
     assert steps.as_run(10.0).frame is None
-    bare = steps.by_threshold(0.5, ClassifierReward(confirm=3), 10.0)
+    bare = steps.by_gates(ClassifierReward(confirm=3), 10.0)
     assert (bare.frame, bare.right, bare.success, bare.seconds_failing) == (4, False, False, 0.5)
     early = Steps("", [False] * 4, [False, False, False, True], [0.9] * 4)
     found = early.as_run(10.0)

@@ -110,6 +110,19 @@ def test_another_threshold_than_the_classifiers_own_counts_where_it_is_set():
     assert not strict.judge(observation(), 5).success
 
 
+def test_drift_looks_only_where_the_gates_of_training_hold():
+    """What they rule out was not learned from: scores there mean nothing, in training as in use."""
+    known = {"negative_logits": (-5.0, -4.0), "positive_logits": (4.0, 5.0), "gates": ("tool.z>0.06",)}
+    stored = load_classifier(constant_classifier(CAMERAS, 0.0, **known))
+    one = SuccessJudge(stored, ClassifierReward(gates=("gripper.pos<0.6",)), CONTRACT)
+    for step in range(2 * WINDOW):
+        one.judge(observation(tool_z=0.05), step)
+    assert one.drift.distance == 0.0
+    for step in range(WINDOW):
+        one.judge(observation(tool_z=0.07, gripper_pos=0.7), step)
+    assert one.drift.drifted, "a gate of the run's own does not hide what was learned"
+
+
 def test_drift_is_said_when_scores_fall_where_neither_class_had_any():
     rng = np.random.default_rng(0)
     negative, positive = rng.normal(-6, 1, 4000), rng.normal(5, 1, 1000)

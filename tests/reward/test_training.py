@@ -102,17 +102,19 @@ def test_what_only_an_episode_shows_is_learned_by_heart_and_no_figure_gains_by_i
     assert trained.report["frames"]["log_loss"] < 0.8
 
 
-def test_the_report_measures_with_the_gates_and_says_what_they_change(frames):
-    """Every frame looks like success; the gates rule out those that are none."""
-    logits = np.full(len(frames), 4.0)
-    gated = replace(frames, gated=~frames.positive)
+def test_the_report_measures_with_the_gates_and_says_what_they_do_alone(frames):
+    """What shows no success looks like none from frame 5 on, and the gates rule it out before."""
+    logits = np.where(frames.positive | (frames.indices < 5), 4.0, -4.0)
+    gated = replace(frames, gated=~frames.positive & (frames.indices < 5))
     calibration = Calibration(threshold=0.5, confirm=3, gates=("tool.z>0.06",))
     report = measured(gated, logits, np.full(len(frames), 0.5), calibration, 0.0001, 10.0)
     assert report["gates"] == ["tool.z>0.06"]
     assert report["false_positives_an_hour"]["events"] == 0
     assert report["per_episode"]["precision"]["value"] == 1.0
-    assert report["without_gates"]["false_positives_an_hour"]["events"] == 8
-    assert report["without_gates"]["per_episode"]["precision"]["value"] == 0.0
+    alone = report["gates_alone"]
+    assert alone["false_positives_an_hour"]["events"] == 8
+    assert alone["per_episode"]["precision"]["value"] < 1.0
+    assert measured(frames, logits, np.full(len(frames), 0.5), Calibration(), 0.0001, 10.0)["gates_alone"] is None
 
 
 def test_what_is_measured_with_gates_and_of_which_frames_is_written_beside_every_figure(frames, tmp_path):
@@ -131,9 +133,10 @@ def test_what_is_measured_with_gates_and_of_which_frames_is_written_beside_every
         assert "wrong side of one half" in page
         assert "the episodes that say when to stop, other ones" in page
         assert "The threshold, 0.700, is another" in page
-        low, high = found["without_gates"]["false_positives_an_hour"]["interval"]
-        assert (f"an hour, 95 % interval {low:.1f} to {high:.1f}." in page) == bool(gates)
-        assert (f"an hour, 95 % interval {low:.1f} to {high:.1f}." in gates_line(found)) == bool(gates)
+        assert ("they alone, whatever the cameras show" in page) == bool(gates)
+        if gates:
+            low, high = found["gates_alone"]["false_positives_an_hour"]["interval"]
+            assert f"an hour, 95 % interval {low:.1f} to {high:.1f}." in gates_line(found)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +183,6 @@ def test_what_a_gate_rules_out_does_not_make_the_threshold_stricter(tmp_path, pl
     assert gated["threshold"] < bare["threshold"]
     assert gated["per_episode"]["recall"]["value"] == 1.0
     assert gated["false_positives_an_hour"]["events"] == 0
-    assert gated["without_gates"]["false_positives_an_hour"]["events"] == 1
 
 
 def test_what_the_report_says_of_a_fold_is_decided_by_the_other_folds(tmp_path, planted):
