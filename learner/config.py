@@ -12,6 +12,7 @@ from learner.replay import ReplayConfig
 RESUME = ("auto", "must", "never")
 PREFETCH = ("auto", "on", "off")
 COMPILE = ("auto", "off")
+AUTOCAST = ("off", "bfloat16")
 TLS = ("auto", "on", "mutual")
 
 
@@ -103,6 +104,8 @@ class LearnerConfig:
             where updates run on CUDA.
         compile: ``auto`` compiles the networks of the algorithm where updates run on CUDA, in one process; ``off``
             never does.
+        autocast: ``bfloat16`` computes the layers of image encoders in it during updates, for GPUs that do so quicker;
+            weights, their gradients and everything after the encoder stay float32. ``off``: all is float32.
         resume: ``auto`` goes on where the run folder has a run, ``must`` refuses when it has none, ``never`` when it
             has one.
         demos: Folder of demonstrations (``tandem record``); empty for none.
@@ -138,6 +141,7 @@ class LearnerConfig:
     torch_threads: int = 1
     prefetch: str = "auto"
     compile: str = "auto"
+    autocast: str = "off"
     resume: str = "auto"
     demos: str = ""
     policy: PolicyConfig = field(default_factory=PolicyConfig)
@@ -165,6 +169,8 @@ class LearnerConfig:
             raise ConfigError(f"prefetch must be one of {PREFETCH}. Got: {self.prefetch!r}")
         if self.compile not in COMPILE:
             raise ConfigError(f"compile must be one of {COMPILE}. Got: {self.compile!r}")
+        if self.autocast not in AUTOCAST:
+            raise ConfigError(f"autocast must be one of {AUTOCAST}. Got: {self.autocast!r}")
         if self.tls not in TLS:
             raise ConfigError(f"tls must be one of {TLS}. Got: {self.tls!r}")
         for key in ("max_ahead", "publish_every", "keep_checkpoints"):

@@ -279,7 +279,12 @@ def _algorithm(config: LearnerConfig, contract: Contract) -> Algorithm:
 
     if config.torch_threads:
         torch.set_num_threads(config.torch_threads)
-    return _checked(lambda: build_algorithm(contract, config.algorithm, device=config.device, seed=config.acting.seed))
+    algorithm = _checked(
+        lambda: build_algorithm(contract, config.algorithm, device=config.device, seed=config.acting.seed)
+    )
+    if config.autocast == "bfloat16":
+        algorithm.encoder.autocast = torch.bfloat16
+    return algorithm
 
 
 def _compile(algorithm: Algorithm, config: LearnerConfig, console: Console) -> None:

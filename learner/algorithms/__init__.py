@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from episodes.contract import Contract
+    from learner.algorithms.shared_encoder import SharedEncoder
     from learner.replay import Batch
     from policies.gripper import Gripper
     from policies.normalization import Statistics
@@ -40,6 +41,7 @@ class Algorithm(Protocol):
         spec: Of the policy.
         policy: The acting policy, being trained.
         ema_policy: Its exponential moving average, for evaluation, best and export.
+        encoder: Of the policy's images, as updates see it.
         updates: Critic updates so far.
         device: Where updates run; batches may be numpy arrays or tensors there.
         shift_px: Random shift of images that batches are to come with [px]; 0 without images.
@@ -49,6 +51,7 @@ class Algorithm(Protocol):
     spec: PolicySpec
     policy: Policy
     ema_policy: Policy
+    encoder: SharedEncoder
     updates: int
     device: torch.device
     shift_px: int

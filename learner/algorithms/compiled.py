@@ -7,6 +7,7 @@ as a graph, which the CPU then starts with one call. Parameters, optimisers and 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -40,7 +41,8 @@ def compile_networks(
     try:
         for network, inputs in networks:
             network.compile(backend=backend, dynamic=False, mode="reduce-overhead" if graphs else None)
-            _try(network, inputs)
+            with algorithm.encoder.computing() if network is algorithm.policy.encoder else nullcontext():
+                _try(network, inputs)
     except Exception as error:  # whatever a compiler raises: training goes on without it
         for network, _ in networks:
             network._compiled_call_impl = None

@@ -37,7 +37,7 @@ class SACConfig(ActorCriticConfig):
         encoder_frozen: ``never``: the critics' loss trains the encoder throughout; ``cloned``: it stays as cloning
             left it, or as the given policy has it, where there was either.
         encoder_cache_copies: With ``cloned``, randomly shifted copies of each observation whose features are kept, so
-            that the encoder sees each once; 0 for none.
+            that the encoder sees each once; 0 for none. Beside the replay buffer they take 4 bytes a feature and copy.
         encoder_refresh_every: With ``cloned``, updates after which it is trained again, each time; 0 for never.
         encoder_refresh_updates: For so many updates.
         target_encoder: Whether target networks see through a moving average of the encoder, instead of itself.

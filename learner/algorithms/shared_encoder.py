@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,8 @@ class SharedEncoder:
         encoder: Of the policy; None where there are no images.
         parameters: Those that are trained, by name. A pretrained trunk is not among them.
         target: Moving average of ``encoder``; ``encoder`` itself without one.
+        autocast: Dtype in which their layers compute under torch.autocast; None for that of their weights. Weights,
+            gradients of weights and what they give stay float32.
 
     Args:
         encoder: Of the policy.
@@ -31,6 +35,7 @@ class SharedEncoder:
 
     def __init__(self, encoder: nn.Module | None, *, lr: float, averaged: bool, cached_copies: int = 0) -> None:
         self.encoder = self.target = encoder
+        self.autocast: torch.dtype | None = None
         self.parameters: dict[str, Any] = {} if encoder is None else dict(encoder.named_parameters())
         self._target_parameters: list[Tensor] = []
         self._adam = Adam(list(self.parameters.values()), lr) if self.parameters else None
@@ -53,8 +58,8 @@ class SharedEncoder:
             return []
         with torch.set_grad_enabled(trained and bool(self.parameters)):
             if trained or at is None or self._cache is None:
-                return [self.encoder(observation)]
-            return [self._cache.features(at, copy, observation, self.encoder)]
+                return [self._see(self.encoder, observation)]
+            return [self._cache.features(at, copy, observation, partial(self._see, self.encoder))]
 
     def unknown(self, at: Rows, copy: int) -> np.ndarray | None:
         """Of which observations ``encode``, untrained, will look at the images, bool (B,); None for all of them."""
@@ -63,7 +68,19 @@ class SharedEncoder:
     @torch.no_grad()
     def encode_target(self, observation: Mapping[str, Tensor], features: Sequence[Tensor]) -> list[Tensor]:
         """Features for target networks: ``features``, those of ``encode``, where there is no moving average."""
-        return list(features) if self.target is self.encoder or self.target is None else [self.target(observation)]
+        if self.target is self.encoder or self.target is None:
+            return list(features)
+        return [self._see(self.target, observation)]
+
+    def computing(self) -> AbstractContextManager[Any]:
+        """In which encoders run, by ``autocast``."""
+        if self.autocast is None or self.encoder is None:
+            return nullcontext()
+        return torch.autocast(next(self.encoder.parameters()).device.type, self.autocast)
+
+    def _see(self, encoder: nn.Module, observation: Mapping[str, Tensor]) -> Tensor:
+        with self.computing():
+            return encoder(observation).float()
 
     def train(self, encoded: Tensor, pulls: Sequence[Tensor]) -> None:
         """One step along the sum of the gradients ``pulls`` (B, E) that losses have to ``encoded``: one backward."""
