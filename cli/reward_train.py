@@ -6,10 +6,15 @@ import contextlib
 import dataclasses
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cli.composition import Settings
 from cli.errors import OK, CommandError
 from cli.keys import Group, Key, keys_of
+
+if TYPE_CHECKING:
+    from reward.frames import LabelledFrames
+    from reward.training import TrainConfig
 
 
 def list_keys() -> list[Key]:
@@ -28,7 +33,9 @@ def run(settings: Settings) -> int:
     import torch
 
     from cli.reward_progress import show_steps
-    from reward.replacement import CANDIDATE
+    from episodes.log_lock import FolderLock
+    from episodes.log_segment import LogError
+    from reward.replacement import CANDIDATE, leave
     from reward.report import write_report
     from reward.sources import load_frames, task_of
     from reward.storage import FILE
@@ -49,36 +56,67 @@ def run(settings: Settings) -> int:
         candidate.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CommandError(f"out={folder} cannot be made: {error.strerror}") from error
+    try:
+        lock = FolderLock(candidate)
+    except LogError as error:
+        raise CommandError(f"another `tandem reward train` writes {candidate}: wait for it, or give out=") from error
     print(f"{len(frames)} labelled frames of {len(set(frames.episodes))} episodes, {frames.positive.sum()} of success")
     try:
         with show_steps() as say:
             control_hz = config.control_hz or data_hz or 10.0
             trained = train(frames, config, candidate, task=task, control_hz=control_hz, say=say)
     except BaseException:
-        for empty in (candidate, *((folder,) if made else ())):
+        leave(folder)
+        if made:
             with contextlib.suppress(OSError):
-                empty.rmdir()
+                folder.rmdir()
         raise
     write_report(candidate, trained)
     print(summary(trained.report))
-    put_in_place(folder, trained.report, replace=config.replace)
+    old = of_the_one_there(folder / FILE, trained.frames, config, control_hz)
+    put_in_place(folder, old, trained.report, replace=config.replace)
+    lock.release()
     return OK
 
 
-def put_in_place(folder: Path, report: dict, *, replace: bool) -> None:
+def of_the_one_there(file: Path, frames: LabelledFrames, config: TrainConfig, control_hz: float) -> dict | None:
+    """What the classifier in ``file`` makes of ``frames``; None where there is none, or none that can judge them."""
+    from reward.config import RewardError
+    from reward.measures import of_another
+    from reward.sources import load_frames
+    from reward.storage import load_classifier
+
+    if not file.is_file():
+        return None
+    try:
+        classifier = load_classifier(file.read_bytes(), str(file))
+        if classifier.calibration.gates != config.gates:
+            frames = load_frames(config.data, config.cameras, classifier.calibration.gates)
+        return of_another(classifier, frames, control_hz)
+    except (RewardError, OSError):
+        return None
+
+
+def put_in_place(folder: Path, old: dict | None, report: dict, *, replace: bool) -> None:
     """Takes the candidate into ``folder``, and says what that means for who uses the classifier there.
+
+    Args:
+        folder: Of the classifier.
+        old: What the one there makes of the same frames; None where that cannot be said.
+        report: Of the candidate.
+        replace: Take it in whatever it is worth.
 
     Raises CommandError where the one there, or none, is better, unless ``replace``, and where it confirms nothing.
     """
     from learner.reward_watch import FOLDER
-    from reward.replacement import CANDIDATE, comparison, confirms_nothing, objections, report_of, take_in
+    from reward.replacement import CANDIDATE, comparison, confirms_nothing, objections, take_in
     from reward.report import HTML_FILE
     from reward.storage import FILE
 
     of_run = folder.resolve().name == FOLDER and (folder.resolve().parent / "run.json").is_file()
-    there, old = (folder / FILE).is_file(), report_of(folder)
+    there = (folder / FILE).is_file()
     if there:
-        print(comparison(old, report) if old else f"{folder / FILE} has no report to compare with")
+        print(comparison(old, report) if old else f"{folder / FILE} cannot judge these data: nothing to compare with")
     against = objections(old if there else None, report)
     if against and (there or of_run) and not replace:
         raise CommandError(

@@ -41,14 +41,16 @@ def log_loss(logits: np.ndarray, positive: np.ndarray) -> float:
 
 def least_of_last(logits: np.ndarray, episodes: Sequence[str], indices: np.ndarray, confirm: int) -> np.ndarray:
     """The least logit of the last ``confirm`` consecutive frames at each frame, (N,): success is confirmed there at
-    every threshold up to it. -inf where an episode has too few frames behind it."""
+    every threshold up to it. -inf where an episode has too few frames behind it. Rows of an episode are in order;
+    those of others may lie between them."""
     found = np.full(len(logits), -np.inf)
-    window: list[float] = []
-    last: tuple[str, int] = ("", -2)
+    windows: dict[str, list[float]] = {}
+    last: dict[str, int] = {}
     for row, (episode, index) in enumerate(zip(episodes, indices, strict=True)):
-        window = [*window, float(logits[row])] if (episode, index - 1) == last else [float(logits[row])]
-        window = window[-confirm:]
-        last = (episode, int(index))
+        follows = last.get(episode) == index - 1
+        last[episode] = int(index)
+        window = [*windows[episode], float(logits[row])] if follows else [float(logits[row])]
+        windows[episode] = window = window[-confirm:]
         if len(window) == confirm:
             found[row] = min(window)
     return found
@@ -60,7 +62,8 @@ def choose_threshold(
     """The logit from which a frame looks like success.
 
     At most ``target_fpr`` of the frames without success would confirm one. Where the classes are further apart than
-    that needs, it is the middle between there and what nine in ten episodes of success reach: a margin on both sides.
+    that needs, it is the middle between there and what nine in ten episodes of success reach, of those in which enough
+    frames in a row could: a margin on both sides.
 
     Args:
         confirmable: ``least_of_last`` of held-out frames, (N,).
@@ -72,7 +75,8 @@ def choose_threshold(
     best: dict[str, float] = {}
     for row in np.flatnonzero(positive):
         best[episodes[row]] = max(best.get(episodes[row], -np.inf), float(confirmable[row]))
-    reached = float(np.quantile(list(best.values()), 0.1, method="lower"))
+    could = [value for value in best.values() if np.isfinite(value)]
+    reached = float(np.quantile(could, 0.1, method="lower")) if could else -np.inf
     if not np.isfinite(least):
         return min(reached, 0.0) if np.isfinite(reached) else 0.0
     return (least + reached) / 2 if reached > least else least + 1e-6
@@ -109,6 +113,7 @@ class Confirmed:
         success: Whether the episode has a frame of success.
         right: Whether the confirmed frame is one.
         seconds_failing: Time of frames without success until then [s].
+        short: It has success, but never so many labelled frames of it in a row as confirmation takes.
     """
 
     episode: str
@@ -116,6 +121,7 @@ class Confirmed:
     success: bool
     right: bool
     seconds_failing: float
+    short: bool = False
 
 
 def confirm_episodes(
@@ -126,6 +132,7 @@ def confirm_episodes(
     *,
     confirm: int,
     control_hz: float,
+    first: int = 0,
 ) -> list[Confirmed]:
     """Runs the rule of running over labelled episodes: the first ``confirm`` frames in a row that look like success end
     an episode.
@@ -137,6 +144,8 @@ def confirm_episodes(
         indices: Its number within the episode; a gap begins the row anew.
         confirm: Frames in a row.
         control_hz: Frames a second.
+        first: Frame of an episode before which none ends it; where it is set, frame 0 is not looked at either, as
+            it comes before the first step.
     """
     rows: dict[str, list[int]] = {}
     for row, episode in enumerate(episodes):
@@ -146,12 +155,25 @@ def confirm_episodes(
         streak, last, hit = 0, -2, None
         failing = 0
         for row in own:
-            streak = (streak + 1 if indices[row] == last + 1 else 1) if looks[row] else 0
+            follows = indices[row] == last + 1
             last = int(indices[row])
+            streak = (streak + 1 if follows else 1) if looks[row] and (last or not first) else 0
             failing += not positive[row]
-            if streak >= confirm:
+            if streak >= confirm and last >= first:
                 hit = row
                 break
+        success = bool(positive[own].any())
         right = hit is not None and bool(positive[hit])
-        found.append(Confirmed(episode, hit, bool(positive[own].any()), right, failing / control_hz))
+        short = success and _longest(positive[own], indices[own]) < confirm
+        found.append(Confirmed(episode, hit, success, right, failing / control_hz, short))
     return found
+
+
+def _longest(of: np.ndarray, indices: np.ndarray) -> int:
+    """How many consecutive frames are true in a row, at most."""
+    longest = streak = 0
+    for row, value in enumerate(of):
+        follows = row and indices[row] == indices[row - 1] + 1
+        streak = (streak + 1 if follows else 1) if value else 0
+        longest = max(longest, streak)
+    return longest

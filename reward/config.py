@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 CONFIRM = 3
+MIN_STEP = 3
 """Frames in a row that must look like success, unless the training of a classifier says otherwise."""
 
 
@@ -43,7 +44,7 @@ class ClassifierReward:
     pretrained: str = ""
     threshold: float = 0.0
     confirm: int = 0
-    min_step: int = 3
+    min_step: int = MIN_STEP
     gates: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 
 from metrics.wilson import wilson_interval
 from reward.calibration import SECONDS_AN_HOUR, Confirmed, confirm_episodes, log_loss, poisson_interval, sigmoid
-from reward.classifier import Calibration
+from reward.classifier import Calibration, SuccessClassifier
+from reward.config import MIN_STEP
 from reward.frames import LabelledFrames
 
 _BINS = 10
@@ -82,12 +83,6 @@ def measured(
     found = looks & allowed
     hits, false = int((found & positive).sum()), int((found & ~positive).sum())
 
-    def of_episodes(looks: np.ndarray) -> dict[str, Any]:
-        confirmed = confirm_episodes(
-            looks, positive, frames.episodes, frames.indices, confirm=calibration.confirm, control_hz=control_hz
-        )
-        return {"per_episode": confusion(confirmed), "false_positives_an_hour": false_positives(confirmed)}
-
     return {
         "labels": {label: frames.labels.count(label) for label in dict.fromkeys(frames.labels)},
         "episodes": len(set(frames.episodes)),
@@ -103,25 +98,56 @@ def measured(
             "false_positive_rate": _rate(false, int((~positive).sum())),
             "log_loss": log_loss(logits[allowed], positive[allowed]),
         },
-        **of_episodes(found),
+        **of_episodes(frames, found, calibration, control_hz),
         "gates": list(calibration.gates),
         "ruled_out": int(frames.gated.sum()),
-        "gates_alone": of_episodes(allowed) if calibration.gates else None,
+        "gates_alone": of_episodes(frames, allowed, calibration, control_hz) if calibration.gates else None,
         "reliability": _reliability(scores[allowed], positive[allowed]),
         "worst": _worst(frames, scores),
     }
 
 
+def of_episodes(
+    frames: LabelledFrames, looks: np.ndarray, calibration: Calibration, control_hz: float
+) -> dict[str, Any]:
+    """Confusion of episodes and false positives an hour of the rule that runs, where frames that ``looks``, bool (N,),
+    look like success.
+
+    Gates come with recordings and runs alone, whose frames count from the start of an episode: there success counts
+    from ``MIN_STEP``, as in a run.
+    """
+    confirmed = confirm_episodes(
+        looks,
+        frames.positive,
+        frames.episodes,
+        frames.indices,
+        confirm=calibration.confirm,
+        control_hz=control_hz,
+        first=MIN_STEP + 1 if calibration.gates else 0,
+    )
+    return {"per_episode": confusion(confirmed), "false_positives_an_hour": false_positives(confirmed)}
+
+
+def of_another(classifier: SuccessClassifier, frames: LabelledFrames, control_hz: float) -> dict[str, Any] | None:
+    """``of_episodes`` of a classifier that is there already, on these frames; None where its cameras are others."""
+    if classifier.spec.preprocessing.cameras != frames.cameras:
+        return None
+    looks = (sigmoid(classifier.logits(frames.images)) >= classifier.calibration.threshold) & ~frames.gated
+    return of_episodes(frames, looks, classifier.calibration, control_hz)
+
+
 def confusion(found: Sequence[Confirmed]) -> dict[str, Any]:
-    """Episodes by what they were and what was confirmed in them; ``early`` is a success confirmed before it was one."""
+    """Episodes by what they were and what was confirmed in them; ``early`` is a success confirmed before it was one.
+    What was not confirmed because too few frames of it are labelled says nothing about recall."""
     right = sum(c.right for c in found)
     early = sum(c.success and c.frame is not None and not c.right for c in found)
     wrong = sum(not c.success and c.frame is not None for c in found)
-    missed = sum(c.success and c.frame is None for c in found)
+    missed = sum(c.success and c.frame is None and not c.short for c in found)
     return {
         "success_confirmed": right,
         "success_confirmed_early": early,
         "success_missed": missed,
+        "success_too_short": sum(c.short and c.frame is None for c in found),
         "failure_confirmed": wrong,
         "failure_passed": sum(not c.success and c.frame is None for c in found),
         "precision": _rate(right, right + early + wrong),

@@ -1,9 +1,8 @@
-"""Whether a newly trained classifier takes the place of the one in its folder, by the reports of both."""
+"""Whether a newly trained classifier takes the place of the one in its folder, on the same frames."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +12,8 @@ from reward.storage import FILE
 
 CANDIDATE = "candidate"
 """Folder beside a classifier in which a new one lies until it has its report, and where it stays if it is refused."""
-
-
-def report_of(folder: Path) -> dict[str, Any] | None:
-    """The report in ``folder``; None where there is none that has what is compared."""
-    try:
-        report = json.loads((folder / JSON_FILE).read_text())
-        comparison(report, report)
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
-    return report
+LOCK = "lock"
+"""In it: one training at a time writes there."""
 
 
 def confirms_nothing(report: dict[str, Any]) -> str:
@@ -32,12 +23,15 @@ def confirms_nothing(report: dict[str, Any]) -> str:
         return ""
     wrong = found["success_confirmed_early"] + found["failure_confirmed"]
     less = f"no success, but {wrong} times what was none" if wrong else "nothing"
-    return f"it confirms {less} (recall {_rate(found['recall'])})"
+    recall = f"recall {_rate(found['recall'])}"
+    if short := found["success_too_short"]:
+        recall += f"; {short} successes have too few labelled frames in a row to be confirmed: confirm={report['confirm']}"
+    return f"it confirms {less} ({recall})"
 
 
 def objections(old: dict[str, Any] | None, new: dict[str, Any]) -> list[str]:
     """Why the new classifier should not take the old one's place: it confirms nothing, or its recall or precision lies
-    below the 95 % interval of the old one's."""
+    below the 95 % interval of the old one's on the same frames (``measures.of_another``)."""
     if nothing := confirms_nothing(new):
         return [nothing]
     if old is None:
@@ -55,7 +49,10 @@ def comparison(old: dict[str, Any], new: dict[str, Any]) -> str:
     figures = {name: [_rate(report["per_episode"][name]) for report in (old, new)] for name in ("recall", "precision")}
     figures["false positives an hour"] = [_hourly(report) for report in (old, new)]
     lines = [f"  {name} {before} -> {after}" for name, (before, after) in figures.items()]
-    return "\n".join(["Old against new, each on held-out episodes of its own data, which are not the same:", *lines])
+    head = (
+        "Old against new on these data; some the old one may have been trained on, the new one is on held-out episodes:"
+    )
+    return "\n".join([head, *lines])
 
 
 def take_in(folder: Path) -> None:
@@ -63,8 +60,15 @@ def take_in(folder: Path) -> None:
     for name in (JSON_FILE, HTML_FILE, FILE):
         (folder / CANDIDATE / name).replace(folder / name)
     sync_folder(folder)
+    leave(folder)
+
+
+def leave(folder: Path) -> None:
+    """Removes the candidate's folder where nothing but its lock is in it."""
     with contextlib.suppress(OSError):
-        (folder / CANDIDATE).rmdir()
+        if {path.name for path in (folder / CANDIDATE).iterdir()} <= {LOCK}:
+            (folder / CANDIDATE / LOCK).unlink(missing_ok=True)
+            (folder / CANDIDATE).rmdir()
 
 
 def _rate(rate: dict[str, Any]) -> str:

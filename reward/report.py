@@ -131,6 +131,7 @@ def _confusion_table(found: dict[str, Any], with_gates: str) -> str:
         "success_confirmed": "success, confirmed",
         "success_confirmed_early": "success, confirmed before it was one",
         "success_missed": "success, never confirmed",
+        "success_too_short": "success, with too few labelled frames of it in a row to be confirmed: not counted",
         "failure_confirmed": "no success, confirmed",
         "failure_passed": "no success, never confirmed",
     }

@@ -1,6 +1,7 @@
 """What `tandem reward train` takes over from the classifier that it replaces."""
 
 import json
+import re
 import shutil
 
 import cv2
@@ -9,6 +10,7 @@ import pytest
 from cli import reward_train
 from cli.composition import compose_verb
 from cli.errors import CommandError
+from episodes.log_lock import FolderLock
 from reward.config import RewardError
 from reward.replacement import objections
 from reward.training import TrainConfig
@@ -86,8 +88,8 @@ def test_a_worse_classifier_does_not_take_the_place_of_a_better_one_of_a_run(ima
     with pytest.raises(CommandError, match=r"stays as it is: it confirms nothing .* are in .*candidate.* replace=true"):
         trained(images, out, "max_steps=1", "confirm=21")
     said = capsys.readouterr().out
-    assert "recall 100.0% (4 of 4, 95 % interval 51.0% to 100.0%) -> 0.0% (0 of 4" in said
-    assert "of its own data, which are not the same" in said
+    assert "recall 100.0% (4 of 4, 95 % interval 51.0% to 100.0%) -> unknown" in said
+    assert "Old against new on these data" in said
     assert "false positives an hour 0.0 (95 % interval 0.0 to" in said
     assert "take it now" not in said
     assert (file.read_bytes(), (out / "report.json").read_bytes()) == (good, report)
@@ -96,7 +98,7 @@ def test_a_worse_classifier_does_not_take_the_place_of_a_better_one_of_a_run(ima
 
 def test_a_classifier_that_confirms_nothing_is_not_to_be_used_and_has_its_report(images, tmp_path, capsys):
     out = tmp_path / "out"
-    with pytest.raises(CommandError, match=r"it confirms nothing \(recall 0.0% \(0 of 4.*do not use it"):
+    with pytest.raises(CommandError, match=r"nothing \(recall unknown; 4 successes have too few.*: confirm=21\): do not use"):
         trained(images, out, "max_steps=1", "confirm=21")
     assert "Use it with" not in capsys.readouterr().out
     assert sorted(path.name for path in out.iterdir()) == ["classifier.safetensors", "report.html", "report.json"]
@@ -108,6 +110,25 @@ def test_a_refused_training_leaves_no_folder(images, tmp_path):
     with pytest.raises(RewardError, match="at least 20 frames of success"):
         trained(few, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_what_repairs_an_exploitable_classifier_takes_its_place_without_being_asked_to(images, tmp_path, capsys):
+    """The one there confirms everything, and its report, made on easy labels, has no word of it."""
+    (tmp_path / "classifier.safetensors").write_bytes(constant_classifier(CAMERAS, 8.0))
+    assert trained(images, tmp_path, "max_steps=30") == 0
+    said = capsys.readouterr().out
+    assert re.search(r"precision \S+ \(\d of 8,.* -> 100.0% \(4 of 4", said), said
+    assert (tmp_path / "classifier.safetensors").read_bytes() != constant_classifier(CAMERAS, 8.0)
+
+
+def test_two_trainings_do_not_write_one_candidate(images, tmp_path):
+    (tmp_path / "candidate").mkdir()
+    held = FolderLock(tmp_path / "candidate")
+    with pytest.raises(CommandError, match="another `tandem reward train` writes"):
+        trained(images, tmp_path, "max_steps=1")
+    held.release()
+    assert trained(images, tmp_path, "max_steps=1") == 0
+    assert not (tmp_path / "candidate").exists()
 
 
 def test_a_rate_below_the_interval_of_the_older_one_is_worse():
