@@ -28,6 +28,7 @@ def run(settings: Settings) -> int:
     import torch
 
     from cli.reward_progress import show_steps
+    from reward.frames import counted
     from reward.replacement import CANDIDATE
     from reward.report import write_report
     from reward.sources import load_frames, task_of
@@ -42,14 +43,14 @@ def run(settings: Settings) -> int:
         print(line)
     config = settings.build(TrainConfig, paths())
     torch.set_num_threads(config.torch_threads)
-    frames = load_frames(config.data, config.cameras, config.gates)
+    frames = load_frames(config.data, config.cameras, config.gates, say=print)
     task, data_hz = task_of(config.data)
     candidate, made = folder / CANDIDATE, not folder.exists()
     try:
         candidate.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CommandError(f"out={folder} cannot be made: {error.strerror}") from error
-    print(f"{len(frames)} labelled frames of {len(set(frames.episodes))} episodes, {frames.positive.sum()} of success")
+    print(f"{len(frames)} labelled frames of {len(set(frames.episodes))} episodes: {counted(frames)}")
     try:
         with show_steps() as say:
             control_hz = config.control_hz or data_hz or 10.0

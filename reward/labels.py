@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -119,6 +120,11 @@ def spans_of(labels: Iterable[str]) -> list[Span]:
         elif label:
             spans.append(Span(index, index, label))
     return spans
+
+
+def label_place(folder: Path, episode: str, frame: int) -> str:
+    """The command that opens a frame where its label can be changed."""
+    return shlex.join(("tandem", "label", f"data={folder.resolve()}", f"episode={episode}", f"frame={frame}"))
 
 
 def counts(labels: Mapping[str, EpisodeLabels]) -> dict[str, int]:

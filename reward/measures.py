@@ -180,6 +180,7 @@ def _worst(frames: LabelledFrames, scores: np.ndarray) -> list[dict[str, Any]]:
             "frame": int(frames.indices[row]),
             "label": frames.labels[row],
             "score": float(scores[row]),
+            "place": frames.places[row],
         }
         for row in rows
     ]

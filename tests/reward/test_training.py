@@ -1,5 +1,6 @@
 """From labelled frames to a classifier and its report, and what is refused."""
 
+import html
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -119,7 +120,8 @@ def test_the_report_measures_with_the_gates_and_says_what_they_do_alone(frames):
 
 def test_what_is_measured_with_gates_and_of_which_frames_is_written_beside_every_figure(frames, tmp_path):
     logits = np.full(len(frames), 4.0)
-    gated = replace(frames, gated=~frames.positive & (frames.indices > 5))
+    places = [f"tandem label 'data=/a & b' episode={e} frame=4" for e in frames.episodes]
+    gated = replace(frames, gated=~frames.positive & (frames.indices > 5), places=tuple(places))
     for gates, allowed, with_gates in ((("tool.z>0.06",), 5, 5), ((), 0, 0)):
         calibration = Calibration(threshold=0.7, confirm=3, gates=gates)
         found = measured(gated, logits, np.full(len(frames), 0.7), calibration, 0.0001, 10.0)
@@ -131,6 +133,10 @@ def test_what_is_measured_with_gates_and_of_which_frames_is_written_beside_every
         assert page.count("rames that the gates allow") + page.count("of the frames allowed") == allowed
         assert page.count("with gates") == with_gates
         assert "wrong side of one half" in page
+        assert len(found["worst"]) == 12
+        for mistake in found["worst"]:
+            assert f"Episode {mistake['episode']}, frame {mistake['frame']}<" in page
+            assert f"<pre>{html.escape(places[mistake['row']])}</pre>" in page
         assert "the episodes that say when to stop, other ones" in page
         assert "The threshold, 0.700, is another" in page
         assert ("they alone, whatever the cameras show" in page) == bool(gates)
