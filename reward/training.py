@@ -22,7 +22,6 @@ from reward.augmentation import augmented
 from reward.calibration import choose_threshold, fit_temperature, least_of_last, sigmoid
 from reward.classifier import Calibration, ClassifierSpec, SuccessClassifier
 from reward.config import CONFIRM, RewardError
-from reward.enough import LEAST_FRAMES, check_frames
 from reward.fitting import FitConfig, Fitted, fit, logits_of
 from reward.frames import LabelledFrames, folds, thinned
 from reward.measures import LearningPoint, measured
@@ -30,6 +29,7 @@ from reward.network import NetworkSpec
 from reward.preprocessing import Preprocessing
 from reward.storage import save_classifier
 
+LEAST_FRAMES = 20
 LARGEST_SIDE = 96
 QUANTILES = 101
 _STOP_SHARE = 6
@@ -139,7 +139,7 @@ def train(
     """
     began_s = time.monotonic()
     rng = np.random.default_rng(config.seed)
-    check_frames(frames, config.confirm)
+    check_frames(frames)
     weights = _weights(config)
     network = NetworkSpec(len(frames.cameras), config.encoder, weights.sha256 if weights else "")
     preprocessing = Preprocessing(frames.cameras, _size(frames, config.image_size))
@@ -220,6 +220,19 @@ class _Fitter:
             weights=self.weights,
             on_check=lambda step, loss: self.say(f"{what}: step {step}, log loss {loss:.3f} on other episodes"),
         )
+
+
+def check_frames(frames: LabelledFrames) -> None:
+    """Raises RewardError where a class has too few frames that no gate rules out, or nothing tells the frames apart."""
+    allowed, where = ~frames.gated, " where the gates allow one" if frames.gated.any() else ""
+    for name, of_class in (("success", frames.positive), ("no success", ~frames.positive)):
+        if (count := int((of_class & allowed).sum())) < LEAST_FRAMES:
+            raise RewardError(
+                f"at least {LEAST_FRAMES} frames of {name} are needed{where}, better ten times as many. Got: {count} "
+                f"of {len(frames)}. Record some with `tandem record reward=human`, or label some with `tandem label`"
+            )
+    if all((value == value[:1]).all() for value in frames.images.values()):
+        raise RewardError("all frames are alike: there is nothing to tell success by. Is a camera covered or frozen?")
 
 
 def _threshold(frames: LabelledFrames, logits: np.ndarray, used: np.ndarray, config: TrainConfig) -> float:
