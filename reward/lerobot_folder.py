@@ -12,7 +12,7 @@ import numpy as np
 from episodes.contract import IMAGE_PREFIX
 from episodes.lerobot_dataset import FINAL_FILE, REWARD, SIDE_FOLDER
 from episodes.lerobot_reading import DatasetError, open_dataset, read_frame
-from reward.config import RewardError
+from reward.config import CONFIRM, RewardError
 from reward.frames import LabelledFrames, counted, stacked
 from reward.labels import FAILURE, SUCCESS, label_place, read_labels
 from reward.preprocessing import CameraFrames, chosen_cameras
@@ -105,9 +105,11 @@ def frames_of_dataset(folder: Path, cameras: Sequence[str], say: Callable[[str],
     if without := sum(labels.count("") for labels in every):
         said += f", and {without} frames without a label"
     if brief := [n for n, labels in enumerate(every) if "" in labels and str(n) not in given]:
+        longest = max((after - a for labels in every for a, after in _runs(np.array(labels) == SUCCESS)), default=0)
+        short = f" No success lasts for confirm={CONFIRM} frames: train with confirm=1." if longest < CONFIRM else ""
         said += (
             f". In {len(brief)} episodes {REWARD} says success for less than {_UNSURE_S:g} s, and frames so near to it "
-            f"may look like it: they have no label. Label what looks like success: {label_it}"
+            f"may look like it: they have no label.{short} Label what looks like success: {label_it}"
         )
     say(said)
     return frames

@@ -85,6 +85,7 @@ def test_a_dataset_with_a_reward_at_the_end_alone_is_taken_labelled_and_said_to_
     again = load_frames([str(folder)], say=said.append)
     assert again.labels.count("success") == 7, "what a person labels goes above the rewards"
     assert "In 1 episodes" in said[-1]
+    assert ["train with confirm=1" in line for line in said] == [True, False]
     with pytest.raises(RewardError, match="episodes 0 to 3"):
         page.picture("4", 0)
     with pytest.raises(RewardError, match="frames 0 to 14"):
