@@ -18,15 +18,19 @@ class LabelConfig:
     """Settings of ``tandem label``.
 
     Attributes:
-        data: Folder of recordings, or of a run, also while it runs.
+        data: Folder of recordings, of a run, also while it runs, or of a LeRobotDataset.
         port: Port on this machine's loopback; 0 for a free one.
+        episode: Episode at which the page opens; empty for the newest of a run, else the first that is not done.
+        frame: Frame of ``episode`` at which it opens.
     """
 
     data: str
     port: int = 8009
+    episode: str = ""
+    frame: int = 0
 
 
-PATHS = {"data": "data", "port": "port"}
+PATHS = {name: name for name in ("data", "port", "episode", "frame")}
 
 
 def list_keys() -> list[Key]:
@@ -39,15 +43,21 @@ def list_groups() -> list[Group]:
 
 def run(settings: Settings) -> int:
     """Serves the page until Ctrl-C."""
+    from reward.dataset_labelling import DatasetLabelling
     from reward.label_server import LabelServer
     from reward.labelling import Labelling
     from reward.labels import FILE
+    from reward.sources import is_dataset
 
     config = settings.build(LabelConfig, PATHS)
-    folder = Path(config.data).expanduser()
-    server = LabelServer(Labelling(folder, Amender(folder).amend), config.port)
+    folder, place = Path(config.data).expanduser(), ""
+    labelling = DatasetLabelling(folder) if is_dataset(folder) else Labelling(folder, Amender(folder).amend)
+    if config.episode:
+        labelling.picture(config.episode, config.frame)
+        place = f"#{config.episode}/{config.frame}"
+    server = LabelServer(labelling, config.port)
     with contextlib.suppress(KeyboardInterrupt), interrupted_by_signals(), contextlib.closing(server):
-        print(f"label the frames of {folder} at {server.url}")
+        print(f"label the frames of {folder} at {server.url}{place}")
         print(f"(over SSH: ssh -L {config.port}:localhost:{config.port} ...)")
         print(f"labels are kept in {folder / FILE} as you give them; Ctrl-C ends this", flush=True)
         server.serve()

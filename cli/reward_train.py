@@ -35,6 +35,7 @@ def run(settings: Settings) -> int:
     from cli.reward_progress import show_steps
     from episodes.log_lock import FolderLock
     from episodes.log_segment import LogError
+    from reward.frames import counted
     from reward.replacement import CANDIDATE, leave
     from reward.report import write_report
     from reward.sources import load_frames, task_of
@@ -49,7 +50,7 @@ def run(settings: Settings) -> int:
         print(line)
     config = settings.build(TrainConfig, paths())
     torch.set_num_threads(config.torch_threads)
-    frames = load_frames(config.data, config.cameras, config.gates)
+    frames = load_frames(config.data, config.cameras, config.gates, say=print)
     task, data_hz = task_of(config.data)
     candidate, made = folder / CANDIDATE, not folder.exists()
     try:
@@ -60,7 +61,7 @@ def run(settings: Settings) -> int:
         lock = FolderLock(candidate)
     except LogError as error:
         raise CommandError(f"another `tandem reward train` writes {candidate}: wait for it, or give out=") from error
-    print(f"{len(frames)} labelled frames of {len(set(frames.episodes))} episodes, {frames.positive.sum()} of success")
+    print(f"{len(frames)} labelled frames of {len(set(frames.episodes))} episodes: {counted(frames)}")
     try:
         with show_steps() as say:
             control_hz = config.control_hz or data_hz or 10.0

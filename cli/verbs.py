@@ -108,6 +108,7 @@ VERBS: dict[str, Verb] = {
             (
                 ("tandem label data=runs/labels", "recordings"),
                 ("tandem label data=runs/mine", "a run, also while it trains"),
+                ("tandem label data=DATASET episode=3 frame=40", "a LeRobotDataset, opened at a frame"),
             ),
         ),
         Verb(

@@ -21,19 +21,15 @@ import numpy as np
 from episodes.contract import Contract, ContractError, Feature, stored_differences
 from episodes.contract_file import load_contract, save_contract
 from episodes.layout import ObservationLayout
+from episodes.lerobot_reading import BACKEND, REPO_ID, DatasetError, open_dataset, read_frame
 from episodes.log import EpisodeLog, read_log
 from episodes.outcome import Outcome
 from transport import records_pb2 as pb
 
-REPO_ID = "tandem/local"
 REWARD, DONE, SUCCESS, HUMAN = "next.reward", "next.done", "next.success", "complementary_info.is_intervention"
 SIDE_FOLDER, FINAL_FILE, CONTRACT_FILE = "tandem", "final_observations.npz", "contract.json"
 _ACTION_MARGIN = 1e-5
 _LEFT_OUT = (Outcome.DISCARDED, Outcome.CUT)
-
-
-class DatasetError(ValueError):
-    """A dataset that cannot be taken. The text names the key, the expected and the actual."""
 
 
 @dataclass
@@ -72,7 +68,7 @@ def export_episodes(log: Path, contract: Contract, folder: Path) -> int:
         HUMAN: {"dtype": "bool", "shape": (1,), "names": None},
     }
     rate = max(1, round(interface.control_hz))
-    dataset = LeRobotDataset.create(REPO_ID, rate, features, root=folder, use_videos=False)
+    dataset = LeRobotDataset.create(REPO_ID, rate, features, root=folder, use_videos=False, video_backend=BACKEND)
     for episode in episodes:
         for t, action in enumerate(episode.actions):
             last = t == len(episode.actions) - 1
@@ -106,11 +102,7 @@ def import_dataset(folder: Path, contract: Contract, target: Path) -> int:
     """
     if target.exists():
         raise DatasetError(f"{target} exists already. Choose another folder")
-    if not (folder / "meta" / "info.json").is_file():
-        raise DatasetError(f"{folder} is no LeRobotDataset (no meta/info.json)")
-    from lerobot.datasets.lerobot_dataset import LeRobotDataset
-
-    dataset = LeRobotDataset(REPO_ID, root=folder)
+    dataset = open_dataset(folder)
     for feature in (*contract.stored, contract.interface.action):
         _check_feature(feature, dataset.features, folder)
     _check_view(folder, contract)
@@ -224,7 +216,7 @@ def _read(dataset: Any, contract: Contract, final: dict[str, np.ndarray]) -> Ite
         episode = _Episode(outcome=Outcome.SUCCESS)
         success = done = False
         for i in range(int(rows[number]["dataset_from_index"]), int(rows[number]["dataset_to_index"])):
-            frame = dataset[i]
+            frame = read_frame(dataset, number, i)
             episode.observations.append({f.name: _array(frame[f.name], f) for f in contract.stored})
             action = np.asarray(frame["action"], np.float32).ravel()
             if not (np.abs(action) <= 1.0 + _ACTION_MARGIN).all():

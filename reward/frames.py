@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from reward.config import RewardError
-from reward.labels import HARD, SUCCESS
+from reward.labels import HARD, LABELS, SUCCESS
 from reward.preprocessing import CameraFrames
 
 
@@ -23,6 +23,7 @@ class LabelledFrames:
         episodes: Episode of each frame, as text that no two episodes of any source share.
         indices: Number of each frame within its episode, int (N,).
         gated: Bool (N,): a gate on the state rules success out there; by default nowhere.
+        places: Where each frame's label can be changed: a command, or a file; by default empty.
     """
 
     cameras: tuple[CameraFrames, ...]
@@ -31,10 +32,13 @@ class LabelledFrames:
     episodes: tuple[str, ...]
     indices: np.ndarray
     gated: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
+    places: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not len(self.gated):
             object.__setattr__(self, "gated", np.zeros(len(self.labels), bool))
+        if not self.places:
+            object.__setattr__(self, "places", ("",) * len(self.labels))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -63,6 +67,7 @@ class LabelledFrames:
             tuple(self.episodes[i] for i in pick),
             self.indices[pick],
             self.gated[pick],
+            tuple(self.places[i] for i in pick),
         )
 
     def showing(self, images: dict[str, np.ndarray]) -> LabelledFrames:
@@ -73,6 +78,23 @@ class LabelledFrames:
         """Rows of these episodes, bool (N,)."""
         wanted = set(episodes)
         return np.array([episode in wanted for episode in self.episodes], bool)
+
+
+def stacked(
+    cameras: tuple[CameraFrames, ...],
+    images: Mapping[str, Sequence[np.ndarray]],
+    kept: Sequence[tuple[str, str, int]],
+    places: tuple[str, ...],
+) -> LabelledFrames:
+    """Frames read one after another; ``kept`` has label, episode and number of each."""
+    return LabelledFrames(
+        cameras,
+        {c.name: np.array(images[c.name], np.uint8).reshape(-1, c.height, c.width, 3) for c in cameras},
+        tuple(label for label, _, _ in kept),
+        tuple(episode for _, episode, _ in kept),
+        np.array([index for _, _, index in kept], int),
+        places=places,
+    )
 
 
 def joined(parts: Sequence[LabelledFrames]) -> LabelledFrames:
@@ -97,6 +119,16 @@ def joined(parts: Sequence[LabelledFrames]) -> LabelledFrames:
         tuple(episode for part in parts for episode in part.episodes),
         np.concatenate([part.indices for part in parts]),
         np.concatenate([part.gated for part in parts]),
+        tuple(place for part in parts for place in part.places),
+    )
+
+
+def counted(frames: LabelledFrames) -> str:
+    """How many frames carry each label, and of how many episodes, in words."""
+    found = {label: frames.labels.count(label) for label in LABELS if label in frames.labels}
+    pairs = set(zip(frames.labels, frames.episodes, strict=True))
+    return ", ".join(
+        f"{count} of {label} from {sum(name == label for name, _ in pairs)} episodes" for label, count in found.items()
     )
 
 

@@ -63,6 +63,7 @@ def frames_of_images(folder: Path, cameras: Sequence[str] = ()) -> LabelledFrame
         tuple(label for label, _, _ in rows),
         tuple(f"{folder.resolve()}/{episode}" for _, episode, _ in rows),
         np.arange(len(rows)),
+        places=tuple(str(files[found[0].name].resolve()) for _, _, files in rows),
     )
 
 

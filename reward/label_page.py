@@ -57,13 +57,13 @@ async function refresh() {
   }));
   return found.run;
 }
-async function open_(i) {
+async function open_(i, at = 0) {
   if (!all.length) { say("No episodes yet."); return; }
   now = Math.max(0, Math.min(all.length - 1, i)); anchor = null;
   await saving; await refresh();
   episode = await call("/api/episode/" + all[now].id);
   document.querySelector("nav .on")?.scrollIntoView({ block: "nearest" });
-  show(0);
+  show(at);
 }
 function show(i) {
   frame = Math.max(0, Math.min(episode.labels.length - 1, i));
@@ -131,8 +131,15 @@ const help = [["\\u2190 \\u2192", "frame before, after; with Shift ten"], ["\\u2
   ["S F X", "that was wrong: the episode is a success at this frame, a failure, or never to be learned from"]];
 $("keys").innerHTML = help.map(h => "<tr><td><kbd>" + h[0] + "</kbd></td><td>" +
   (h[2] ? "<i style='background:" + h[2] + "'></i> " : "") + h[1] + "</td></tr>").join("");
-refresh().then(run => open_(
-  run ? all.findLastIndex(e => e.outcome) : all.findIndex(e => !e.finished))).catch(e => say(e.message));
+async function begin() {
+  const run = await refresh(), [id, at] = (location.hash || "").slice(1).split("/");
+  const named = all.findIndex(e => e.id === id);
+  if (named >= 0) await open_(named, Number(at) || 0);
+  else await open_(run ? all.findLastIndex(e => e.outcome) : all.findIndex(e => !e.finished));
+  if (id && named < 0) say("No episode " + id + " here.");
+}
+globalThis.onhashchange = () => begin().catch(e => say(e.message));
+onhashchange();
 setInterval(() => refresh().catch(() => say("`tandem label` has ended.")), 5000);
 </script></html>
 """

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from reward.config import RewardError
+from reward.dataset_labelling import DatasetLabelling
 from reward.label_page import PAGE
 from reward.labelling import Labelling, NotFoundError
 
@@ -30,7 +31,7 @@ class LabelServer:
         port: On loopback; 0 for a free one. Raises RewardError where it is taken.
     """
 
-    def __init__(self, labelling: Labelling, port: int = 0) -> None:
+    def __init__(self, labelling: Labelling | DatasetLabelling, port: int = 0) -> None:
         self._token = secrets.token_urlsafe(16)
         try:
             self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(labelling, self._token))
@@ -51,7 +52,7 @@ class LabelServer:
         self._server.shutdown()
 
 
-def _handler(labelling: Labelling, token: str) -> type[BaseHTTPRequestHandler]:
+def _handler(labelling: Labelling | DatasetLabelling, token: str) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self._answer(self._get)

@@ -117,10 +117,7 @@ class Labelling:
         _, entry = next(read_log(self._folder / LOG, offsets[index]))
         record = entry.record
         shown = self._layout.unpack(record.start.observation or record.step.observation)
-        parts = [_enlarged(shown[camera.name]) for camera in self._cameras]
-        done, data = cv2.imencode(".jpg", cv2.cvtColor(np.hstack(parts), cv2.COLOR_RGB2BGR))
-        assert done
-        return data.tobytes()
+        return jpeg_of([shown[camera.name] for camera in self._cameras])
 
     def label(self, episode_id: str, labels: list[str], *, finished: bool) -> None:
         """Replaces the labels of an episode; empty texts for frames without one.
@@ -129,11 +126,7 @@ class Labelling:
         """
         with self._lock:
             count = len(self._found(episode_id).offsets)
-            if len(labels) != count:
-                raise RewardError(f"labels must be {count}, one for each frame. Got: {len(labels)}")
-            if wrong := [label for label in labels if label and label not in LABELS]:
-                raise RewardError(f"a label must be one of {', '.join(LABELS)}. Got: {wrong[0]!r}")
-            append_labels(self._folder, episode_id, spans_of(labels), "person", finished=finished)
+            keep_labels(self._folder, episode_id, labels, count, finished=finished)
 
     def amend(self, episode_id: str, outcome: str, step: int) -> None:
         """Changes the outcome of an episode: ``success`` at a step, ``failure`` or ``discarded``."""
@@ -182,6 +175,22 @@ class Labelling:
     def _outcome(self, episode_id: str, outcome: int, author: str) -> None:
         episode = self._episodes[episode_id]
         episode.outcome, episode.author = Outcome(outcome).name.lower(), author
+
+
+def keep_labels(folder: Path, episode_id: str, labels: list[str], count: int, *, finished: bool) -> None:
+    """Appends what a person said of the ``count`` frames of an episode; see ``Labelling.label``."""
+    if len(labels) != count:
+        raise RewardError(f"labels must be {count}, one for each frame. Got: {len(labels)}")
+    if wrong := [label for label in labels if label and label not in LABELS]:
+        raise RewardError(f"a label must be one of {', '.join(LABELS)}. Got: {wrong[0]!r}")
+    append_labels(folder, episode_id, spans_of(labels), "person", finished=finished)
+
+
+def jpeg_of(images: list[np.ndarray]) -> bytes:
+    """Images, uint8 (H, W, 3), side by side and large enough to look at."""
+    done, data = cv2.imencode(".jpg", cv2.cvtColor(np.hstack(list(map(_enlarged, images))), cv2.COLOR_RGB2BGR))
+    assert done
+    return data.tobytes()
 
 
 def _score(step: pb.Step) -> float | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -121,6 +122,11 @@ def spans_of(labels: Iterable[str]) -> list[Span]:
     return spans
 
 
+def label_place(folder: Path, episode: str, frame: int) -> str:
+    """The command that opens a frame where its label can be changed."""
+    return shlex.join(("tandem", "label", f"data={folder.resolve()}", f"episode={episode}", f"frame={frame}"))
+
+
 def counts(labels: Mapping[str, EpisodeLabels]) -> dict[str, int]:
     """How many frames carry each label."""
     sums = dict.fromkeys(LABELS, 0)
@@ -128,8 +134,3 @@ def counts(labels: Mapping[str, EpisodeLabels]) -> dict[str, int]:
         for span in episode.spans:
             sums[span.label] += span.last + 1 - span.first
     return sums
-
-
-def is_positive(labels: Iterable[str]) -> np.ndarray:
-    """1 for success, 0 for any failure, bool of shape (N,)."""
-    return np.array([label == SUCCESS for label in labels], bool)

@@ -17,7 +17,10 @@ from reward.frames import LabelledFrames
 _BINS = 10
 _WORST = 12
 _MUCH = 0.1
-"""Share by which a log loss must change before one split is taken to tell: chosen, not measured."""
+"""Share by which a log loss must change before it is said to: chosen, not measured."""
+_LITTLE = 0.03
+"""A log loss with nothing told wrongly below which there is little to gain: labels are softened by 1 %, so that being
+right throughout costs 0.01."""
 
 
 @dataclass(frozen=True)
@@ -45,19 +48,19 @@ class LearningPoint:
 
     @staticmethod
     def advice(points: Sequence[LearningPoint]) -> str:
-        """What the last doubling of labels did, in a sentence: one fit a point on one split tells no more."""
+        """What the last of the labels did, in a sentence: one fit a point on one split tells no more."""
         if len(points) < 2:
             return "too few labels for a learning curve: more labels will help"
         before, last = points[-2].loss, points[-1].loss
-        by = (
-            f"log loss {before:.3f} before the last doubling of labels, {last:.3f} after, by one fit a point on one "
-            "split"
-        )
+        frames = [point.positives + point.negatives for point in points[-2:]]
+        by = f"log loss {before:.3f} with {frames[0]} frames, {last:.3f} with {frames[1]}, by one fit a point on one split"
+        if points[-1].error == 0 and last < _LITTLE:
+            return f"these labels leave next to nothing to gain on this split: {by}"
         if last < (1 - _MUCH) * before:
             return f"more labels will probably help: {by}"
         if last > (1 + _MUCH) * before:
             return f"whether more labels would help cannot be told: {by}"
-        return f"more labels of the same kind made no difference within what one split can tell: {by}"
+        return f"more labels of the same kind made little difference on this split: {by}"
 
 
 def measured(
@@ -206,6 +209,7 @@ def _worst(frames: LabelledFrames, scores: np.ndarray) -> list[dict[str, Any]]:
             "frame": int(frames.indices[row]),
             "label": frames.labels[row],
             "score": float(scores[row]),
+            "place": frames.places[row],
         }
         for row in rows
     ]

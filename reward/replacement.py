@@ -25,7 +25,7 @@ def confirms_nothing(report: dict[str, Any]) -> str:
     less = f"no success, but {wrong} times what was none" if wrong else "nothing"
     recall = f"recall {_rate(found['recall'])}"
     if short := found["success_too_short"]:
-        recall += f"; {short} successes have too few labelled frames in a row to be confirmed: confirm={report['confirm']}"
+        recall += f"; {short} successes have too few labelled frames in a row for confirm={report['confirm']}"
     return f"it confirms {less} ({recall})"
 
 

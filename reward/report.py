@@ -69,8 +69,9 @@ def _page(trained: Trained) -> str:
 <h1>Success classifier {html.escape(report["classifier"])}</h1>
 <p class="soft">{html.escape(report["task"])} · {report["episodes"]} episodes, {html.escape(_labels(report))}</p>
 <p class="verdict">Every frame is scored by a network that had seen no frame of its episode, and every decision in the
-figures is made at a threshold chosen on other episodes ({html.escape(_thresholds(report))}). The stored threshold is
-chosen on all; so is the temperature, which changes the log loss and the reliability, and no decision.
+figures is made at a threshold chosen on other episodes ({html.escape(_thresholds(report))}), whose networks had seen this
+one. The stored threshold is chosen on all; so is the temperature, which changes the log loss and the reliability, and no
+decision.
 {html.escape(report["more_labels"][:1].upper() + report["more_labels"][1:])}.{html.escape(gates_line(report))}</p>
 <div class="numbers">{cards}</div>
 <h2>Frames and episodes</h2><div class="grid"><div class="card">{_frame_table(report)}</div>
@@ -78,7 +79,9 @@ chosen on all; so is the temperature, which changes the log loss and the reliabi
 <h2>Curves</h2><div class="grid">{"".join(_figure(*figure) for figure in figures)}</div>
 <h2>Worst mistakes</h2><p class="note">The frames whose score is on the wrong side of one half, the furthest first, at
 most two of an episode. The threshold, {report["threshold"]:.3f}, is another: what is shown need not have looked like
-success, or the lack of it, to the rule that runs.{of_allowed}</p><div class="film">{pictures}</div>
+success, or the lack of it, to the rule that runs.{of_allowed} Below each
+is the command that opens it where its label can be changed, or its file, whose folder is its label.</p>
+<div class="film">{pictures}</div>
 <h2>All figures</h2><div class="card"><details><summary>{JSON_FILE}</summary><pre>{everything}</pre></details></div>
 </main></html>
 """
@@ -162,11 +165,11 @@ def _mistake(trained: Trained, mistake: dict[str, Any]) -> str:
         parts.append(cv2.resize(frame, side, interpolation=cv2.INTER_NEAREST))
     _, png = cv2.imencode(".png", cv2.cvtColor(np.hstack(parts), cv2.COLOR_RGB2BGR))
     text = f"labelled {mistake['label']}, score {mistake['score']:.3f}"
-    where = f"{mistake['episode']}, frame {mistake['frame']}"
+    where = f"Episode {mistake['episode']}, frame {mistake['frame']}"
     return (
         f'<figure class="card"><img alt="{html.escape(text)}" src="data:image/png;base64,'
         f'{base64.b64encode(png.tobytes()).decode()}"><figcaption>{html.escape(text)}</figcaption>'
-        f'<p class="note">{html.escape(where)}</p></figure>'
+        f'<p class="note">{html.escape(where)}</p><pre>{html.escape(mistake["place"])}</pre></figure>'
     )
 
 

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from episodes.contract import IMAGE_PREFIX, Contract
+from episodes.contract import Contract
 from episodes.contract_file import load_contract
 from episodes.layout import ObservationLayout
+from episodes.lerobot_reading import INFO
 from episodes.log import read_log
 from reward.config import RewardError
-from reward.frames import LabelledFrames, joined
+from reward.frames import LabelledFrames, joined, stacked
 from reward.gates import parse_gates
-from reward.labels import FAILURE, LABELS, SUCCESS, read_labels
-from reward.preprocessing import CameraFrames, cameras_of, chosen_cameras
+from reward.labels import LABELS, label_place, read_labels
+from reward.preprocessing import cameras_of, chosen_cameras
 from reward.verdicts import LoggedVerdicts
 
-CONTRACT, LOG, INFO = "contract.json", "log", "meta/info.json"
+CONTRACT, LOG = "contract.json", "log"
 
 
-def load_frames(paths: Sequence[str], cameras: Sequence[str] = (), gates: Sequence[str] = ()) -> LabelledFrames:
+def load_frames(
+    paths: Sequence[str],
+    cameras: Sequence[str] = (),
+    gates: Sequence[str] = (),
+    say: Callable[[str], None] = lambda text: None,
+) -> LabelledFrames:
     """The labelled frames of several folders.
 
     An episode that lies in several logs, as a run keeps its demonstrations, is taken once: as the latest word on it has
@@ -33,6 +39,7 @@ def load_frames(paths: Sequence[str], cameras: Sequence[str] = (), gates: Sequen
         paths: Of recordings or runs (a log with labels), LeRobotDatasets, or image folders; named twice, once.
         cameras: Names of those to take, with or without ``observation.images.``; empty for all.
         gates: Conditions on the observed state without which nothing is a success; recordings and runs alone have it.
+        say: Told what was taken of a LeRobotDataset, and what was not.
 
     Raises RewardError naming the folder and what is wrong with it.
     """
@@ -50,7 +57,7 @@ def load_frames(paths: Sequence[str], cameras: Sequence[str] = (), gates: Sequen
             }
             parts.append(_frames_of_log(path, own, cameras, gates))
         else:
-            parts.append(_load(path, cameras, gates))
+            parts.append(_load(path, cameras, gates, say))
     return joined(parts)
 
 
@@ -58,14 +65,21 @@ def _is_log(path: Path) -> bool:
     return (path / LOG).is_dir() and (path / CONTRACT).is_file()
 
 
-def _load(path: Path, cameras: Sequence[str], gates: Sequence[str]) -> LabelledFrames:
+def is_dataset(path: Path) -> bool:
+    """Whether the folder is a LeRobotDataset."""
+    return (path / INFO).is_file()
+
+
+def _load(path: Path, cameras: Sequence[str], gates: Sequence[str], say: Callable[[str], None]) -> LabelledFrames:
     if gates:
         raise RewardError(
             f"gates need the state of every frame, which recordings and runs have. Got: data={path}. Train with "
             "gates=[] here, and give them where it runs: reward.gates"
         )
-    if (path / INFO).is_file():
-        return _frames_of_dataset(path, cameras)
+    if is_dataset(path):
+        from reward.lerobot_folder import frames_of_dataset
+
+        return frames_of_dataset(path, cameras, say)
     if any((path / label).is_dir() for label in LABELS):
         from reward.image_folder import frames_of_images
 
@@ -83,7 +97,7 @@ def task_of(paths: Sequence[str]) -> tuple[str, float]:
         if (folder / CONTRACT).is_file():
             interface = load_contract(folder / CONTRACT).interface
             return interface.task, interface.control_hz
-        if (folder / INFO).is_file():
+        if is_dataset(folder):
             return "", float(json.loads((folder / INFO).read_text())["fps"])
     return "", 0.0
 
@@ -109,7 +123,8 @@ def _frames_of_log(
             values.append(shown[name])
         kept.append((label, episode, index))
         gated.append(not all(condition.holds(shown) for condition in conditions))
-    return replace(_frames(found, images, kept), gated=np.array(gated, bool))
+    places = tuple(label_place(folder, episode, index) for _, episode, index in kept)
+    return replace(stacked(found, images, kept, places), gated=np.array(gated, bool))
 
 
 def observations(folder: Path, contract: Contract) -> Iterator[tuple[str, int, Sequence[bytes]]]:
@@ -137,60 +152,3 @@ def _words_of_log(folder: Path) -> dict[str, tuple[int, list[str]]]:
     return {
         episode: (verdicts.time_ns(episode, labelled), labels) for episode, labels in verdicts.labels(labelled).items()
     }
-
-
-def _frames_of_dataset(folder: Path, cameras: Sequence[str]) -> LabelledFrames:
-    """Frames of a local LeRobotDataset: success where ``next.reward`` is at least one half."""
-    from lerobot.datasets.lerobot_dataset import LeRobotDataset
-
-    from episodes.lerobot_dataset import REPO_ID, REWARD
-
-    dataset = LeRobotDataset(REPO_ID, root=folder)
-    if REWARD not in dataset.features:
-        raise RewardError(f"{folder} lacks {REWARD!r}, which says where success is. It has: {sorted(dataset.features)}")
-    shapes = {name: f["shape"] for name, f in dataset.features.items() if name.startswith(IMAGE_PREFIX)}
-    rows = dataset.meta.episodes
-    images: dict[str, list[np.ndarray]] = {}
-    kept: list[tuple[str, str, int]] = []
-    every = tuple(CameraFrames(name, *_height_width(shape)) for name, shape in shapes.items())
-    found = chosen_cameras(every, cameras)
-    for number in range(dataset.num_episodes):
-        first = int(rows[number]["dataset_from_index"])
-        for i in range(first, int(rows[number]["dataset_to_index"])):
-            frame = dataset[i]
-            for camera in found:
-                images.setdefault(camera.name, []).append(_uint8(frame[camera.name]))
-            label = SUCCESS if float(frame[REWARD]) >= 0.5 else FAILURE
-            kept.append((label, f"{folder.resolve()}/{number}", i - first))
-    return _frames(found, images, kept)
-
-
-def _height_width(shape: Sequence[int]) -> tuple[int, int]:
-    a, b, c = shape
-    return (b, c) if a == 3 and c != 3 else (a, b)
-
-
-def _uint8(image: object) -> np.ndarray:
-    """(H, W, 3) uint8 of what a LeRobotDataset gives: (3, H, W) in [0, 1]."""
-    value = np.asarray(image)
-    if value.shape[0] == 3 and value.shape[-1] != 3:
-        value = np.moveaxis(value, 0, -1)
-    return value if value.dtype == np.uint8 else np.rint(value * 255.0).astype(np.uint8)
-
-
-def _frames(
-    cameras: tuple[CameraFrames, ...], images: dict[str, list[np.ndarray]], kept: list[tuple[str, str, int]]
-) -> LabelledFrames:
-    stack = {
-        camera.name: np.stack(images[camera.name])
-        if images.get(camera.name)
-        else np.zeros((0, camera.height, camera.width, 3), np.uint8)
-        for camera in cameras
-    }
-    return LabelledFrames(
-        cameras,
-        stack,
-        tuple(label for label, _, _ in kept),
-        tuple(episode for _, episode, _ in kept),
-        np.array([index for _, _, index in kept], int),
-    )

@@ -227,6 +227,11 @@ def check_frames(frames: LabelledFrames) -> None:
     allowed, where = ~frames.gated, " where the gates allow one" if frames.gated.any() else ""
     for name, of_class in (("success", frames.positive), ("no success", ~frames.positive)):
         if (count := int((of_class & allowed).sum())) < LEAST_FRAMES:
+            if (labelled := int(of_class.sum())) >= LEAST_FRAMES:
+                raise RewardError(
+                    f"the gates rule out {labelled - count} of the {labelled} frames of {name}, and at least "
+                    f"{LEAST_FRAMES} must be left. Is a bound of gates= wrong?"
+                )
             raise RewardError(
                 f"at least {LEAST_FRAMES} frames of {name} are needed{where}, better ten times as many. Got: {count} "
                 f"of {len(frames)}. Record some with `tandem record reward=human`, or label some with `tandem label`"

@@ -79,3 +79,56 @@ def test_figures_of_episodes_count_every_kind_of_mistake():
 def test_a_probability_is_never_certain():
     low, high = sigmoid(np.array([-1e9, 1e9]))
     assert 0.0 < low < high < 1.0
+
+
+def test_episodes_of_several_actors_lie_between_each_other_and_change_nothing():
+    rng = np.random.default_rng(3)
+    logits, indices = rng.normal(0, 3, 60), np.tile(np.arange(20), 3)
+    positive, episodes = indices > 14, np.repeat(["a", "b", "c"], 20)
+    mixed = np.argsort(indices, kind="stable")
+    alone = least_of_last(logits, list(episodes), indices, 3)
+    assert np.isfinite(alone).sum() == 3 * 18
+    np.testing.assert_array_equal(least_of_last(logits[mixed], list(episodes[mixed]), indices[mixed], 3), alone[mixed])
+    threshold = choose_threshold(alone, positive, list(episodes), 0.0001)
+    assert choose_threshold(alone[mixed], positive[mixed], list(episodes[mixed]), 0.0001) == threshold
+
+
+def successes_of_one_frame():
+    """Ten episodes told apart by far; of half of the successes one frame alone is labelled, as a key does it."""
+    episodes, indices, positive = [], [], []
+    for number in range(10):
+        frames = [*range(8), 12] if number < 5 else [*range(8), *range(10, 16)]
+        episodes += [f"e{number}"] * len(frames)
+        indices += frames
+        positive += [frame > 8 for frame in frames]
+    positive = np.array(positive)
+    return np.where(positive, 6.0, -6.0), positive, episodes, np.array(indices)
+
+
+def test_a_success_of_too_few_labelled_frames_says_nothing_of_threshold_or_recall():
+    logits, positive, episodes, indices = successes_of_one_frame()
+    threshold = choose_threshold(least_of_last(logits, episodes, indices, 3), positive, episodes, 0.0001)
+    assert threshold == 0.0, "the middle between the two classes"
+    found = confirm_episodes(logits > threshold, positive, episodes, indices, confirm=3, control_hz=10)
+    table = confusion(found)
+    assert (table["success_too_short"], table["success_missed"]) == (5, 0)
+    assert (table["recall"]["count"], table["recall"]["of"]) == (5, 5)
+
+
+def test_a_gate_that_rules_out_one_success_is_a_miss_and_leaves_the_threshold_where_it_was():
+    logits, positive, episodes, indices = successes_of_one_frame()
+    shut = positive & np.array([episode == "e7" for episode in episodes])
+    confirmable = least_of_last(np.where(shut, -np.inf, logits), episodes, indices, 3)
+    assert choose_threshold(confirmable, positive, episodes, 0.0001) == 0.0
+    looks = (logits > 0) & ~shut
+    assert (
+        confusion(confirm_episodes(looks, positive, episodes, indices, confirm=3, control_hz=10))["success_missed"] == 1
+    )
+
+
+def test_success_counts_from_the_first_step_that_may_end_an_episode():
+    looks, positive = np.ones(8, bool), np.zeros(8, bool)
+    (found,) = confirm_episodes(looks, positive, ["a"] * 8, np.arange(8), confirm=3, control_hz=10, first=4)
+    assert found.frame == 4
+    (found,) = confirm_episodes(looks, positive, ["a"] * 8, np.arange(8), confirm=6, control_hz=10, first=4)
+    assert found.frame == 6, "frame 0 comes before the first step"

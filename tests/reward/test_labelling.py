@@ -173,13 +173,16 @@ def test_the_page_opens_at_the_newest_of_a_run_and_stays_with_an_episode_that_co
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
-    opened, failed, saved = json.loads(done.stdout)
+    opened, failed, saved, named, unknown = json.loads(done.stdout)
     assert opened["where"].startswith("Episode 2 of 2 (success by classifier)")
     assert opened["rows"] == ["1. near miss", "2. success by classifier"]
     assert failed["said"].startswith("nothing was saved: [Errno 21] Is a directory")
     assert "Episode 1 of 2" in failed["where"]
     assert saved["said"].startswith("Done with episode 1")
     assert "Episode 2 of 2" in saved["where"]
+    assert named["where"].startswith("Episode 1 of 2")
+    assert ", frame 2 of 3: almost" in named["where"]
+    assert unknown["said"] == "No episode nobody here."
 
 
 _PAGE_IN_NODE = """
@@ -187,7 +190,7 @@ const [address, token, file, script] = process.argv.slice(1), fs = require("fs")
 const made = () => ({ style: {}, append() {}, replaceChildren(...rows) { this.rows = rows; },
   getContext: () => new Proxy({}, { get: () => () => {}, set: () => true }) });
 let press;
-globalThis.location = { search: "?token=" + token };
+globalThis.location = { search: "?token=" + token, hash: "" };
 globalThis.fetch = (path, settings) => fetched(address.replace("localhost", "127.0.0.1") + path, settings);
 globalThis.document = { getElementById: id => parts[id] ??= made(), createElement: made, querySelector: () => null,
   addEventListener: (_, act) => { press = act; } };
@@ -209,7 +212,15 @@ const shown = () => ({ said: parts.said?.textContent, where: parts.where.textCon
   fs.renameSync(file + ".kept", file);
   await enter();
   await until(() => parts.where.textContent.startsWith("Episode 2"));
-  console.log(JSON.stringify([opened, failed, shown()]));
+  const saved = shown();
+  location.hash = "#" + "a".repeat(32) + "/2";
+  onhashchange();
+  await until(() => parts.where.textContent.includes("frame 2"));
+  const named = shown();
+  location.hash = "#nobody/1";
+  onhashchange();
+  await until(() => parts.said.textContent.includes("nobody"));
+  console.log(JSON.stringify([opened, failed, saved, named, shown()]));
   process.exit(0);
 })().catch(error => { console.error(error); process.exit(1); });
 """

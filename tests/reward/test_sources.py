@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ from episodes.contract_file import load_contract
 from episodes.log import EpisodeLog, read_log
 from reward.calibration import confirm_episodes
 from reward.config import HumanReward, RewardError
+from reward.frames import counted
 from reward.labels import append_labels, read_labels, spans_of
 from reward.sources import labels_of_log, load_frames, task_of
 from transport import records_pb2 as pb
@@ -42,6 +44,9 @@ def test_the_success_key_and_near_misses_label_every_frame(recordings):
         label: frames.labels.count(label) > 0 for label in ("success", "failure", "almost", "air")
     } == dict.fromkeys(("success", "failure", "almost", "air"), True)
     assert frames.labels.count("success") == 11
+    assert counted(frames).startswith("11 of success from 1 episodes, ")
+    opened = f"tandem label data={recordings} episode={frames.episodes[-1]} frame={frames.indices[-1]}"
+    assert frames.subset(np.array([0, len(frames) - 1])).places[1] == opened
     (success,) = [end for end in ends if end.outcome == pb.OUTCOME_SUCCESS]
     assert success.author == "operator"
     shown = [r.source for _, e in read_log(recordings / "log") for r in e.record.step.rewards]
@@ -161,6 +166,8 @@ def test_image_folders_are_read_by_label_episode_and_camera(tmp_path):
     frames = load_frames([str(tmp_path)])
     assert [c.name for c in frames.cameras] == ["observation.images.front", "observation.images.wrist"]
     assert (len(frames), len(set(frames.episodes)), frames.labels.count("almost")) == (18, 2, 6)
+    assert all(label in Path(place).parts for label, place in zip(frames.labels, frames.places, strict=True))
+    assert all(Path(place).is_file() for place in frames.places)
     assert frames.images["observation.images.wrist"][frames.positive][0, 0, 0].tolist() == [0, 0, 200], "RGB"
     assert len(load_frames([str(tmp_path)], ["wrist"]).images) == 1
     (tmp_path / "sucess").mkdir()

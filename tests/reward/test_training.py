@@ -1,5 +1,6 @@
 """From labelled frames to a classifier and its report, and what is refused."""
 
+import html
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -119,7 +120,8 @@ def test_the_report_measures_with_the_gates_and_says_what_they_do_alone(frames):
 
 def test_what_is_measured_with_gates_and_of_which_frames_is_written_beside_every_figure(frames, tmp_path):
     logits = np.full(len(frames), 4.0)
-    gated = replace(frames, gated=~frames.positive & (frames.indices > 5))
+    places = [f"tandem label 'data=/a & b' episode={e} frame=4" for e in frames.episodes]
+    gated = replace(frames, gated=~frames.positive & (frames.indices > 5), places=tuple(places))
     for gates, allowed, with_gates in ((("tool.z>0.06",), 5, 5), ((), 0, 0)):
         calibration = Calibration(threshold=0.7, confirm=3, gates=gates)
         found = measured(gated, logits, np.full(len(frames), 0.7), calibration, 0.0001, 10.0)
@@ -131,6 +133,10 @@ def test_what_is_measured_with_gates_and_of_which_frames_is_written_beside_every
         assert page.count("rames that the gates allow") + page.count("of the frames allowed") == allowed
         assert page.count("with gates") == with_gates
         assert "wrong side of one half" in page
+        assert len(found["worst"]) == 12
+        for mistake in found["worst"]:
+            assert f"Episode {mistake['episode']}, frame {mistake['frame']}<" in page
+            assert f"<pre>{html.escape(places[mistake['row']])}</pre>" in page
         assert "the episodes that say when to stop, other ones" in page
         assert "The threshold, 0.700, is another" in page
         assert ("they alone, whatever the cameras show" in page) == bool(gates)
@@ -140,13 +146,19 @@ def test_what_is_measured_with_gates_and_of_which_frames_is_written_beside_every
 
 
 @pytest.mark.parametrize(
-    ("after", "said"),
-    [(0.2, "more labels will probably help"), (0.29, "within what one split can tell"), (0.6, "cannot be told")],
+    ("after", "error", "said"),
+    [
+        (0.2, 0.1, "more labels will probably help"),
+        (0.29, 0.1, "little difference on this split"),
+        (0.6, 0.1, "cannot be told"),
+        (0.02, 0.0, "next to nothing to gain"),
+        (0.02, 0.1, "more labels will probably help"),
+    ],
 )
-def test_the_learning_curve_says_no_more_than_one_split_can_tell(after, said):
-    text = LearningPoint.advice([LearningPoint(20, 20, 0.3, 0.1), LearningPoint(40, 40, after, 0.1)])
+def test_the_learning_curve_says_no_more_than_one_split_can_tell(after, error, said):
+    text = LearningPoint.advice([LearningPoint(20, 20, 0.3, 0.1), LearningPoint(40, 40, after, error)])
     assert said in text
-    assert f"log loss 0.300 before the last doubling of labels, {after:.3f} after, by one fit a point on one" in text
+    assert f"log loss 0.300 with 40 frames, {after:.3f} with 80, by one fit a point on one split" in text
 
 
 def test_what_a_gate_rules_out_is_not_learned_from(tmp_path):
@@ -156,7 +168,16 @@ def test_what_a_gate_rules_out_is_not_learned_from(tmp_path):
     lying = replace(frames, labels=tuple(_other(a) if b else a for a, b in zip(frames.labels, odd, strict=True)))
 
     misled = train(lying, config(), tmp_path).report
-    report = train(replace(lying, gated=odd), config(folds=2), tmp_path).report
+    gated = train(replace(lying, gated=odd), config(folds=2, max_steps=120), tmp_path)
+    report, logits = gated.report, gated.classifier.logits(frames.images)
+    assert ((logits > 0) == frames.positive)[~odd].mean() > 0.9
+    assert ((logits > 0) == frames.positive)[odd].mean() > 0.9, "the kept network did not learn the lies either"
+    known = gated.classifier.calibration
+    assert np.median(known.negative_logits) < 0 < np.median(known.positive_logits)
+    scores = np.log(gated.scores / (1 - gated.scores))
+    for quantiles, of_class in ((known.negative_logits, ~lying.positive), (known.positive_logits, lying.positive)):
+        np.testing.assert_allclose(quantiles[0], scores[~odd & of_class].min(), rtol=1e-3)
+        np.testing.assert_allclose(quantiles[-1], scores[~odd & of_class].max(), rtol=1e-3)
     assert misled["frames"]["log_loss"] > 0.5
     assert report["ruled_out"] == odd.sum()
     assert report["frames"]["log_loss"] < 0.3
@@ -170,7 +191,7 @@ def _other(label: str) -> str:
 
 def test_frames_that_the_gates_leave_must_be_enough(tmp_path):
     frames = square_frames(8, 20)
-    with pytest.raises(RewardError, match=r"at least 20 frames of no success are needed where the gates allow one"):
+    with pytest.raises(RewardError, match=r"the gates rule out \d+ of the \d+ frames of no success, and at least 20"):
         train(replace(frames, gated=~frames.positive), config(), tmp_path)
 
 
@@ -183,6 +204,22 @@ def test_what_a_gate_rules_out_does_not_make_the_threshold_stricter(tmp_path, pl
     assert gated["threshold"] < bare["threshold"]
     assert gated["per_episode"]["recall"]["value"] == 1.0
     assert gated["false_positives_an_hour"]["events"] == 0
+
+
+def test_the_threshold_is_stricter_for_what_another_day_could_show(tmp_path, monkeypatch):
+    """As they are, the frames are told apart; on one of the other days one episode of failure looks like success."""
+    frames = square_frames(8, 20)
+    rows = frames.of_episodes(["data/3"])
+    logits = np.where(frames.positive, 6.0, -6.0)
+    other_day = logits + 9.0 * rows
+
+    def seen(network, preprocessing, of, rows, *shown):
+        return (other_day if shown else logits)[rows]
+
+    monkeypatch.setattr(training, "logits_of", seen)
+    stricter = train(frames, config(max_steps=1), tmp_path).classifier.calibration.threshold
+    monkeypatch.setattr(training, "logits_of", lambda network, preprocessing, of, rows, *shown: logits[rows])
+    assert stricter > train(frames, config(max_steps=1), tmp_path).classifier.calibration.threshold
 
 
 def test_what_the_report_says_of_a_fold_is_decided_by_the_other_folds(tmp_path, planted):
