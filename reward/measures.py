@@ -53,7 +53,8 @@ class LearningPoint:
             return "too few labels for a learning curve: more labels will help"
         before, last = points[-2].loss, points[-1].loss
         frames = [point.positives + point.negatives for point in points[-2:]]
-        by = f"log loss {before:.3f} with {frames[0]} frames, {last:.3f} with {frames[1]}, by one fit a point on one split"
+        losses = f"log loss {before:.3f} with {frames[0]} frames, {last:.3f} with {frames[1]}"
+        by = f"{losses}, by one fit a point on one split"
         if points[-1].error == 0 and last < _LITTLE:
             return f"these labels leave next to nothing to gain on this split: {by}"
         if last < (1 - _MUCH) * before:

@@ -69,9 +69,9 @@ def _page(trained: Trained) -> str:
 <h1>Success classifier {html.escape(report["classifier"])}</h1>
 <p class="soft">{html.escape(report["task"])} · {report["episodes"]} episodes, {html.escape(_labels(report))}</p>
 <p class="verdict">Every frame is scored by a network that had seen no frame of its episode, and every decision in the
-figures is made at a threshold chosen on other episodes ({html.escape(_thresholds(report))}), whose networks had seen this
-one. The stored threshold is chosen on all; so is the temperature, which changes the log loss and the reliability, and no
-decision.
+figures is made at a threshold chosen on other episodes ({html.escape(_thresholds(report))}), whose networks had seen
+this one. The stored threshold is chosen on all; so is the temperature, which changes the log loss and the reliability,
+and no decision.
 {html.escape(report["more_labels"][:1].upper() + report["more_labels"][1:])}.{html.escape(gates_line(report))}</p>
 <div class="numbers">{cards}</div>
 <h2>Frames and episodes</h2><div class="grid"><div class="card">{_frame_table(report)}</div>
