@@ -192,7 +192,7 @@ def found(seed: int, run: Path) -> dict[str, Any]:
 
 
 def _train_again(labels: Path, run: Path, seed: int) -> subprocess.Popen:
-    settings = (f"data=[{labels},{run}]", f"out={run / 'reward'}", f"seed={seed}", "name=corrected", "replace=true")
+    settings = (f"data=[{labels},{run}]", f"out={run / 'reward'}", f"seed={seed}", "name=corrected")
     with open(run / "reward-train.txt", "ab") as output:
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "cli.main", "reward", "train", *settings, *_QUICK],

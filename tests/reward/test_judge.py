@@ -10,7 +10,7 @@ from envs.so101_interface import SO101SimConfig
 from reward.calibration import sigmoid
 from reward.classifier import Calibration
 from reward.config import ClassifierReward, RewardError
-from reward.drift import WINDOW, DriftMonitor, distance
+from reward.drift import LIMIT, WINDOW, DriftMonitor, distance
 from reward.judge import SuccessJudge
 from reward.preprocessing import cameras_of
 from reward.storage import load_classifier
@@ -121,6 +121,17 @@ def test_drift_looks_only_where_the_gates_of_training_hold():
     for step in range(WINDOW):
         one.judge(observation(tool_z=0.07, gripper_pos=0.7), step)
     assert one.drift.drifted, "a gate of the run's own does not hide what was learned"
+
+
+def test_another_network_that_is_sure_elsewhere_is_no_drift():
+    """Held-out frames are scored by the networks of folds: all told apart, each is sure in a place of its own."""
+    rng = np.random.default_rng(1)
+    quantiles = [tuple(np.sort(rng.normal(mean, 0.1, 101))) for mean in (-5.4, 5.5)]
+    known = Calibration(negative_logits=quantiles[0], positive_logits=quantiles[1])
+    of_another = np.where(rng.random(300) < 0.3, rng.normal(6.0, 0.1, 300), rng.normal(-6.1, 0.1, 300))
+    assert distance(of_another, known) < 0.01
+    unsure = np.where(np.arange(300) % 2, of_another, rng.normal(0, 1, 300))
+    assert distance(unsure, known) > LIMIT
 
 
 def test_drift_is_said_when_scores_fall_where_neither_class_had_any():
