@@ -90,6 +90,8 @@ def document(found: Sequence[dict[str, Any]], planted: Sequence[dict[str, Any]])
         "",
         "## Each seed",
         "",
+        "The report's own estimate is from the minutes of its labels: its interval is wide, and `holds` hardly can fail.",
+        "",
         *_per_seed(found),
         "",
         "## The gate alone",
