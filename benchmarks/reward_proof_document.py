@@ -90,7 +90,7 @@ def document(found: Sequence[dict[str, Any]], planted: Sequence[dict[str, Any]])
         "",
         "## Each seed",
         "",
-        "The report's own estimate is from the minutes of its labels: its interval is wide, and `holds` hardly can fail.",
+        "The report's own estimate is of minutes: its interval is wide, and `holds` can hardly fail.",
         "",
         *_per_seed(found),
         "",
