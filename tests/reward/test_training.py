@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from policies.resnet import EncoderFileError
-from reward import training
+from reward import fitting, training
 from reward.classifier import Calibration
 from reward.config import RewardError
 from reward.fitting import FitConfig, fit
@@ -172,6 +172,7 @@ def test_what_a_gate_rules_out_is_not_learned_from(tmp_path):
     report, logits = gated.report, gated.classifier.logits(frames.images)
     assert ((logits > 0) == frames.positive)[~odd].mean() > 0.9
     assert ((logits > 0) == frames.positive)[odd].mean() > 0.9, "the kept network did not learn the lies either"
+    assert np.median(np.abs(logits)) > 2, "nor is it torn between them"
     known = gated.classifier.calibration
     assert np.median(known.negative_logits) < 0 < np.median(known.positive_logits)
     scores = np.log(gated.scores / (1 - gated.scores))
@@ -220,6 +221,24 @@ def test_the_threshold_is_stricter_for_what_another_day_could_show(tmp_path, mon
     stricter = train(frames, config(max_steps=1), tmp_path).classifier.calibration.threshold
     monkeypatch.setattr(training, "logits_of", lambda network, preprocessing, of, rows, *shown: logits[rows])
     assert stricter > train(frames, config(max_steps=1), tmp_path).classifier.calibration.threshold
+
+
+def test_a_fit_ends_by_what_other_days_could_show_too(monkeypatch):
+    """As they are the stopping frames are told apart from the first look; as another day shows them, less and less
+    wrongly."""
+    frames = square_frames(8, 20)
+    stop = frames.of_episodes(["data/0", "data/1"])
+    shown = iter(range(100))
+
+    def seen(network, preprocessing, of):
+        as_they_are = all(np.array_equal(of.images[name], held.images[name]) for name in held.images)
+        return np.where(of.positive, 4.6, -4.6) * (1.0 if as_they_are else 0.1 * next(shown) - 1)
+
+    held = frames.subset(stop)
+    monkeypatch.setattr(fitting, "logits_of", seen)
+    preprocessing, spec = Preprocessing(CAMERAS, (CAMERAS[0].height, CAMERAS[0].width)), NetworkSpec(len(CAMERAS))
+    settings = FitConfig(max_steps=3, check_every=1)
+    assert fit(spec, preprocessing, frames.subset(~stop), held, settings, seed=0).steps == 3
 
 
 def test_what_the_report_says_of_a_fold_is_decided_by_the_other_folds(tmp_path, planted):
