@@ -162,9 +162,9 @@ def test_the_learning_curve_says_no_more_than_one_split_can_tell(after, error, s
 
 
 def test_what_a_gate_rules_out_is_not_learned_from(tmp_path):
-    """Half of the frames say the opposite of what can be seen; a gate rules them out."""
+    """Many frames say the opposite of what can be seen; a gate rules them out."""
     frames = square_frames(8, 20)
-    odd = np.array([int(name.rpartition("/")[2]) % 2 == 1 for name in frames.episodes])
+    odd = np.array([int(name.rpartition("/")[2]) % 2 == 1 for name in frames.episodes]) & (frames.indices < 15)
     lying = replace(frames, labels=tuple(_other(a) if b else a for a, b in zip(frames.labels, odd, strict=True)))
 
     misled = train(lying, config(), tmp_path).report
