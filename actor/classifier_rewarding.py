@@ -70,6 +70,8 @@ class ClassifierRewarding:
         parts = [f"score {self._score:.3f} of {judge.threshold:.3f}"]
         if judge.fault:
             parts.append("BLIND")
+        elif judge.looks.changed:
+            parts.append(f"CAMERA CHANGED, {judge.looks.changed}")
         elif judge.drift.drifted:
             parts.append(f"DRIFT {judge.drift.distance:.2f}")
         if judge.closed is not None:
@@ -120,6 +122,11 @@ class ClassifierRewarding:
     def _warn(self, judge: SuccessJudge) -> None:
         """Says each kind of wrong once for a classifier; ``doing`` shows it as long as it lasts."""
         wrong = f"no success can be seen: {judge.fault}" if judge.fault else ""
+        if not wrong and judge.looks.changed:
+            wrong = (
+                f"{judge.looks.changed}, for classifier {judge.version}. Is it covered, or has the light changed? What "
+                "it says of success may be wrong: mend that, or train it anew with frames of now"
+            )
         if not wrong and judge.drift.drifted:
             wrong = (
                 f"drift: the scores of classifier {judge.version} are no longer like those of its training "

@@ -28,6 +28,7 @@ class Calibration:
         gates: Conditions on the observed state with which they were measured, and which hold wherever it runs.
         negative_logits, positive_logits: Quantiles of the calibrated logits of held-out frames of each class, evenly
             spaced: what scores are like when nothing has changed since training.
+        looks: ``reward.looks.ranges`` of the frames of training, in the order of their cameras; empty where not known.
     """
 
     temperature: float = 1.0
@@ -36,6 +37,7 @@ class Calibration:
     negative_logits: tuple[float, ...] = ()
     positive_logits: tuple[float, ...] = ()
     gates: tuple[str, ...] = ()
+    looks: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,10 @@ class SuccessClassifier:
     @property
     def calibration(self) -> Calibration:
         return self.spec.calibration
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        return tuple(camera.name for camera in self.spec.preprocessing.cameras)
 
     def check(self, contract: Contract) -> None:
         """Raises FrameError where the cameras of a contract are not those of the training data."""

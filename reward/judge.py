@@ -6,7 +6,7 @@ Whatever is wrong with a frame or a score, the answer is "no success".
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,6 +18,7 @@ from reward.classifier import Calibration
 from reward.config import ClassifierReward
 from reward.drift import DriftMonitor
 from reward.gates import Gate, parse_gates
+from reward.looks import LookMonitor
 from reward.preprocessing import FrameError, stacked
 
 
@@ -28,6 +29,10 @@ class Classifier(Protocol):
 
     @property
     def calibration(self) -> Calibration: ...
+
+    @property
+    def cameras(self) -> Sequence[str]:
+        """Names of those it looks at, in the order of ``calibration.looks``."""
 
     def check(self, contract: Contract) -> None:
         """Raises FrameError where it cannot look at the cameras of this contract."""
@@ -61,6 +66,7 @@ class SuccessJudge:
         version: Of the classifier.
         threshold: Score from which a frame looks like success.
         confirm: Frames in a row that must.
+        looks: Watches the frames.
         drift: Watches the scores where the gates of training hold: what they rule out was not learned from.
         fault: Why the last frame had no score; empty where it had one.
         closed: The first gate that did not hold at the last frame; None where all held.
@@ -76,6 +82,7 @@ class SuccessJudge:
         self.version = classifier.version
         self.threshold = config.threshold or classifier.calibration.threshold
         self.confirm = config.confirm or classifier.calibration.confirm
+        self.looks = LookMonitor(classifier.cameras, classifier.calibration.looks)
         self.drift = DriftMonitor(classifier.calibration)
         self.fault = ""
         self.closed: Gate | None = None
@@ -88,6 +95,8 @@ class SuccessJudge:
     def judge(self, observation: Mapping[str, np.ndarray], step: int, *, held: bool = False) -> Judgement:
         """Of the observation after step ``step``; ``held`` where it may not be of this moment."""
         logit = math.nan if held else self._logit(observation)
+        if not held and not self.fault:
+            self.looks.add(observation)
         score = float(sigmoid(np.array(logit)))
         self.closed = next((gate for gate in self._gates if not gate.holds(observation)), None)
         if self.closed not in self._learned_gates:

@@ -50,13 +50,14 @@ class LeRobotClassifier:
         version: FOLDER@HASH, by which rewards name it in the log.
         calibration: Threshold one half, as LeRobot uses it, and no reference scores.
         images: Height and width that it wants, by camera.
+        cameras: Names of them.
     """
 
     def __init__(self, folder: Path) -> None:
         config = _config(folder)
         features = config.get("input_features") or {}
         self.images = {n: tuple(f["shape"][1:]) for n, f in features.items() if n.startswith("observation.image")}
-        self.calibration = Calibration()
+        self.calibration, self.cameras = Calibration(), tuple(self.images)
         if not self.images:
             raise RewardError(f"{folder / CONFIG}: input_features must name an image. Got: {sorted(features)}")
         tensors = _tensors(folder / WEIGHTS)

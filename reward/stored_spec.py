@@ -68,6 +68,7 @@ _CALIBRATION: dict[str, _Rule] = {
     "negative_logits": _QUANTILES,
     "positive_logits": _QUANTILES,
     "gates": ("a list of conditions", lambda v: _listed(v, lambda gate: isinstance(gate, str))),
+    "looks": ("a list of finite numbers", lambda v: _listed(v, lambda x: type(x) in (int, float) and math.isfinite(x))),
 }
 
 
@@ -91,6 +92,11 @@ def spec_of(values: Any) -> ClassifierSpec:
     calibration = Calibration(**_fields(values.get("calibration"), _CALIBRATION, "calibration."))
     if bool(calibration.negative_logits) != bool(calibration.positive_logits):
         raise RewardError("calibration.negative_logits and positive_logits must both be given or both be empty")
+    if len(calibration.looks) not in (0, 4 * len(cameras)):
+        raise RewardError(
+            f"calibration.looks must have four numbers for each of {len(cameras)} camera(s), or none. "
+            f"Got: {len(calibration.looks)}"
+        )
     for gate in calibration.gates:
         check_gate(gate, "calibration.gates")
     return ClassifierSpec(**own, network=network, preprocessing=Preprocessing(cameras, size), calibration=calibration)

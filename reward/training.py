@@ -24,6 +24,7 @@ from reward.classifier import Calibration, ClassifierSpec, SuccessClassifier
 from reward.config import CONFIRM, RewardError
 from reward.fitting import FitConfig, Fitted, fit, logits_of
 from reward.frames import LabelledFrames, folds, thinned
+from reward.looks import ranges
 from reward.measures import LearningPoint, measured
 from reward.network import NetworkSpec
 from reward.preprocessing import Preprocessing
@@ -179,6 +180,7 @@ def train(
             _quantiles(calibrated[allowed & ~positive]),
             _quantiles(calibrated[allowed & positive]),
             config.gates,
+            ranges({camera.name: frames.images[camera.name] for camera in frames.cameras}),
         ),
     )
     classifier = save_classifier(folder, spec, final.network)
