@@ -128,6 +128,7 @@ def test_of_an_export_of_ours_the_frame_after_the_last_step_is_the_success(tmp_p
 def test_without_lerobot_a_dataset_says_what_to_install(tmp_path, monkeypatch):
     (tmp_path / "meta").mkdir()
     (tmp_path / "meta" / "info.json").write_text(json.dumps({"codebase_version": "v3.0", "fps": 5}))
-    monkeypatch.setitem(sys.modules, "lerobot", None)
+    for name in ["lerobot", *(name for name in sys.modules if name.startswith("lerobot."))]:
+        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(RewardError, match=r"LeRobotDataset.*Install what reads it: pip install 'tandem-rl\[lerobot\]'"):
         load_frames([str(tmp_path)])
