@@ -67,6 +67,7 @@ def run(settings: Settings) -> int:
             control_hz = config.control_hz or data_hz or 10.0
             trained = train(frames, config, candidate, task=task, control_hz=control_hz, say=say)
     except BaseException:
+        lock.release()
         leave(folder)
         if made:
             with contextlib.suppress(OSError):
@@ -74,9 +75,11 @@ def run(settings: Settings) -> int:
         raise
     write_report(candidate, trained)
     print(summary(trained.report))
-    old = of_the_one_there(folder / FILE, trained.frames, config, control_hz)
-    put_in_place(folder, old, trained.report, replace=config.replace)
-    lock.release()
+    try:
+        old = of_the_one_there(folder / FILE, trained.frames, config, control_hz)
+        put_in_place(folder, old, trained.report, replace=config.replace)
+    finally:
+        lock.release()
     return OK
 
 
