@@ -19,7 +19,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.table import ROOT, Row, markdown, merged, number, origin
+from benchmarks.origin import origin
+from benchmarks.table import ROOT, Row, markdown, merged, number
 
 LIMIT_S = 400.0
 BENCHMARKS: tuple[tuple[str, tuple[str, ...]], ...] = (

@@ -27,7 +27,7 @@ import torch
 from actor.evaluate import Evaluation, evaluate
 from actor.record import RecordConfig, record
 from benchmarks.cells import ROOT
-from benchmarks.results import machine
+from benchmarks.origin import machine
 from cli import learner
 from cli.composition import compose_verb
 from envs.registry import derive_contract
@@ -44,6 +44,7 @@ from policies.snapshot import save_snapshot
 
 RUNS = ROOT / "runs" / "play"
 ENV = "so101_sim"
+OBSERVATIONS = ("state", "pixels")
 PLAYS_MM = (8.0, 6.0, 4.0, 3.0, 2.0)
 SEEDS = (0, 1, 2)
 STARTS = 100
@@ -172,8 +173,14 @@ def chosen_play_mm(rows: list[dict[str, Any]]) -> float | None:
 
 
 def write(out: Path) -> dict[str, Any]:
-    """docs/play.json from the cells there are."""
-    tables = {obs: pooled(obs) for obs in ("state", "pixels")}
+    """docs/play.json from the cells there are; what it says of other plays stays."""
+    try:
+        rows = json.loads((out / "play.json").read_text())["rows"]
+    except FileNotFoundError:
+        rows = []
+    known = {(row["obs"], row["play_mm"]): row for row in rows}
+    known |= {(row["obs"], row["play_mm"]): row for obs in OBSERVATIONS for row in pooled(obs)}
+    tables = {obs: [known[obs, mm] for mm in PLAYS_MM if (obs, mm) in known] for obs in OBSERVATIONS}
     found = {
         "rule": f"the largest of {', '.join(f'{p:g}' for p in PLAYS_MM)} mm with cloning on {DEMONSTRATIONS} "
         f"demonstrations below {CLONING_BELOW:.0%} and the scripted operator at {OPERATOR_FROM:.0%} or more",
@@ -207,7 +214,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--obs", choices=("state", "pixels"), default="state")
+    parser.add_argument("--obs", choices=OBSERVATIONS, default="state")
     parser.add_argument("--all", action="store_true", help="try every play, also below the one that the rule gives")
     arguments = parser.parse_args()
     torch.set_num_threads(1)

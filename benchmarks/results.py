@@ -2,23 +2,28 @@
 
     make results BUDGET_MIN=60
 
-Each cell is one `tandem demo` in a folder of its own under runs/results/. A cell that has a summary.json is done and is
-not run again, so the command can be stopped and repeated. The documents are written anew after every cell.
+Each cell is one `tandem demo` in a folder of its own under runs/results/. docs/results.json keeps what came of it, with
+its settings, its curves, and when and on which commit it was made; the documents are written anew after every cell. A
+cell whose row has the settings of its group is not run again, here or on another machine, but with --again; one that
+was stopped goes on.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
+import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.cells import GROUPS, ROOT, Cell, cells
-from benchmarks.results_document import PICTURE, document, draw, pool
+from benchmarks.origin import machine, origin
+from benchmarks.results_document import CURVES, PICTURE, document, draw, pool
 from benchmarks.reward_proof_document import section_of, with_section
 from cli.children import Child, stop_all
+from episodes.durable import write_durably
+from metrics.history import read_history
 
 STOPS_S = 10.0  # from Ctrl-C to the end of a cell that took too long
 OVERRUN_S = 120.0  # by which the last cell may exceed the budget
@@ -42,24 +47,31 @@ def run(cell: Cell, limit_s: float) -> str:
     return "" if cell.summary() else f"exit {code}, see {child.log}"
 
 
-def machine() -> str:
-    """What this runs on: processor, and the cores this process may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+def kept(out: Path) -> dict[Cell, dict]:
+    """The rows of docs/results.json that were made with the settings that their groups have now."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    except OSError:
-        models = []
-    return (
-        f"{cores} of {os.cpu_count()} CPU cores, {models[0] if models else platform.processor() or platform.machine()}"
-    )
+        rows = json.loads((out / "results.json").read_text())["runs"]
+    except FileNotFoundError:
+        return {}
+    found = {Cell(row["group"], row["seed"]): row for row in rows if row["group"] in GROUPS}
+    return {cell: row for cell, row in found.items() if row["settings"] == list(GROUPS[cell.group].settings)}
 
 
-def write(out: Path) -> None:
-    """docs/results.json, docs/results.md and its picture from every summary there is."""
-    ran = [(cell, summary) for cell in cells() if (summary := cell.summary())]
-    missing = [cell for cell in cells() if not cell.summary()]
-    rows = [{"group": cell.group, **summary} for cell, summary in ran]
+def row_of(cell: Cell) -> dict | None:
+    """What a cell that has run on this machine puts into docs/results.json."""
+    summary = cell.summary()
+    if summary is None:
+        return None
+    history = read_history(cell.folder / "metrics.jsonl")
+    curves = {name: [[round(v, 4) for v in axis] for axis in history.series(name)] for name in CURVES}
+    return {"group": cell.group, "settings": list(GROUPS[cell.group].settings), **origin(), **summary, "curves": curves}
+
+
+def write(out: Path, new: Sequence[dict] = ()) -> None:
+    """docs/results.json, docs/results.md and its picture from the rows they have and ``new`` ones."""
+    there = kept(out) | {Cell(row["group"], row["seed"]): row for row in new}
+    missing = [cell for cell in cells() if cell not in there]
+    rows = [there[cell] for cell in cells() if cell in there]
     pooled = pool(rows)
     found = {
         "machine": machine(),
@@ -67,33 +79,43 @@ def write(out: Path) -> None:
         "runs": rows,
         "not_run": [f"{cell.group} seed {cell.seed}" for cell in missing],
     }
-    (out / "results.json").write_text(json.dumps(found, indent=1) + "\n")
+    write_durably(out / "results.json", _a_line_a_run(found).encode())
     path = out / "results.md"
     rewards = section_of(path.read_text()) if path.exists() else ""
     text = document(rows, pooled, missing, machine())
     path.write_text(with_section(text, rewards) if rewards else text)
-    draw([cell for cell, _ in ran], out / PICTURE)
+    draw(rows, out / PICTURE)
+
+
+def _a_line_a_run(found: dict) -> str:
+    lines = [json.dumps(row) for row in found["runs"]]
+    rest = json.dumps(found | {"runs": []}, indent=1)
+    return rest.replace('"runs": []', '"runs": [\n  ' + ",\n  ".join(lines) + "\n ]" if lines else '"runs": []') + "\n"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--budget-min", type=float, default=60, help="start no cell after this many minutes")
     parser.add_argument("--only", default="", help="only cells whose name begins with this text")
+    parser.add_argument("--again", action="store_true", help="run cells again that have a row")
     arguments = parser.parse_args()
+    out = ROOT / "docs"
     end = time.monotonic() + arguments.budget_min * 60
     for cell in cells():
         name = f"{cell.group} seed {cell.seed}"
-        if cell.summary() or not name.startswith(arguments.only):
+        if not name.startswith(arguments.only) or (cell in kept(out) and not arguments.again):
             continue
         if time.monotonic() > end:
             print(f"out of time before {name}")
             continue
         print(f"{name} ...", flush=True)
+        if cell.summary():
+            shutil.rmtree(cell.folder)
         trouble = run(cell, limit_s=cell_limit_s(cell, end - time.monotonic()))
-        summary = cell.summary()
-        print(f"{name}: {trouble or summary['verdict']}", flush=True)
-        write(ROOT / "docs")
-    write(ROOT / "docs")
+        row = row_of(cell)
+        print(f"{name}: {trouble or (row and row['verdict'])}", flush=True)
+        write(out, [row] if row else [])
+    write(out)
 
 
 if __name__ == "__main__":

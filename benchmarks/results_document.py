@@ -7,12 +7,12 @@ from pathlib import Path
 
 from benchmarks.cells import GROUPS, Cell
 from metrics import names
-from metrics.history import read_history
 from metrics.wilson import wilson_interval
 
 FULL_SPEED_CYCLE_STEPS = 11.3  # ScriptedOperatorConfig(speed=1.0, demonstrate=True), lift, 5 seeds of 50 unseen starts
 PICTURE = "results.png"
 PICTURED = ("lift-pixels", "lift-state", "insert-state", "insert-pixels")
+CURVES = (names.EVAL_SUCCESS_RATE, names.INTERVENTION_RATE)  # kept of each run, against environment steps
 
 
 def pool(rows: Sequence[dict]) -> dict[str, dict]:
@@ -94,14 +94,15 @@ def _pooled_table(pooled: dict[str, dict]) -> list[str]:
 def _runs_table(rows: Sequence[dict]) -> list[str]:
     lines = [
         "| group | seed | reached | success | interventions first 20 | last 20 | cycle, steps | operator's | env steps "
-        "| updates | training s | first update s |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| updates | training s | first update s | measured |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     return lines + [
         f"| {r['group']} | {r['seed']} | {'yes' if r['reached'] else 'no'} | {r['successes']}/{r['episodes']} "
         f"| {_number(r.get('intervention_rate_first'), '.3f')} | {_number(r['intervention_rate'], '.3f')} "
         f"| {_number(r['cycle_steps'], '.1f')} | {_number(r['operator_cycle_steps'], '.1f')} | {r['env_steps']} "
-        f"| {r['updates']} | {_number(r['train_wall_s'], '.0f')} | {_number(r['first_update_s'], '.1f')} |"
+        f"| {r['updates']} | {_number(r['train_wall_s'], '.0f')} | {_number(r['first_update_s'], '.1f')} "
+        f"| {r['date']} {r['commit']} |"
         for r in rows
     ]
 
@@ -110,21 +111,21 @@ def _number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
 
 
-def draw(cells: Sequence[Cell], path: Path) -> None:
-    """A picture of success and interventions over environment steps, a line a seed, for the main groups that ran."""
+def draw(rows: Sequence[dict], path: Path) -> None:
+    """A picture of success and interventions over environment steps, a line a seed, for the main groups with curves."""
     from matplotlib.figure import Figure
 
-    groups = [name for name in PICTURED if any(c.group == name for c in cells)]
+    drawn = [row for row in rows if row.get("curves")]
+    groups = [name for name in PICTURED if any(row["group"] == name for row in drawn)]
     if not groups:
         return
     figure = Figure(figsize=(3.2 * len(groups), 4.6), layout="constrained")
     axes = figure.subplots(2, len(groups), squeeze=False, sharex="col", sharey="row")
     for column, name in enumerate(groups):
-        for cell in (c for c in cells if c.group == name):
-            history = read_history(cell.folder / "metrics.jsonl")
-            for row, metric in enumerate((names.EVAL_SUCCESS_RATE, names.INTERVENTION_RATE)):
-                steps, values = history.series(metric)
-                axes[row][column].plot(steps, [100 * v for v in values], label=f"seed {cell.seed}", linewidth=1.2)
+        for run in (row for row in drawn if row["group"] == name):
+            for index, metric in enumerate(CURVES):
+                steps, values = run["curves"][metric]
+                axes[index][column].plot(steps, [100 * v for v in values], label=f"seed {run['seed']}", linewidth=1.2)
         axes[0][column].set_title(GROUPS[name].section, fontsize=10)
         axes[1][column].set_xlabel("environment steps")
     axes[0][0].set_ylabel("success alone [%]")

@@ -2,33 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import time
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.results import machine
-
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("torch", "lerobot", "numpy", "grpcio")
 
 type Row = dict[str, Any]
-
-
-def origin() -> dict[str, str]:
-    """When, on which code and on what a row is measured; ``+`` after a commit for changes that are not in it."""
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
-
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs")
-    return {
-        "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "commit": (git("rev-parse", "--short", "HEAD") or "unknown") + ("+" if changed else ""),
-        "machine": f"{machine()}; {versions()}",
-    }
 
 
 def merged(old: list[Row], new: list[Row], said: str, files: list[str]) -> list[Row]:
@@ -67,16 +46,6 @@ def number(value: float | None) -> str:
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:#.3g}".rstrip(".") if value else "0"
-
-
-def versions() -> str:
-    def one(name: str) -> str:
-        try:
-            return f"{name} {version(name)}"
-        except PackageNotFoundError:
-            return f"{name} not installed"
-
-    return ", ".join([f"Python {sys.version.split()[0]}", *map(one, PACKAGES)])
 
 
 def markdown(rows: list[Row], files: list[str]) -> str:

@@ -7,6 +7,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks import __main__ as bench
 from benchmarks import scaling, table
+from benchmarks.origin import origin
 
 FILES = ["x.py", "y.py"]
 
@@ -79,7 +80,7 @@ def test_a_benchmark_that_fails_keeps_the_rows_it_did_not_come_to():
 
 
 def test_rows_say_when_and_on_which_machine_they_were_measured():
-    made = table.origin()
+    made = origin()
     assert made["commit"].rstrip("+").isalnum()
     assert "torch" in made["machine"]
     rows = [bench.judged({"group": "Wire"} | row("a") | made)]

@@ -57,6 +57,16 @@ def test_the_document_says_the_rule_and_what_came_of_it(cells, tmp_path):
     assert "| state | 6 mm | 0.99 (" in play.table(found["rows"])
 
 
+def test_what_another_machine_found_stays(cells, tmp_path, monkeypatch):
+    cells(2.0, 99, 40)
+    before = play.write(tmp_path)["rows"]
+    monkeypatch.setattr(play, "RUNS", tmp_path / "none")
+    assert play.write(tmp_path)["rows"] == before
+    monkeypatch.setattr(play, "RUNS", tmp_path / "others")
+    cells(8.0, 99, 30, obs="pixels")
+    assert [(row["obs"], row["play_mm"]) for row in play.write(tmp_path)["rows"]] == [("state", 2.0), ("pixels", 8.0)]
+
+
 def test_a_cell_records_clones_and_evaluates_once(tmp_path, monkeypatch):
     monkeypatch.setattr(play, "RUNS", tmp_path / "runs")
     cell = play.Cell(play.CLONING, "state", 8.0, 0)

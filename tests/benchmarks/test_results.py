@@ -1,6 +1,8 @@
 """docs/results.* from made-up summaries, and cells that are stopped in time."""
 
+import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -29,6 +31,9 @@ def cell(tmp_path, monkeypatch):
         folder = results.Cell(group, seed).folder
         folder.mkdir(parents=True)
         (folder / "summary.json").write_text(json.dumps(summary))
+        curve = [{"env_steps": 100 * i, "updates": i, "eval_success_rate": i / 2} for i in range(3)]
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in curve))
+        return results.row_of(results.Cell(group, seed))
 
     return finish
 
@@ -58,10 +63,9 @@ def test_the_settings_of_a_group_are_those_of_a_demo(cell):
 
 
 def test_documents_pool_the_seeds_and_say_what_was_reached(cell, tmp_path):
-    cell("lift-state", 0, 50)
-    cell("lift-state", 1, 44)
-    cell("learning-off", 0, 10, reached=False, train_wall_s=None, cycle_steps=None)
-    results.write(tmp_path)
+    results.write(tmp_path, [cell("lift-state", 0, 50)])
+    results.write(tmp_path, [cell("lift-state", 1, 44)])
+    results.write(tmp_path, [cell("learning-off", 0, 10, reached=False, train_wall_s=None, cycle_steps=None)])
     found = json.loads((tmp_path / "results.json").read_text())
     pooled = found["pooled"]["lift-state"]
     assert (pooled["seeds"], pooled["reached"], pooled["successes"], pooled["worst_seed"]) == (2, 1, 94, 0.88)
@@ -76,6 +80,24 @@ def test_documents_pool_the_seeds_and_say_what_was_reached(cell, tmp_path):
     assert "\n- lift-state: seeds 2, 3, 4\n" in text.partition("Not run yet:")[2]
     assert text.count("## ") == 1
     assert (tmp_path / "results.png").stat().st_size > 0
+
+
+def test_what_another_machine_measured_stays_while_its_group_has_the_same_settings(cell, tmp_path, monkeypatch):
+    rows = [cell("lift-state", 0, 50), cell("lift-pixels", 3, 50)]
+    results.write(tmp_path, rows)
+    shutil.rmtree(cells.RUNS)
+    assert results.kept(tmp_path) == {results.Cell(row["group"], row["seed"]): row for row in rows}
+    assert rows[0]["curves"]["eval_success_rate"] == [[0.0, 100.0, 200.0], [0.0, 0.5, 1.0]]
+    assert len(rows[0]["commit"]) >= 7
+    assert len(rows[0]["date"]) == 10
+    results.write(tmp_path)
+    assert [run["group"] for run in json.loads((tmp_path / "results.json").read_text())["runs"]] == [
+        "lift-pixels",
+        "lift-state",
+    ]
+    changed = dataclasses.replace(cells.GROUPS["lift-state"], settings=("obs=state",))
+    monkeypatch.setitem(cells.GROUPS, "lift-state", changed)
+    assert [kept.group for kept in results.kept(tmp_path)] == ["lift-pixels"]
 
 
 def test_nothing_has_run_yet(cell, tmp_path):
