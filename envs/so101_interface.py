@@ -15,7 +15,7 @@ STATE, COMMAND, ACTION = "observation.state", "observation.command", "action"
 TASKS = {"insert": 120, "lift": 60, "reach": 40}
 """Tasks and their time limit in control steps."""
 OBSERVATIONS = ("state", "proprio", "pixels")
-PLAY_MM = {"state": 2.0, "proprio": 2.0, "pixels": 8.0}
+PLAY_MM = {"state": 2.0, "proprio": 2.0, "pixels": 6.0}
 """Play of the slot with each kind of observation, by docs/insert.md; that with pixels is to be measured again."""
 NEAR_M = 0.04
 """Range of the fine copy of a relative position: close in, a few millimetres then fill the scale."""
