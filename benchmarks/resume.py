@@ -36,12 +36,12 @@ from rows import row
 from episodes.contract import Contract
 from episodes.log import EpisodeLog, read_log
 from learner.algorithms import SACConfig, build_algorithm
+from learner.assembly import replay_buffer
 from learner.checkpoint import CheckpointWriter
 from learner.config import LearnerConfig
 from learner.console import Console
 from learner.episode_metrics import EpisodeMetrics
 from learner.ingest import Ingest
-from learner.main import replay_buffer
 from learner.publisher import PolicyPublisher
 from learner.replay import ReplayBuffer
 from learner.replay_rows import row_bytes

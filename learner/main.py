@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +11,14 @@ from envs.registry import derive_contract
 from episodes.contract import Contract
 from episodes.disk import check_writable
 from episodes.log import EpisodeLog
-from learner.algorithms import build_algorithm, discrete_gripper, policy_spec
+from learner.algorithms import policy_spec
+from learner.assembly import checked, make_trainer
 from learner.checkpoint import CheckpointError
 from learner.config import ConfigError, LearnerConfig
 from learner.console import Console
 from learner.demonstrations import check_demonstrations, import_demonstrations
 from learner.disk_plan import check_room, plan
-from learner.distributed import check_ranks, follow, lead, release, started_ranks, tells_torchrun
+from learner.distributed import check_ranks, follow, release, started_ranks, tells_torchrun
 from learner.encoder_copy import keep_encoder, with_kept_encoder
 from learner.finish import finish
 from learner.gpu_memory import out_of_memory_explained
@@ -26,8 +26,6 @@ from learner.ingest import Ingest
 from learner.joining import identity_of, join_lines
 from learner.memory import replay_beyond_memory
 from learner.publisher import PolicyPublisher
-from learner.replay import ReplayBuffer, replay_device
-from learner.reporting import Reporter
 from learner.reward_watch import RewardWatch
 from learner.run_folder import RunFolder, default_run_folder, open_run_folder, plain, save_config
 from learner.service import LearnerServer
@@ -37,7 +35,6 @@ from learner.status import starting_status, status_message
 from learner.stop_rule import Ending
 from learner.stop_signal import StopSignal
 from learner.training import Trainer
-from metrics.tracker import make_tracker
 from transport import service_pb2 as pb
 from transport.certificates import Identity
 from transport.channel import PROTOCOL
@@ -46,9 +43,7 @@ from transport.settings import settings_of
 from transport.token import load_or_create_token
 
 if TYPE_CHECKING:
-    import torch
-
-    from learner.algorithms import Algorithm
+    pass
 
 
 @tells_torchrun
@@ -73,7 +68,7 @@ def run_learner(config: LearnerConfig) -> int:
     identity = identity_of(config, place)
     if config.demos:
         check_demonstrations(config.demos, contract)  # as early: a run folder is not made in vain
-    replay_bytes = _checked(config.replay.capacity_bytes)
+    replay_bytes = checked(config.replay.capacity_bytes)
     new = not config.run or not (Path(config.run) / "run.json").exists()
     if new and config.policy.pretrained:
         check_pretrained(config.policy.pretrained, spec)
@@ -163,7 +158,7 @@ def _serve(
         console.event(f"run folder: {folder.path}{' (resumed)' if folder.resumed else ''}")
         try:
             with out_of_memory_explained(config, folder.path):
-                trainer = _trainer(config, folder, contract, ingest, publisher, console)
+                trainer = make_trainer(config, folder, contract, ingest, publisher, console)
                 trainers.append(trainer)
                 stop.stops(trainer)
                 prepare(trainer, log)
@@ -194,7 +189,7 @@ def _serve(
 def _beyond(config: LearnerConfig, contract: Contract, replay_bytes: int) -> str:
     from learner.algorithms.device import choose_device
 
-    device = _checked(lambda: choose_device(config.device))
+    device = checked(lambda: choose_device(config.device))
     return replay_beyond_memory(contract, replay_bytes, config.replay.device, device)
 
 
@@ -223,82 +218,3 @@ def describe(config: LearnerConfig, folder: RunFolder, contract: Contract) -> pb
         policy_spec=settings_of(policy_spec(contract, config.algorithm)),
         acting=settings_of(config.acting),
     )
-
-
-def _trainer(
-    config: LearnerConfig,
-    folder: RunFolder,
-    contract: Contract,
-    ingest: Ingest,
-    publisher: PolicyPublisher,
-    console: Console,
-) -> Trainer:
-    tracker = make_tracker(
-        config.tracker, folder.path, run_id=folder.run_id, name=folder.path.name, config=plain(config)
-    )
-    reporter = Reporter(folder.metrics, tracker)
-    try:
-        algorithm = _algorithm(config, contract)
-        _compile(algorithm, config, console)
-        algorithm = lead(config, started_ranks(), contract, folder.path, algorithm)
-        return Trainer(
-            config,
-            folder,
-            ingest=ingest,
-            publisher=publisher,
-            algorithm=algorithm,
-            replay=_checked(lambda: replay_buffer(config, contract, folder.replay_bytes, algorithm.device)),
-            reporter=reporter,
-            console=console,
-        )
-    except BaseException:
-        reporter.close(0.1)
-        raise
-
-
-def replay_buffer(
-    config: LearnerConfig, contract: Contract, capacity_bytes: int, device: torch.device | str = "cpu"
-) -> ReplayBuffer:
-    """The empty replay buffer of a run whose updates run on ``device``."""
-    return ReplayBuffer(
-        contract,
-        capacity_bytes=capacity_bytes,
-        protected_share=config.replay.protected_share,
-        n_step=config.algorithm.n_step,
-        takeover_discount=config.algorithm.takeover_discount,
-        gamma=config.algorithm.gamma,
-        cut_at_takeover=config.replay.cut_at_takeover,
-        gripper=discrete_gripper(contract, config.algorithm),
-        seed=config.acting.seed,
-        device=replay_device(config.replay, contract, capacity_bytes, device),
-    )
-
-
-def _algorithm(config: LearnerConfig, contract: Contract) -> Algorithm:
-    import torch
-
-    if config.torch_threads:
-        torch.set_num_threads(config.torch_threads)
-    algorithm = _checked(
-        lambda: build_algorithm(contract, config.algorithm, device=config.device, seed=config.acting.seed)
-    )
-    if config.autocast == "bfloat16":
-        algorithm.encoder.autocast = torch.bfloat16
-    return algorithm
-
-
-def _compile(algorithm: Algorithm, config: LearnerConfig, console: Console) -> None:
-    from learner.algorithms.compiled import compile_networks
-
-    if started_ranks().count > 1:
-        return  # a rank's share of a batch has another size, and the slowest rank sets the pace
-    if compile_networks(algorithm, config.compile, config.algorithm.batch_size, console.event):
-        console.event("networks are compiled for updates")
-
-
-def _checked[T](make: Callable[[], T]) -> T:
-    """``make()``, with a ValueError about a setting as a ConfigError."""
-    try:
-        return make()
-    except ValueError as error:
-        raise ConfigError(str(error)) from error

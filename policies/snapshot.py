@@ -9,7 +9,7 @@ import hashlib
 import json
 import struct
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import torch
@@ -97,10 +97,10 @@ def read_snapshot(data: bytes | bytearray, *, verified: bool = False) -> Snapsho
         raise SnapshotError(f"a policy snapshot must have format {FORMAT!r}. Got: {header.get('format')!r}")
     try:
         tensors = _views(data) if verified else load(bytes(data))
-        fields: dict[str, Any] = {
+        settings: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(header["spec"]).items()
         }
-        spec = PolicySpec(**fields)
+        spec = PolicySpec(**_known(settings))
         version, meta = int(header["version"]), json.loads(header["meta"])
     except (SafetensorError, PolicySpecError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise SnapshotError(f"the policy snapshot cannot be read: {error}") from error
@@ -108,6 +108,16 @@ def read_snapshot(data: bytes | bytearray, *, verified: bool = False) -> Snapsho
         raise SnapshotError("the policy snapshot is damaged: its tensors do not match the sha256 in its header")
     check_finite("the policy snapshot", tensors)
     return Snapshot(spec, version, meta, {k: v.float() if v.dtype == torch.bfloat16 else v for k, v in tensors.items()})
+
+
+def _known(settings: dict[str, Any]) -> dict[str, Any]:
+    """``settings``. Raises SnapshotError where they are of a newer Tandem."""
+    if unknown := sorted(set(settings) - {field.name for field in fields(PolicySpec)}):
+        raise SnapshotError(
+            f"it has settings that this version of Tandem does not know: {', '.join(unknown)}. It was made by a "
+            "newer one: update Tandem here"
+        )
+    return settings
 
 
 def load_snapshot(data: bytes, frozen: bytes | None = None) -> tuple[PolicySpec, int, Policy]:

@@ -29,11 +29,22 @@ def executed(run):
     return [tuple(int(v) for v in np.frombuffer(s.observation[0], np.float32)[:2]) for s in run.steps]
 
 
-def test_ctrl_c_again_and_again_ends_an_actor_at_once_and_loses_nothing(bench, actor, wait_for):
-    run = bench("gym", GymConfig(id="Witness-v0", settings="step_s=0.5"))
-    run.publish(0)
-    arm = actor(run.port)
-    wait_for(lambda: len(arm.witnessed) > 1)
+@pytest.fixture
+def acting(bench, actor, wait_for):
+    """Starts a learner and an actor whose steps take ``step_s``; both, once more than ``steps`` are delivered."""
+
+    def start(step_s, steps):
+        run = bench("gym", GymConfig(id="Witness-v0", settings=f"step_s={step_s}"))
+        run.publish(0)
+        arm = actor(run.port)
+        wait_for(lambda: len(run.steps) > steps)
+        return run, arm
+
+    return start
+
+
+def test_ctrl_c_again_and_again_ends_an_actor_at_once_and_loses_nothing(acting, actor, wait_for):
+    run, arm = acting(step_s=0.5, steps=1)
     run.stop()
     count = len(arm.witnessed)
     wait_for(lambda: len(arm.witnessed) > count)
@@ -49,11 +60,8 @@ def test_ctrl_c_again_and_again_ends_an_actor_at_once_and_loses_nothing(bench, a
     assert executed(run) == arm.witnessed
 
 
-def test_ctrl_c_that_bounced_is_one(bench, actor, wait_for):
-    run = bench("gym", GymConfig(id="Witness-v0", settings="step_s=0.5"))
-    run.publish(0)
-    arm = actor(run.port)
-    wait_for(lambda: len(run.steps) > 1)
+def test_ctrl_c_that_bounced_is_one(acting):
+    run, arm = acting(step_s=0.5, steps=1)
     arm.interrupt()
     arm.process.send_signal(signal.SIGTERM)  # not a second SIGINT, which the first would swallow while it waits
     assert arm.end() == 130
@@ -62,11 +70,8 @@ def test_ctrl_c_that_bounced_is_one(bench, actor, wait_for):
     assert executed(run) == arm.witnessed
 
 
-def test_an_actor_whose_name_is_taken_over_here_says_so(bench, actor, wait_for):
-    run = bench("gym", GymConfig(id="Witness-v0", settings="step_s=0.02"))
-    run.publish(0)
-    older = actor(run.port)
-    wait_for(lambda: len(run.steps) > 5)
+def test_an_actor_whose_name_is_taken_over_here_says_so(acting, actor, wait_for):
+    run, older = acting(step_s=0.02, steps=5)
     newer = actor(run.port, takeover=True)
     assert older.end() == 1
     assert "another actor on this machine took over the name 'arm' actor: every step is delivered." in older.text
@@ -90,11 +95,8 @@ def test_an_actor_that_still_looks_for_a_learner_is_taken_over_too(actor, wait_f
     assert newer.text.endswith("actor: stopped")
 
 
-def test_a_learner_that_serves_another_run_now_gets_no_advice_to_join_it(bench, actor, wait_for, tmp_path):
-    run = bench("gym", GymConfig(id="Witness-v0", settings="step_s=0.02"))
-    run.publish(0)
-    arm = actor(run.port)
-    wait_for(lambda: len(run.steps) > 5)
+def test_a_learner_that_serves_another_run_now_gets_no_advice_to_join_it(acting, wait_for, tmp_path):
+    run, arm = acting(step_s=0.02, steps=5)
     run.stop()
     count = len(arm.witnessed)
     wait_for(lambda: len(arm.witnessed) > count + 5)

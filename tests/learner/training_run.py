@@ -16,12 +16,12 @@ from episodes.log import EpisodeLog
 from episodes.outcome import Outcome, Purpose
 from learner.algorithms import build_algorithm
 from learner.algorithms.sac_config import SACConfig
+from learner.assembly import replay_buffer
 from learner.config import EvaluationConfig, LearnerConfig, StopConfig
 from learner.console import Console
 from learner.evaluation import EvaluationResult
 from learner.evaluator import ask_evaluation
 from learner.ingest import Ingest
-from learner.main import replay_buffer
 from learner.publisher import PolicyPublisher
 from learner.reporting import Reporter
 from learner.run_folder import open_run_folder

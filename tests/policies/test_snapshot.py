@@ -126,6 +126,16 @@ def test_a_spec_of_another_shape_is_refused_by_name(spec):
         read_snapshot(save({"x": torch.zeros(1)}, metadata))
 
 
+def test_a_policy_of_a_newer_version_is_refused_by_the_settings_it_has(policy):
+    data = save_snapshot(policy, 1)
+    size = int.from_bytes(data[:8], "little")
+    metadata = json.loads(data[8 : 8 + size])["__metadata__"]
+    spec = {**json.loads(metadata["spec"]), "wings": 2}
+    newer = save(load(data), metadata={**metadata, "spec": json.dumps(spec)})
+    with pytest.raises(SnapshotError, match=r"this version of Tandem does not know: wings\..* update Tandem here"):
+        read_snapshot(newer)
+
+
 def test_foreign_safetensors_are_refused():
     with pytest.raises(SnapshotError, match=r"must have format 'tandem\.policy\.v1'\. Got: None"):
         load_snapshot(save({"x": torch.zeros(1)}))
