@@ -58,7 +58,7 @@ def run(settings: Settings) -> int:
     server = LabelServer(labelling, config.port)
     with contextlib.suppress(KeyboardInterrupt), interrupted_by_signals(), contextlib.closing(server):
         print(f"label the frames of {folder} at {server.url}{place}")
-        print(f"(over SSH: ssh -L {config.port}:localhost:{config.port} ...)")
+        print(f"(over SSH: ssh -L {server.port}:localhost:{server.port} ...)")
         print(f"labels are kept in {folder / FILE} as you give them; Ctrl-C ends this", flush=True)
         server.serve()
     print(f"\ntrain with: tandem reward train data={folder}")

@@ -24,6 +24,7 @@ class LabelServer:
     whose Host is not this machine's loopback is refused.
 
     Attributes:
+        port: On loopback.
         url: With the token.
 
     Args:
@@ -38,7 +39,8 @@ class LabelServer:
         except OSError as error:
             raise RewardError(f"port {port} is taken ({error.strerror}). Choose another one with port=") from error
         self._server.daemon_threads = True
-        self.url = f"http://localhost:{self._server.server_port}/?token={self._token}"
+        self.port = self._server.server_port
+        self.url = f"http://localhost:{self.port}/?token={self._token}"
 
     def serve(self) -> None:
         """Until ``close``, in this thread."""

@@ -1,5 +1,6 @@
 """`tandem label` as a user runs and ends it."""
 
+import re
 import shlex
 import signal
 import subprocess
@@ -33,7 +34,10 @@ def test_ctrl_c_ends_labelling_with_what_to_do_next(tmp_path):
         run(compose_verb("label", list_keys(), list_groups(), refused[1:]))
     command = [sys.executable, "-m", "cli.main", *opened, "port=0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline().rstrip().endswith(f"#{episode}/0"), process.stderr.read()
+        said = process.stdout.readline().rstrip()
+        assert said.endswith(f"#{episode}/0"), process.stderr.read()
+        port = re.search(r"localhost:(\d+)/", said)[1]
+        assert f"ssh -L {port}:localhost:{port} " in process.stdout.readline()
         while "Ctrl-C ends this" not in process.stdout.readline():
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
