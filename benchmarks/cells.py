@@ -69,7 +69,7 @@ LIFT_PIXELS, LIFT_STATE = "Lift from pixels", "Lift from state"
 INSERT_STATE, INSERT_PIXELS = "Insert from state", "Insert from pixels"
 DAGGER = ("algorithm.q_weight=0", "algorithm.clone_filter=false", "algorithm.clone_decay_updates=0")
 PRECISE = "env.operator_noise=0"
-STATE_STEPS, PIXEL_STEPS = 6000, 10000
+STATE_STEPS, PIXEL_STEPS = 11000, 10000
 LONG_S, PIXEL_LONG_S = 900.0, 4200.0
 
 GROUPS = {

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -64,7 +65,8 @@ def row_of(cell: Cell) -> dict | None:
         return None
     history = read_history(cell.folder / "metrics.jsonl")
     curves = {name: [[round(v, 4) for v in axis] for axis in history.series(name)] for name in CURVES}
-    return {"group": cell.group, "settings": list(GROUPS[cell.group].settings), **origin(), **summary, "curves": curves}
+    made = {"group": cell.group, "settings": list(GROUPS[cell.group].settings), **origin(), "load": os.getloadavg()[1]}
+    return made | summary | {"curves": curves}
 
 
 def write(out: Path, new: Sequence[dict] = ()) -> None:

@@ -64,7 +64,9 @@ def document(rows: Sequence[dict], pooled: dict[str, dict], missing: Sequence[Ce
         "",
         "Interventions are shares of environment steps, over the first and the last 20 training episodes. The",
         "operator's cycle is that of the scripted person on the same starts: it drives at 60 % of the arm's top speed,",
-        f"as people do; at full speed it lifts in {FULL_SPEED_CYCLE_STEPS} steps.",
+        f"as people do; at full speed it lifts in {FULL_SPEED_CYCLE_STEPS} steps. Load is the five-minute load average of",
+        "the machine when a run ended, itself included: with much more than 2, times are those of a machine that did",
+        "something else besides.",
         "",
         *(["Not run yet:", "", *_missing_list(missing)] if missing else ["Every cell has run."]),
         "",
@@ -94,15 +96,15 @@ def _pooled_table(pooled: dict[str, dict]) -> list[str]:
 def _runs_table(rows: Sequence[dict]) -> list[str]:
     lines = [
         "| group | seed | reached | success | interventions first 20 | last 20 | cycle, steps | operator's | env steps "
-        "| updates | training s | first update s | measured |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| updates | training s | first update s | load | measured |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     return lines + [
         f"| {r['group']} | {r['seed']} | {'yes' if r['reached'] else 'no'} | {r['successes']}/{r['episodes']} "
         f"| {_number(r.get('intervention_rate_first'), '.3f')} | {_number(r['intervention_rate'], '.3f')} "
         f"| {_number(r['cycle_steps'], '.1f')} | {_number(r['operator_cycle_steps'], '.1f')} | {r['env_steps']} "
         f"| {r['updates']} | {_number(r['train_wall_s'], '.0f')} | {_number(r['first_update_s'], '.1f')} "
-        f"| {r['date']} {r['commit']} |"
+        f"| {_number(r.get('load'), '.1f')} | {r['date']} {r['commit']} |"
         for r in rows
     ]
 
