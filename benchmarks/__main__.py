@@ -33,6 +33,7 @@ BENCHMARKS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Reliability", ("benchmarks/resume.py", "--rounds", "2")),
     ("Reliability", ("benchmarks/isolation.py",)),
     ("Reliability", ("benchmarks/hostile.py",)),
+    ("Start", ("benchmarks/startup.py",)),
     ("Actor", ("benchmarks/period.py", "--rounds", "2")),
     ("Actor", ("benchmarks/inference.py",)),
 )
@@ -77,6 +78,7 @@ MARKS = (
     Mark(("image steps/s", "log.sync=os"), "ours", True, 3_000),
     Mark(("image steps/s", "log.sync=commit"), "ours", True, 2_000),
     Mark(("state steps/s", "log.sync=os"), "ours", True, 20_000),
+    Mark(("to its first gradient step",), "ours", False, 20),
     Mark(("control period", "p99"), "ours", False, 2, without="beyond undisturbed"),
     Mark(("two 128x128 cameras, encoder small", "p99"), "ours", False, 15),
     Mark(("two 128x128 cameras, encoder keypoints", "p99"), "ours", False, 15),
