@@ -68,8 +68,9 @@ def _insert(obs: str, steps: int, *settings: str) -> tuple[str, ...]:
 LIFT_PIXELS, LIFT_STATE = "Lift from pixels", "Lift from state"
 INSERT_STATE, INSERT_PIXELS = "Insert from state", "Insert from pixels"
 DAGGER = ("algorithm.q_weight=0", "algorithm.clone_filter=false", "algorithm.clone_decay_updates=0")
+SELDOM = "evaluation.every_env_steps=2000"  # an evaluation from pixels takes as long as a thousand steps of training
 PRECISE = "env.operator_noise=0"
-STATE_STEPS, PIXEL_STEPS = 11000, 10000
+STATE_STEPS, PIXEL_STEPS = 11000, 18000
 LONG_S, PIXEL_LONG_S = 900.0, 4200.0
 
 GROUPS = {
@@ -93,7 +94,7 @@ GROUPS = {
         limit_s=LONG_S,
     ),
     "insert-pixels": Group(
-        INSERT_PIXELS, "SAC, 20 demonstrations, interventions", _insert("pixels", PIXEL_STEPS), limit_s=PIXEL_LONG_S
+        INSERT_PIXELS, "SAC, 20 demonstrations, interventions", _insert("pixels", PIXEL_STEPS, SELDOM), limit_s=PIXEL_LONG_S
     ),
     "lift-pixels-cloning": Group(LIFT_PIXELS, "the cloned policy, never updated", _lift("pixels", *CLONING_ALONE)),
     "lift-pixels-no-interventions": Group(
@@ -130,7 +131,7 @@ GROUPS = {
     "insert-pixels-dagger": Group(
         INSERT_PIXELS,
         "DAgger: cloning and the same interventions",
-        _insert("pixels", PIXEL_STEPS, *DAGGER),
+        _insert("pixels", PIXEL_STEPS, SELDOM, *DAGGER),
         limit_s=PIXEL_LONG_S,
     ),
     "no-interventions": Group(LIFT_STATE, "as the first without a person in the loop", _lift("state", "operator=none")),
