@@ -94,7 +94,10 @@ GROUPS = {
         limit_s=LONG_S,
     ),
     "insert-pixels": Group(
-        INSERT_PIXELS, "SAC, 20 demonstrations, interventions", _insert("pixels", PIXEL_STEPS, SELDOM), limit_s=PIXEL_LONG_S
+        INSERT_PIXELS,
+        "SAC, 20 demonstrations, interventions",
+        _insert("pixels", PIXEL_STEPS, SELDOM),
+        limit_s=PIXEL_LONG_S,
     ),
     "lift-pixels-cloning": Group(LIFT_PIXELS, "the cloned policy, never updated", _lift("pixels", *CLONING_ALONE)),
     "lift-pixels-no-interventions": Group(
