@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
+
+from cli import demo
+from cli.composition import compose_verb
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = ROOT / "runs" / "results"
@@ -148,6 +153,21 @@ GROUPS = {
     ),
     "cloning-alone": Group(LIFT_STATE, "the cloned policy, never updated", _lift("state", *CLONING_ALONE)),
 }
+
+
+NOT_COMPARED = ("seed", "run", "tracker", "film", "learner", "checkpoint", "replay", "log", "policy")
+
+
+@functools.cache
+def resolved(group: str) -> dict[str, Any]:
+    """Every setting that decides what the runs of a group learn, presets and defaults included, by its key."""
+    composed = compose_verb("demo", demo.list_keys(), demo.list_groups(), GROUPS[group].settings)
+    values = {key: value for key, value in composed.values.items() if key.partition(".")[0] not in NOT_COMPARED}
+    for name, config in composed.configs.items():
+        values |= {f"{name}.{field.name}": getattr(config, field.name) for field in fields(config)}
+    env = replace(composed.configs["env"], obs=composed["obs"])
+    played = {"env.obs": env.obs} | ({"env.play_mm": 1000 * env.slot_play_m} if env.task == "insert" else {})
+    return json.loads(json.dumps(values | composed.choices | played))
 
 
 def cells() -> list[Cell]:

@@ -4,8 +4,8 @@
 
 Each cell is one `tandem demo` in a folder of its own under runs/results/. docs/results.json keeps what came of it, with
 its settings, its curves, and when and on which commit it was made; the documents are written anew after every cell. A
-cell whose row has the settings of its group is not run again, here or on another machine, but with --again; one that
-was stopped goes on.
+cell whose row has the settings of its group, presets included, is not run again, here or on another machine, but with
+--again; one that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.cells import GROUPS, ROOT, Cell, cells
+from benchmarks.cells import GROUPS, ROOT, Cell, cells, resolved
 from benchmarks.origin import machine, origin
 from benchmarks.results_document import CURVES, PICTURE, document, draw, pool
 from benchmarks.reward_proof_document import section_of, with_section
@@ -27,6 +27,7 @@ from episodes.durable import write_durably
 from metrics.history import read_history
 
 STOPS_S = 10.0  # from Ctrl-C to the end of a cell that took too long
+SETTINGS, ORIGIN = "settings.json", "origin.json"  # of a cell, in its folder: what it runs with, and where it ran
 OVERRUN_S = 120.0  # by which the last cell may exceed the budget
 
 
@@ -36,37 +37,49 @@ def cell_limit_s(cell: Cell, left_s: float) -> float:
 
 
 def run(cell: Cell, limit_s: float) -> str:
-    """Runs one cell; '' or what went wrong. Whatever it started has ended when this returns."""
+    """Runs one cell, or goes on with one that was stopped; '' or what went wrong. Whatever it started has ended when
+    this returns."""
+    began = cell.folder / SETTINGS
+    if cell.summary() or not began.exists() or json.loads(began.read_text()) != resolved(cell.group):
+        shutil.rmtree(cell.folder, ignore_errors=True)
     cell.folder.mkdir(parents=True, exist_ok=True)
+    began.write_text(json.dumps(resolved(cell.group)))
     child = Child("demo", cell.arguments, cell.folder / "output.txt")
     try:
         code = child.wait(limit_s)
     finally:
         stop_all([child], grace_s=STOPS_S)
+    (cell.folder / ORIGIN).write_text(json.dumps({**origin(), "load": os.getloadavg()[1]}))
     if code is None:
         return f"not finished after {limit_s:.0f} s"
     return "" if cell.summary() else f"exit {code}, see {child.log}"
 
 
 def kept(out: Path) -> dict[Cell, dict]:
-    """The rows of docs/results.json that were made with the settings that their groups have now."""
+    """The rows of docs/results.json that were made with the settings that their groups have now, presets included; a
+    setting that has come since then does not count."""
     try:
-        rows = json.loads((out / "results.json").read_text())["runs"]
+        found = json.loads((out / "results.json").read_text())
     except FileNotFoundError:
         return {}
-    found = {Cell(row["group"], row["seed"]): row for row in rows if row["group"] in GROUPS}
-    return {cell: row for cell, row in found.items() if row["settings"] == list(GROUPS[cell.group].settings)}
+    same = {
+        group: all(resolved(group).get(key) == value for key, value in made.items())
+        for group, made in found["settings"].items()
+        if group in GROUPS
+    }
+    return {Cell(row["group"], row["seed"]): row for row in found["runs"] if same.get(row["group"])}
 
 
 def row_of(cell: Cell) -> dict | None:
-    """What a cell that has run on this machine puts into docs/results.json."""
+    """What a cell that has run on this machine puts into docs/results.json; None where it has not, or with other
+    settings."""
     summary = cell.summary()
-    if summary is None:
+    if summary is None or json.loads((cell.folder / SETTINGS).read_text()) != resolved(cell.group):
         return None
     history = read_history(cell.folder / "metrics.jsonl")
     curves = {name: [[round(v, 4) for v in axis] for axis in history.series(name)] for name in CURVES}
-    made = {"group": cell.group, "settings": list(GROUPS[cell.group].settings), **origin(), "load": os.getloadavg()[1]}
-    return made | summary | {"curves": curves}
+    made = json.loads((cell.folder / ORIGIN).read_text())
+    return {"group": cell.group, **made, **summary, "curves": curves}
 
 
 def write(out: Path, new: Sequence[dict] = ()) -> None:
@@ -78,6 +91,7 @@ def write(out: Path, new: Sequence[dict] = ()) -> None:
     found = {
         "machine": machine(),
         "pooled": pooled,
+        "settings": {group: resolved(group) for group in dict.fromkeys(row["group"] for row in rows)},
         "runs": rows,
         "not_run": [f"{cell.group} seed {cell.seed}" for cell in missing],
     }
@@ -111,10 +125,9 @@ def main() -> None:
             print(f"out of time before {name}")
             continue
         print(f"{name} ...", flush=True)
-        if cell.summary():
-            shutil.rmtree(cell.folder)
-        trouble = run(cell, limit_s=cell_limit_s(cell, end - time.monotonic()))
-        row = row_of(cell)
+        row = None if arguments.again else row_of(cell)
+        trouble = "" if row else run(cell, limit_s=cell_limit_s(cell, end - time.monotonic()))
+        row = row or row_of(cell)
         print(f"{name}: {trouble or (row and row['verdict'])}", flush=True)
         write(out, [row] if row else [])
     write(out)

@@ -62,7 +62,8 @@ def document(rows: Sequence[dict], pooled: dict[str, dict], missing: Sequence[Ce
             lines += ["", *_runs_table([r for r in rows if r["group"] in found])]
     lines += [
         "",
-        "Interventions are shares of environment steps, over the first and the last 20 training episodes. The",
+        "Interventions are shares of environment steps, over the first and the last 20 training episodes; human steps",
+        "are all that the person drove, demonstrations included, at 10 a second. The",
         "operator's cycle is that of the scripted person on the same starts: it drives at 60 % of the arm's top speed,",
         f"as people do; at full speed it lifts in {FULL_SPEED_CYCLE_STEPS} steps. Load is the five-minute load average",
         "of the machine when a run ended, itself included: with much more than 2, times are those of a machine that",
@@ -96,14 +97,15 @@ def _pooled_table(pooled: dict[str, dict]) -> list[str]:
 def _runs_table(rows: Sequence[dict]) -> list[str]:
     lines = [
         "| group | seed | reached | success | interventions first 20 | last 20 | cycle, steps | operator's | env steps "
-        "| updates | training s | first update s | load | measured |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| human steps | updates | training s | first update s | load | measured |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     return lines + [
         f"| {r['group']} | {r['seed']} | {'yes' if r['reached'] else 'no'} | {r['successes']}/{r['episodes']} "
         f"| {_number(r.get('intervention_rate_first'), '.3f')} | {_number(r['intervention_rate'], '.3f')} "
         f"| {_number(r['cycle_steps'], '.1f')} | {_number(r['operator_cycle_steps'], '.1f')} | {r['env_steps']} "
-        f"| {r['updates']} | {_number(r['train_wall_s'], '.0f')} | {_number(r['first_update_s'], '.1f')} "
+        f"| {r.get('human_steps') or '-'} | {r['updates']} | {_number(r['train_wall_s'], '.0f')} "
+        f"| {_number(r['first_update_s'], '.1f')} "
         f"| {_number(r.get('load'), '.1f')} | {r['date']} {r['commit']} |"
         for r in rows
     ]

@@ -26,6 +26,7 @@ class TrainingRecord:
 
     Attributes:
         env_steps: Steps of training episodes.
+        human_steps: Steps that a person drove, demonstrations included.
         episodes: Training episodes.
         intervention_rate_first: Human steps among those of the first 20 training episodes; None before there are 20.
         intervention_rate_peak: The most in any 20 that follow each other; None before there are 20.
@@ -34,6 +35,7 @@ class TrainingRecord:
     """
 
     env_steps: int
+    human_steps: int
     episodes: int
     intervention_rate_first: float | None
     intervention_rate_peak: float | None
@@ -49,15 +51,19 @@ def read_training(log_folder: Path) -> TrainingRecord:
 
     counts = EpisodeMetrics(gamma=0.99)
     ended: dict[str, Any] = {}
+    human: dict[str, int] = {}
     for _, entry in read_log(log_folder):
         episode = counts.apply(entry)
-        if episode is not None and episode.purpose == Purpose.TRAINING:
-            ended[episode.id] = episode
+        if episode is not None:
+            human[episode.id] = episode.human_steps
+            if episode.purpose == Purpose.TRAINING:
+                ended[episode.id] = episode
     counted = [episode for episode in ended.values() if episode.counted]
     whole = [_human_share(counted[i : i + WINDOW]) for i in range(len(counted) - WINDOW + 1)]
     shares = [share for share in whole if share is not None]
     return TrainingRecord(
         env_steps=counts.env_steps,
+        human_steps=sum(human.values()),
         episodes=counts.episodes,
         intervention_rate_first=whole[0] if whole else None,
         intervention_rate_peak=max(shares, default=None),
@@ -106,6 +112,7 @@ def summarise(
         "train_wall_s": training["train_wall_s"],
         "first_update_s": first_update_s,
         "env_steps": record.env_steps,
+        "human_steps": record.human_steps,
         "updates": int(training["updates"]),
         "cycle_steps": evaluation.cycle_steps if evaluation.successes else None,
         "operator_cycle_steps": person.cycle_steps if person.successes else None,

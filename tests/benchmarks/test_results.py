@@ -1,6 +1,5 @@
 """docs/results.* from made-up summaries, and cells that are stopped in time."""
 
-import dataclasses
 import json
 import shutil
 import subprocess
@@ -27,13 +26,19 @@ def cell(tmp_path, monkeypatch):
         summary = {"seed": seed, "successes": successes, "episodes": 50, "success_rate": successes / 50}
         summary |= {"reached": successes >= 45, "intervention_rate_first": None, "intervention_rate": 0.01}
         summary |= {"cycle_steps": 12.5, "operator_cycle_steps": 15.5, "env_steps": 2000, "updates": 4000}
-        summary |= {"train_wall_s": 61.0, "first_update_s": 9.0, **more}
-        folder = results.Cell(group, seed).folder
-        folder.mkdir(parents=True)
-        (folder / "summary.json").write_text(json.dumps(summary))
+        summary |= {"train_wall_s": 61.0, "first_update_s": 9.0, "human_steps": 321, "verdict": "made up", **more}
+        made = results.Cell(group, seed)
+        made.folder.mkdir(parents=True)
+        origin = {"date": "2026-01-02", "commit": "abcdef0", "machine": "one", "load": 1.5}
         curve = [{"env_steps": 100 * i, "updates": i, "eval_success_rate": i / 2} for i in range(3)]
-        (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in curve))
-        return results.row_of(results.Cell(group, seed))
+        for name, content in (
+            ("summary.json", json.dumps(summary)),
+            (results.SETTINGS, json.dumps(cells.resolved(group))),
+            (results.ORIGIN, json.dumps(origin)),
+            ("metrics.jsonl", "".join(json.dumps(line) + "\n" for line in curve)),
+        ):
+            (made.folder / name).write_text(content)
+        return results.row_of(made)
 
     return finish
 
@@ -74,7 +79,9 @@ def test_documents_pool_the_seeds_and_say_what_was_reached(cell, tmp_path):
     assert len(found["not_run"]) == len(results.cells()) - 3
     assert "CPU cores" in found["machine"]
     text = (tmp_path / "results.md").read_text()
-    assert "| lift-state | 0 | yes | 50/50 | - | 0.010 | 12.5 | 15.5 | 2000 | 4000 | 61 | 9.0 |" in text
+    assert (
+        "| lift-state | 0 | yes | 50/50 | - | 0.010 | 12.5 | 15.5 | 2000 | 321 | 4000 | 61 | 9.0 | 1.5 | 2026" in text
+    )
     assert "| learning-off | 0 | no | 10/50 |" in text
     assert found["machine"] in text
     assert "\n- lift-state: seeds 2, 3, 4\n" in text.partition("Not run yet:")[2]
@@ -82,22 +89,39 @@ def test_documents_pool_the_seeds_and_say_what_was_reached(cell, tmp_path):
     assert (tmp_path / "results.png").stat().st_size > 0
 
 
-def test_what_another_machine_measured_stays_while_its_group_has_the_same_settings(cell, tmp_path, monkeypatch):
+def test_what_another_machine_measured_stays_while_its_group_has_the_same_settings(cell, tmp_path):
     rows = [cell("lift-state", 0, 50), cell("lift-pixels", 3, 50)]
     results.write(tmp_path, rows)
     shutil.rmtree(cells.RUNS)
     assert results.kept(tmp_path) == {results.Cell(row["group"], row["seed"]): row for row in rows}
     assert rows[0]["curves"]["eval_success_rate"] == [[0.0, 100.0, 200.0], [0.0, 0.5, 1.0]]
-    assert len(rows[0]["commit"]) >= 7
-    assert len(rows[0]["date"]) == 10
+    assert (rows[0]["commit"], rows[0]["load"]) == ("abcdef0", 1.5)
     results.write(tmp_path)
-    assert [run["group"] for run in json.loads((tmp_path / "results.json").read_text())["runs"]] == [
-        "lift-pixels",
-        "lift-state",
-    ]
-    changed = dataclasses.replace(cells.GROUPS["lift-state"], settings=("obs=state",))
-    monkeypatch.setitem(cells.GROUPS, "lift-state", changed)
+    assert [row["group"] for row in results.kept(tmp_path).values()] == ["lift-pixels", "lift-state"]
+    document = json.loads((tmp_path / "results.json").read_text())
+    document["settings"]["lift-state"]["algorithm.gamma"] = 0.5  # the preset has changed since
+    del document["settings"]["lift-pixels"]["algorithm.gamma"]  # the setting has come since
+    (tmp_path / "results.json").write_text(json.dumps(document))
     assert [kept.group for kept in results.kept(tmp_path)] == ["lift-pixels"]
+
+
+def test_a_run_that_ended_is_taken_over_with_its_settings_and_no_others(cell, tmp_path, monkeypatch, capsys):
+    row = cell("lift-state", 0, 50)
+    monkeypatch.setattr(results, "ROOT", tmp_path)
+    (tmp_path / "docs").mkdir()
+    monkeypatch.setattr(sys, "argv", ["results", "--only", "lift-state seed 0", "--budget-min", "1"])
+    monkeypatch.setattr(results, "run", lambda cell, limit_s: pytest.fail("it has run"))
+    results.main()
+    assert results.kept(tmp_path / "docs") == {results.Cell("lift-state", 0): row}
+    settings = results.Cell("lift-state", 0).folder / results.SETTINGS
+    settings.write_text(json.dumps(cells.resolved("lift-state") | {"algorithm.gamma": 0.5}))
+    assert results.row_of(results.Cell("lift-state", 0)) is None
+
+
+def test_the_settings_of_a_group_are_those_of_its_presets():
+    assert cells.resolved("insert-pixels")["env.play_mm"] == pytest.approx(6.0)
+    assert cells.resolved("insert-state")["algorithm.utd_ratio"] == 1.0
+    assert cells.resolved("lift-pixels")["algorithm.encoder"] == "keypoints"
 
 
 def test_nothing_has_run_yet(cell, tmp_path):

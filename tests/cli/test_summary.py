@@ -63,6 +63,7 @@ GIVEN |= {"person": PERSON, "stopped_by_itself": True, "reason": "well"}
 def test_the_log_tells_interventions_and_the_operators_cycle(run_folder):
     record = read_training(run_folder / "log")
     assert (record.env_steps, record.episodes) == (300, 30)
+    assert record.human_steps == 10 * 10 + 2 * 8
     assert record.intervention_rate_first == 0.5
     assert record.intervention_rate == 0.0
     assert record.intervention_rate_peak == 0.5
