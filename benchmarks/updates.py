@@ -5,7 +5,7 @@
 18-d state, 4-d action, two critics of 256x256, the actor in every update, one torch thread, CPU. State: batch 256.
 LeRobot's policy has a state encoder before these layers, which ours has not: the peer does more work. Images: batch 64,
 two cameras of 128x128x3, from the replay buffer on: sampling, random shift, normalisation, update, each its own; with
-LeRobot's small convolutional encoder, trained by both, and once with our default encoder, which has no peer. LeRobot's
+LeRobot's small convolutional encoder, trained by both, and with two of our encoders, which have no peer. LeRobot's
 random shift is compiled, as its buffer does, and compiling is not timed. Times are processor seconds, so that a busy
 machine disturbs both alike; the ratio is the figure to compare.
 """
@@ -195,7 +195,7 @@ def seconds(update: Callable[[], object], updates: int) -> float:
     return (time.process_time() - start) / updates
 
 
-def row(name: str, own: list[float], peer: list[float]) -> dict:
+def row(name: str, own: list[float], peer: list[float], note: str = "") -> dict:
     """One row of docs/benchmarks.json, of processor seconds; every ratio is of two neighbours in time."""
     ratios = sorted(theirs / mine for mine, theirs in zip(own, peer, strict=False))
     return {
@@ -208,6 +208,7 @@ def row(name: str, own: list[float], peer: list[float]) -> dict:
         "range": [1 / max(own), 1 / min(own)],
         "peer_range": [1 / max(peer), 1 / min(peer)] if peer else None,
         "ratio_range": [ratios[0], ratios[-1]] if ratios else None,
+        **({"note": note} if note else {}),
     }
 
 
@@ -216,18 +217,24 @@ def state_rows(rounds: int, updates: int) -> Iterator[dict]:
     seconds(mine, 20), seconds(peer, 20)
     pairs = [(seconds(mine, updates), seconds(peer, updates)) for _ in range(rounds)]
     name = "critic and actor updates/s, state, batch 256, 2 critics 256x256"
-    yield row(name, [own for own, _ in pairs], [theirs for _, theirs in pairs])
+    note = "LeRobot's policy has a layer of 256 before these, of which ours has none"
+    yield row(name, [own for own, _ in pairs], [theirs for _, theirs in pairs], note)
 
 
 def image_rows(rounds: int, updates: int) -> Iterator[dict]:
-    same, default, peer = ours_images("lerobot", 512), ours_images("small", 64), lerobot_images()
-    for update in (same, default, peer):
+    same, peer = ours_images("lerobot", 512), lerobot_images()
+    small, keypoints = ours_images("small", 64), ours_images("keypoints", 128)
+    for update in (same, peer, small, keypoints):
         update()
-    found = [(seconds(same, updates), seconds(peer, 1), seconds(default, updates)) for _ in range(rounds)]
-    own, theirs, small = (list(times) for times in zip(*found, strict=True))
+    found = [
+        (seconds(same, updates), seconds(peer, 1), seconds(small, updates), seconds(keypoints, updates))
+        for _ in range(rounds)
+    ]
+    own, theirs, *others = (list(times) for times in zip(*found, strict=True))
     name = "critic and actor updates/s, 2 cameras 128x128x3, batch 64, from the buffer on"
     yield row(f"{name}, LeRobot's small CNN", own, theirs)
-    yield row(f"{name}, our default encoder", small, [])
+    for encoder, times in zip(("small", "keypoints"), others, strict=True):
+        yield row(f"{name}, encoder {encoder}", times, [])
 
 
 if __name__ == "__main__":
