@@ -95,7 +95,7 @@ def write(out: Path, new: Sequence[dict] = ()) -> None:
         "runs": rows,
         "not_run": [f"{cell.group} seed {cell.seed}" for cell in missing],
     }
-    write_durably(out / "results.json", _a_line_a_run(found).encode())
+    write_durably(out / "results.json", _a_line_each(found).encode())
     path = out / "results.md"
     rewards = section_of(path.read_text()) if path.exists() else ""
     text = document(rows, pooled, missing, machine())
@@ -103,10 +103,14 @@ def write(out: Path, new: Sequence[dict] = ()) -> None:
     draw(rows, out / PICTURE)
 
 
-def _a_line_a_run(found: dict) -> str:
-    lines = [json.dumps(row) for row in found["runs"]]
-    rest = json.dumps(found | {"runs": []}, indent=1)
-    return rest.replace('"runs": []', '"runs": [\n  ' + ",\n  ".join(lines) + "\n ]" if lines else '"runs": []') + "\n"
+def _a_line_each(found: dict) -> str:
+    """JSON with a line for every run and for the settings of every group."""
+    text = json.dumps(found | {"settings": {}, "runs": []}, indent=1)
+    settings = ",\n  ".join(f"{json.dumps(group)}: {json.dumps(made)}" for group, made in found["settings"].items())
+    runs = ",\n  ".join(json.dumps(row) for row in found["runs"])
+    for empty, lines in (('"settings": {}', settings), ('"runs": []', runs)):
+        text = text.replace(empty, f"{empty[:-1]}\n  {lines}\n {empty[-1]}" if lines else empty)
+    return text + "\n"
 
 
 def main() -> None:
