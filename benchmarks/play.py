@@ -6,8 +6,8 @@
 The play is the largest of 8, 6, 4, 3 and 2 mm at which cloning on 20 demonstrations succeeds in less than 60 % of
 episodes while the scripted operator succeeds in 95 % or more, both pooled over three seeds of 100 starts. With pixels
 the operator knows cube and slot only as well as the cameras resolve them. Cloning is that of the preset: its first
-policy, never updated by reinforcement learning. The starts are those that select checkpoints, so that the final figures
-of a run are on others.
+policy, never updated by reinforcement learning, acting on its mean (algorithm.stall_steps=0). The starts are those that
+select checkpoints, so that the final figures of a run are on others.
 
 Each cell is a folder under runs/play/; one that has a cell.json is done and is not run again. docs/play.json is written
 anew after every cell.
@@ -78,8 +78,9 @@ class Cell:
 
 
 def preset(obs: str = "state") -> SACConfig:
-    """The settings of SAC with this task and these observations, as `tandem learner` composes them."""
-    arguments = ["env.task=insert", f"env.obs={obs}"]
+    """The settings of SAC with this task and these observations, as `tandem learner` composes them, but that the cloned
+    policy acts on its mean also where it has come to rest."""
+    arguments = ["env.task=insert", f"env.obs={obs}", "algorithm.stall_steps=0"]
     return compose_verb("learner", learner.list_keys(), learner.list_groups(), arguments).configs["algorithm"]
 
 
