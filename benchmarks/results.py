@@ -21,6 +21,7 @@ from pathlib import Path
 from benchmarks.cells import GROUPS, ROOT, Cell, cells, resolved
 from benchmarks.origin import machine, origin
 from benchmarks.results_document import CURVES, PICTURE, document, draw, pool
+from benchmarks.results_readme import with_tables
 from benchmarks.reward_proof_document import section_of, with_section
 from cli.children import Child, stop_all
 from episodes.durable import write_durably
@@ -83,7 +84,8 @@ def row_of(cell: Cell) -> dict | None:
 
 
 def write(out: Path, new: Sequence[dict] = ()) -> None:
-    """docs/results.json, docs/results.md and its picture from the rows they have and ``new`` ones."""
+    """docs/results.json, docs/results.md and its picture, and the tables of README.md beside docs/, from the rows there
+    are and ``new`` ones."""
     there = kept(out) | {Cell(row["group"], row["seed"]): row for row in new}
     missing = [cell for cell in cells() if cell not in there]
     rows = [there[cell] for cell in cells() if cell in there]
@@ -101,6 +103,9 @@ def write(out: Path, new: Sequence[dict] = ()) -> None:
     text = document(rows, pooled, missing, machine())
     path.write_text(with_section(text, rewards) if rewards else text)
     draw(rows, out / PICTURE)
+    readme = out.parent / "README.md"
+    if readme.exists():
+        readme.write_text(with_tables(readme.read_text(), rows, pooled))
 
 
 def _a_line_each(found: dict) -> str:

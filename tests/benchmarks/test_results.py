@@ -15,6 +15,8 @@ from cli.composition import compose_verb
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks import cells, results
+from benchmarks.results_document import pool
+from benchmarks.results_readme import BEGIN, END, with_tables
 
 
 @pytest.fixture
@@ -122,6 +124,27 @@ def test_the_settings_of_a_group_are_those_of_its_presets():
     assert cells.resolved("insert-pixels")["env.play_mm"] == pytest.approx(6.0)
     assert cells.resolved("insert-state")["algorithm.utd_ratio"] == 1.0
     assert cells.resolved("lift-pixels")["algorithm.encoder"] == "keypoints"
+
+
+def test_the_readme_says_what_the_results_say(tmp_path):
+    """Of the repository's own README.md and docs/results.json."""
+    rows = list(results.kept(results.ROOT / "docs").values())
+    readme = (results.ROOT / "README.md").read_text()
+    assert readme == with_tables(readme, rows, pool(rows))
+
+
+def test_tables_of_a_readme(cell, tmp_path):
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "README.md").write_text(f"# T\n{BEGIN}old\n{END}rest\n")
+    results.write(tmp_path / "docs", [cell("lift-pixels", 0, 50), cell("lift-pixels", 1, 45, cycle_steps=16.0)])
+    text = (tmp_path / "README.md").read_text()
+    assert text.startswith(f"# T\n{BEGIN}| lift |")
+    assert text.endswith(f"|\n{END}rest\n")
+    assert "| success alone on unseen starts (95 % interval) | 95 of 100 (88.8% to 97.8%) | not run | 95 % |" in text
+    assert "| 14.2 against 15.5 steps, shorter on 1 of 2 seeds | not run | shorter |" in text
+    (tmp_path / "README.md").write_text("# T\n")
+    with pytest.raises(ValueError, match=r"README\.md lacks"):
+        results.write(tmp_path / "docs")
 
 
 def test_nothing_has_run_yet(cell, tmp_path):

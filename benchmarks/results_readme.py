@@ -1,0 +1,87 @@
+"""The tables of README.md's "What it reaches", from the rows of docs/results.json."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from statistics import fmean
+
+BEGIN, END = "<!-- by make results -->\n", "<!-- end -->\n"
+LIFT, INSERT = ("lift-pixels", "lift-state"), ("insert-pixels", "insert-state")
+
+type Rows = Sequence[dict]
+
+
+def with_tables(readme: str, rows: Rows, pooled: dict[str, dict]) -> str:
+    """``readme`` with both tables anew, between their marks."""
+    head, _, rest = readme.partition(BEGIN)
+    _, _, tail = rest.partition(END)
+    if not tail:
+        raise ValueError(f"README.md lacks {BEGIN.strip()!r} or {END.strip()!r}")
+    return head + BEGIN + "\n".join(_tables(rows, pooled)) + "\n" + END + tail
+
+
+def _tables(rows: Rows, pooled: dict[str, dict]) -> list[str]:
+    def of(group: str) -> Rows:
+        return [row for row in rows if row["group"] == group]
+
+    def success(group: str) -> str:
+        p = pooled.get(group)
+        return f"{p['successes']} of {p['episodes']} ({p['ci_low']:.1%} to {p['ci_high']:.1%})" if p else "not run"
+
+    def line(what: str, groups: Sequence[str], say: Callable[[Rows], str], *asked: str) -> str:
+        return "| " + " | ".join([what, *(say(of(g)) if of(g) else "not run" for g in groups), *asked]) + " |"
+
+    first = [
+        "| lift | from cameras | from state | asked |",
+        "|---|---|---|---|",
+        f"| success alone on unseen starts (95 % interval) | {success(LIFT[0])} | {success(LIFT[1])} | 95 % |",
+        line("worst of the seeds", LIFT, _worst, "90 %"),
+        line("training, evaluations included", LIFT, _span("train_wall_s", ".0f", " s"), "300 s, 120 s"),
+        line(
+            "interventions, share of the last 20 episodes' steps", LIFT, _span("intervention_rate", ".1%"), "under 5 %"
+        ),
+        line("mean cycle, and the scripted person's on the same starts", LIFT, _cycles, "shorter"),
+        line("start to the first gradient step", LIFT, _span("first_update_s", ".1f", " s"), "20 s"),
+    ]
+    second = [
+        "| insert | from cameras | from state | asked |",
+        "|---|---|---|---|",
+        f"| success alone on unseen starts (95 % interval) | {success(INSERT[0])} | {success(INSERT[1])} "
+        "| 90 %, 95 % |",
+        *(
+            f"| {what} | {success(f'{INSERT[0]}-{name}')} | {success(f'{INSERT[1]}-{name}')} | |"
+            for what, name in (
+                ("cloning alone, 20 demonstrations", "cloning-20"),
+                ("cloning alone, 100 demonstrations", "cloning-100"),
+                ("DAgger: cloning, and the same help", "dagger"),
+            )
+        ),
+        line("training, evaluations included", INSERT, _span("train_wall_s", ".0f", " s"), "3,600 s, 240 s"),
+        line("interventions, share of steps, first 20 episodes", INSERT, _span("intervention_rate_first", ".0%"), ""),
+        line("interventions, share of steps, last 20 episodes", INSERT, _span("intervention_rate", ".0%"), "falling"),
+        line("mean cycle, and the scripted person's on the same starts", INSERT, _cycles, "shorter"),
+    ]
+    return [*first, "", *second]
+
+
+def _worst(rows: Rows) -> str:
+    row = min(rows, key=lambda row: row["success_rate"])
+    return f"{row['successes']} of {row['episodes']}"
+
+
+def _span(key: str, form: str, unit: str = "") -> Callable[[Rows], str]:
+    """Least and greatest of the seeds."""
+
+    def said(rows: Rows) -> str:
+        values = [row[key] for row in rows if row[key] is not None]
+        return f"{min(values):{form}} to {max(values):{form}}{unit}" if values else "-"
+
+    return said
+
+
+def _cycles(rows: Rows) -> str:
+    """The means over the seeds, and in how many the policy's is the shorter one."""
+    pairs = [(row["cycle_steps"], row["operator_cycle_steps"]) for row in rows if row["cycle_steps"] is not None]
+    own, person = (fmean(values) for values in zip(*pairs, strict=True))
+    shorter = sum(a < b for a, b in pairs)
+    return f"{own:.1f} against {person:.1f} steps, shorter on {shorter} of {len(pairs)} seeds"
