@@ -1,4 +1,7 @@
-"""``tandem eval``: a policy on start states nothing else has used, deterministic and with no person."""
+"""``tandem eval``: a policy on start states nothing else has used, with no person and no exploration noise.
+
+With ``algorithm.stall_steps`` the policy acts with noise where it has come to rest.
+"""
 
 from __future__ import annotations
 

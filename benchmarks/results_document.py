@@ -47,7 +47,7 @@ def document(rows: Sequence[dict], pooled: dict[str, dict], missing: Sequence[Ce
         f"The simulated SO-101 on {machine}, with learner, actor and demo running. Made by `make results`; each",
         "run is one `tandem demo` with the settings of its group in `benchmarks/cells.py`.",
         "",
-        "Success is that of the policy alone, without noise but, in insert from state, where it has come to rest",
+        "Success is that of the policy alone, without noise but, in insert, where it has come to rest",
         "(`algorithm.stall_steps`), over start states that no training and no selection of",
         "checkpoints used, with a 95 % Wilson interval. Reached: training stopped by its own rule, not by a cap on",
         "steps or time, and success on these starts was at least 0.9; runs of insert have a fixed budget of steps.",

@@ -93,7 +93,8 @@ VERBS: dict[str, Verb] = {
         Verb(
             "eval",
             "measure a trained policy on starts never used before, without a person",
-            "Deterministic episodes with the best policy of a run; prints success with its 95 % Wilson interval.",
+            "Episodes with the best policy of a run, without exploration noise (with algorithm.stall_steps, noise only "
+            "where it has come to rest); prints success with its 95 % Wilson interval.",
             (
                 ("tandem eval run=runs/demo", "50 episodes"),
                 ("tandem eval run=runs/demo episodes=200", "a narrower interval"),

@@ -98,7 +98,8 @@ def import_dataset(folder: Path, contract: Contract, target: Path) -> int:
     ``next.reward`` and ``next.success`` in the dataset every episode counts as a success, with reward 1 at its end.
 
     Raises DatasetError where a feature of the contract is absent or of another shape, the images of an export of
-    ours were cropped or resized otherwise, an action is not in [-1, 1], or ``target`` exists.
+    ours were cropped or resized otherwise, an image is neither uint8 nor 0 to 1, an action is not in [-1, 1], or
+    ``target`` exists.
     """
     if target.exists():
         raise DatasetError(f"{target} exists already. Choose another folder")
@@ -217,13 +218,11 @@ def _read(dataset: Any, contract: Contract, final: dict[str, np.ndarray]) -> Ite
         success = done = False
         for i in range(int(rows[number]["dataset_from_index"]), int(rows[number]["dataset_to_index"])):
             frame = read_frame(dataset, number, i)
-            episode.observations.append({f.name: _array(frame[f.name], f) for f in contract.stored})
+            where = f"episode {number}, frame {len(episode.actions)}"
+            episode.observations.append({f.name: _array(frame[f.name], f, where) for f in contract.stored})
             action = np.asarray(frame["action"], np.float32).ravel()
             if not (np.abs(action) <= 1.0 + _ACTION_MARGIN).all():
-                raise DatasetError(
-                    f"'action' of episode {number}, frame {len(episode.actions)} must lie in the contract's [-1, 1]. "
-                    f"Got: {action.tolist()}"
-                )
+                raise DatasetError(f"'action' of {where} must lie in the contract's [-1, 1]. Got: {action.tolist()}")
             episode.actions.append(np.clip(action, -1.0, 1.0))
             episode.rewards.append(float(frame[REWARD]) if judged else 0.0)
             episode.human.append(bool(frame.get(HUMAN, True)))
@@ -240,14 +239,21 @@ def _read(dataset: Any, contract: Contract, final: dict[str, np.ndarray]) -> Ite
         yield episode
 
 
-def _array(value: Any, feature: Feature) -> np.ndarray:
+def _array(value: Any, feature: Feature, where: str) -> np.ndarray:
+    """The value in the feature's type and shape: an image uint8, channels last, from that or from float 0 to 1."""
     array = np.asarray(value)
     if not feature.is_image:
         return array.astype(np.float32).reshape(feature.shape)
     if array.shape != tuple(feature.shape):
         array = np.moveaxis(array, 0, -1)
     if array.dtype != np.uint8:
-        array = np.rint(array * 255.0).astype(np.uint8)
+        levels = np.rint(array * 255.0)
+        if not ((levels >= 0.0) & (levels <= 255.0)).all():
+            raise DatasetError(
+                f"{feature.name!r} of {where} must be uint8, or float from 0 to 1. "
+                f"Got: {array.dtype} from {array.min():.4g} to {array.max():.4g}"
+            )
+        array = levels.astype(np.uint8)
     return np.ascontiguousarray(array)
 
 

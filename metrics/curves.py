@@ -57,7 +57,8 @@ PANELS = (
             Line(names.EVAL_SUCCESS_RATE, "evaluation, no person, not trained on", GREEN, marks=True),
         ),
         rate=True,
-        note="Evaluations act without noise, with the moving average of the policy, on starts of their own.",
+        note="Evaluations act with the moving average of the policy, on starts of their own, without noise (with "
+        "algorithm.stall_steps, noise only at rest).",
     ),
     Panel(
         "Intervention rate",

@@ -68,7 +68,11 @@ METRICS: tuple[Metric, ...] = (
     Metric(TIME_S, "s", "since the first actor step"),
     Metric(SUCCESS_RATE, "rate", "successes among the last 20 training episodes"),
     Metric(SUCCESS_RATE_AUTONOMOUS, "rate", "successes among those of them without a human step; absent if none"),
-    Metric(EVAL_SUCCESS_RATE, "rate", "successes of a scheduled evaluation: deterministic, no person, not trained on"),
+    Metric(
+        EVAL_SUCCESS_RATE,
+        "rate",
+        "successes of a scheduled evaluation: no person, not trained on, no noise (but where algorithm.stall_steps adds it)",
+    ),
     Metric(EVAL_CYCLE_STEPS, "steps", "mean length of that evaluation's successful episodes"),
     Metric(EVAL_RETURN, "", "mean undiscounted return of all its episodes"),
     Metric(INTERVENTION_RATE, "rate", "human steps among the steps of the last 20 training episodes"),

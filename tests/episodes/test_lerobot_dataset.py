@@ -1,10 +1,15 @@
-"""Out to a real LeRobotDataset and back: a long test, since importing lerobot alone takes up to 25 s."""
+"""Out to a real LeRobotDataset and back: a long test, since importing lerobot alone takes up to 25 s.
+
+How its frames are taken is tested without it, on frames as it gives them.
+"""
 
 import importlib.util
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from episodes.contract import Contract, Feature, FeatureView, Interface, View
 from episodes.layout import ObservationLayout
@@ -74,6 +79,49 @@ def contents(folder: Path) -> list[tuple]:
         else:
             found.append((record.end.outcome, record.end.steps))
     return found
+
+
+def import_frames(monkeypatch, tmp_path: Path, images: list) -> np.ndarray:
+    """The images (T, H, W, C) of a demonstration that is imported from frames with such images."""
+    fixed = {"observation.state": torch.zeros(3), "action": torch.zeros(2)}
+    frames = [{**fixed, "observation.images.front": image} for image in images]
+    features = {feature.name: {"shape": feature.shape} for feature in (*CONTRACT.stored, CONTRACT.interface.action)}
+    rows = [{"dataset_from_index": 0, "dataset_to_index": len(frames)}]
+    dataset = SimpleNamespace(features=features, num_episodes=1, meta=SimpleNamespace(episodes=rows))
+    monkeypatch.setattr("episodes.lerobot_dataset.open_dataset", lambda folder: dataset)
+    monkeypatch.setattr("episodes.lerobot_dataset.read_frame", lambda dataset, number, row: frames[row])
+    assert import_dataset(tmp_path / "dataset", CONTRACT, tmp_path / "demos") == 1
+    packed = [c[0] if len(c) == 1 else c[3] for c in contents(tmp_path / "demos" / "log") if len(c) in (1, 7)]
+    return np.stack([LAYOUT.unpack(observation)["observation.images.front"] for observation in packed])
+
+
+@pytest.mark.parametrize("kind", ["uint8", "float", "float64", "channels first", "uint8 channels first"])
+def test_images_are_taken_in_the_scale_and_the_order_of_the_contract(tmp_path, monkeypatch, kind):
+    images = np.arange(3 * 16 * 24 * 3, dtype=np.uint16).reshape(3, 16, 24, 3).astype(np.uint8)
+    given = torch.from_numpy(images)
+    if "first" in kind:
+        given = given.movedim(-1, 1)
+    if "uint8" not in kind:
+        given = (given.double() if kind == "float64" else given.float()) / 255.0
+    taken = import_frames(monkeypatch, tmp_path, list(given))
+    assert taken.dtype == np.uint8
+    np.testing.assert_array_equal(taken, images)
+
+
+@pytest.mark.parametrize(
+    ("image", "got"),
+    [
+        (torch.full((3, 16, 24), 254.0), "float32 from 254 to 254"),
+        (torch.full((3, 16, 24), -0.5), "float32 from -0.5 to -0.5"),
+        (torch.full((3, 16, 24), 7, dtype=torch.int64), "int64 from 7 to 7"),
+        (torch.full((3, 16, 24), torch.nan), "float32 from nan to nan"),
+    ],
+)
+def test_images_of_another_scale_are_refused(tmp_path, monkeypatch, image, got):
+    text = rf"'observation.images.front' of episode 0, frame 1 must be uint8, or float from 0 to 1\. Got: {got}"
+    with pytest.raises(DatasetError, match=text):
+        import_frames(monkeypatch, tmp_path, [torch.zeros((3, 16, 24)), image])
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.long
