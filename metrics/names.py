@@ -71,7 +71,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         EVAL_SUCCESS_RATE,
         "rate",
-        "successes of a scheduled evaluation: no person, not trained on, no noise (but where algorithm.stall_steps adds it)",
+        "successes of a scheduled evaluation: no person, not trained on, no noise but that of algorithm.stall_steps",
     ),
     Metric(EVAL_CYCLE_STEPS, "steps", "mean length of that evaluation's successful episodes"),
     Metric(EVAL_RETURN, "", "mean undiscounted return of all its episodes"),

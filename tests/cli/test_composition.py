@@ -1,6 +1,7 @@
 """Composed settings of every verb, and the text of every refusal."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from cli.composition import compose_verb
 from cli.errors import UsageError
 from learner.algorithms.sac_config import SACConfig
 from learner.config import LearnerConfig
+from tests.long.programs import documented_demo
 
 VERBS = {"learner": learner, "actor": actor, "record": record, "eval": evaluation, "status": status, "demo": demo}
 
@@ -199,3 +201,13 @@ def test_conditions_on_the_state_are_typed_with_or_without_quotes_and_handed_on(
         "tool.z>0.06",
         "gripper.pos<0.6",
     )
+
+
+def test_the_documented_command_trains_the_stock_network_of_drqv2():
+    document = Path(__file__).parents[2] / "docs" / "encoders.md"
+    settings = compose("demo", *documented_demo(document.read_text()))
+    env, algorithm = settings.configs["env"], settings.configs["algorithm"]
+    assert (settings["obs"], env.task, env.reach_tolerance_m) == ("pixels", "reach", 0.02)
+    assert (env.image_height, env.image_width, env.image_stack) == (84, 84, 3)
+    assert (algorithm.name, algorithm.encoder, algorithm.trunk_size) == ("drqv2", "drqv2", 50)
+    assert algorithm.hidden == (1024, 1024)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import socket
 import subprocess
 import sys
@@ -11,6 +12,12 @@ from pathlib import Path
 
 def tandem(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "cli.main", *arguments]
+
+
+def documented_demo(text: str) -> tuple[str, ...]:
+    """The settings of the one `tandem demo` among the commands of a document."""
+    (command,) = (part for part in text.replace("\\\n", " ").splitlines() if part.startswith("tandem demo "))
+    return tuple(shlex.split(command)[2:])
 
 
 def free_port() -> int:
@@ -46,3 +53,13 @@ def demo(run: Path, *settings: str, timeout_s: float, codes: tuple[int, ...] = (
     )
     assert done.returncode in codes, done.stdout[-3000:] + done.stderr[-3000:]
     return json.loads((run / "summary.json").read_text()), done.stdout
+
+
+def success_of_the_first_policy(run: Path) -> float:
+    """Success of the policy that updates began with, on the starts that the demo in ``run`` was judged by."""
+    out = run / "evaluation-first.json"
+    subprocess.run(tandem("eval", f"run={run}", "policy=first", "episodes=50", f"out={out}"), check=True, timeout=900)
+    final = json.loads((run / "evaluation-final.json").read_text())
+    first = json.loads(out.read_text())
+    assert len(first["outcomes"]) == len(final["outcomes"]) == 50
+    return sum(outcome == "success" for outcome in first["outcomes"]) / 50
