@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from episodes.contract import Contract
-from learner.algorithms import build_algorithm, discrete_gripper
+from learner.algorithms import discrete_gripper
 from learner.config import ConfigError, LearnerConfig
 from learner.console import Console
 from learner.distributed import lead, started_ranks
@@ -14,6 +14,7 @@ from learner.ingest import Ingest
 from learner.publisher import PolicyPublisher
 from learner.replay import ReplayBuffer, replay_device
 from learner.reporting import Reporter
+from learner.run_algorithm import run_algorithm
 from learner.run_folder import RunFolder, plain
 from learner.training import Trainer
 from metrics.tracker import make_tracker
@@ -38,7 +39,7 @@ def make_trainer(
     )
     reporter = Reporter(folder.metrics, tracker)
     try:
-        algorithm = _algorithm(config, contract)
+        algorithm = checked(lambda: run_algorithm(config, contract))
         _compile(algorithm, config, console)
         algorithm = lead(config, started_ranks(), contract, folder.path, algorithm)
         return Trainer(
@@ -72,19 +73,6 @@ def replay_buffer(
         seed=config.acting.seed,
         device=replay_device(config.replay, contract, capacity_bytes, device),
     )
-
-
-def _algorithm(config: LearnerConfig, contract: Contract) -> Algorithm:
-    import torch
-
-    if config.torch_threads:
-        torch.set_num_threads(config.torch_threads)
-    algorithm = checked(
-        lambda: build_algorithm(contract, config.algorithm, device=config.device, seed=config.acting.seed)
-    )
-    if config.autocast == "bfloat16":
-        algorithm.encoder.autocast = torch.bfloat16
-    return algorithm
 
 
 def _compile(algorithm: Algorithm, config: LearnerConfig, console: Console) -> None:

@@ -177,6 +177,13 @@ class LearnerConfig:
         for key in ("max_ahead", "publish_every", "keep_checkpoints"):
             if getattr(self, key) < 1:
                 raise ConfigError(f"{key} must be at least 1. Got: {getattr(self, key)}")
+        discount = self.algorithm.takeover_discount
+        if discount != 1 and not self.replay.cut_at_takeover:
+            raise ConfigError(
+                f"algorithm.takeover_discount={discount:g} counts only where windows end at a takeover, and "
+                "replay.cut_at_takeover=false lets them go on. Set algorithm.takeover_discount=1, or leave out "
+                "replay.cut_at_takeover=false"
+            )
         if self.stop.cycle_ratio <= 0:
             raise ConfigError(f"stop.cycle_ratio must be positive. Got: {self.stop.cycle_ratio}")
         if self.evaluation.every_env_steps < 0 or self.evaluation.episodes < 1 or self.evaluation.in_a_row < 1:

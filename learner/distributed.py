@@ -16,7 +16,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -116,13 +116,7 @@ def lead(config: LearnerConfig, ranks: Ranks, contract: Contract, run: Path, alg
     from learner.rank_wire import join, processes, send
 
     join(ranks, cuda=_on_cuda(config))
-    setup = {
-        "contract": contract.to_message().SerializeToString().hex(),
-        "algorithm": asdict(config.algorithm),
-        "seed": config.acting.seed,
-        "run": str(run.resolve()),
-    }
-    send(json.dumps(setup).encode())
+    send(json.dumps(setup_of(config, contract, run)).encode())
     led = LedAlgorithm(algorithm, ranks, RankWatch(0, processes(ranks), run.resolve()))
     led.load()
     return cast("Algorithm", led)
@@ -150,7 +144,7 @@ def follow(config: LearnerConfig, ranks: Ranks) -> int:
     run = Path(setup["run"])
     watch = RankWatch(ranks.rank, {0: processes(ranks)[0]}, run)
     try:
-        follow_updates(_algorithm(config, setup), ranks)
+        follow_updates(algorithm_of(config, setup), ranks)
     except Exception as error:
         leave_words(run, ranks.rank, what_to_lower(error, config) or f"{type(error).__name__}: {error}")
         return 1
@@ -159,19 +153,29 @@ def follow(config: LearnerConfig, ranks: Ranks) -> int:
     return 0
 
 
-def _algorithm(config: LearnerConfig, setup: dict[str, Any]) -> Algorithm:
-    import torch
+def setup_of(config: LearnerConfig, contract: Contract, run: Path) -> dict[str, Any]:
+    """What rank 0 tells the others of a run that their own settings may not say, of JSON types."""
+    return {
+        "contract": contract.to_message().SerializeToString().hex(),
+        "algorithm": asdict(config.algorithm),
+        "seed": config.acting.seed,
+        "run": str(run.resolve()),
+    }
 
+
+def algorithm_of(config: LearnerConfig, setup: dict[str, Any]) -> Algorithm:
+    """The algorithm of another rank than 0, which is told ``setup``."""
     from episodes.contract import Contract
-    from learner.algorithms import ALGORITHMS, build_algorithm
+    from learner.algorithms import ALGORITHMS
+    from learner.run_algorithm import run_algorithm
     from transport import records_pb2 as pb
 
-    if config.torch_threads:
-        torch.set_num_threads(config.torch_threads)
     contract = Contract.from_message(pb.Contract.FromString(bytes.fromhex(setup["contract"])))
     settings: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in setup["algorithm"].items()}
-    kind = ALGORITHMS[settings["name"]].config
-    return build_algorithm(contract, kind(**settings), device=config.device, seed=setup["seed"])
+    algorithm = ALGORITHMS[settings["name"]].config(**settings)
+    return run_algorithm(
+        replace(config, algorithm=algorithm, acting=replace(config.acting, seed=setup["seed"])), contract
+    )
 
 
 def _on_cuda(config: LearnerConfig) -> bool:

@@ -34,7 +34,8 @@ class ReplayConfig:
     Attributes:
         capacity_gb: Memory of the buffer in 1e9 bytes; None for a quarter of what is free at start.
         protected_share: Share of it kept for demonstrations and episodes in which a person acted, in (0, 1).
-        cut_at_takeover: Whether an n-step window ends where who acts changes.
+        cut_at_takeover: Whether an n-step window ends where who acts changes; false needs
+            algorithm.takeover_discount=1.
         device: Where images are kept: ``host``, ``device`` (where updates run) or ``auto``: on a CUDA GPU with room
             for them all, else the host.
     """

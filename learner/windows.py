@@ -137,7 +137,9 @@ class Draw:
         chosen = np.flatnonzero(mask)
         if len(chosen):
             shifts = None if image.shifts is None else image.shifts[chosen]
-            image.out[chosen] = gather(image.name, image.rows[chosen], shifts, np.empty_like(image.out[chosen]))
+            image.out[chosen] = gather(
+                image.name, image.rows[chosen], shifts, np.empty((len(chosen), *image.out.shape[1:]), np.uint8)
+            )
         return image.out
 
     def close(self) -> None:

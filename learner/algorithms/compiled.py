@@ -53,7 +53,7 @@ def compile_networks(
         )
         return False
     if graphs:
-        _begin_graphs_with_each_update(algorithm)
+        begin_graphs(algorithm)
     return True
 
 
@@ -88,12 +88,15 @@ def _try(network: nn.Module, inputs: tuple[Any, ...]) -> None:
         torch.autograd.grad(sum(output.sum() for output in outputs), parameters, allow_unused=True)
 
 
-def _begin_graphs_with_each_update(algorithm: Any) -> None:
-    """What the graphs of one update gave may be written over from the start of the next."""
-    update = algorithm.update
+def begin_graphs(algorithm: Any) -> None:
+    """What the graphs of one update or cloning update gave may be written over from the start of the next."""
+    for name in ("update", "clone"):
+        setattr(algorithm, name, _beginning(getattr(algorithm, name)))
 
-    def update_in_graphs(*arguments: Any, **named: Any) -> dict[str, Tensor]:
+
+def _beginning[**P](update: Callable[P, dict[str, Tensor]]) -> Callable[P, dict[str, Tensor]]:
+    def in_graphs(*arguments: P.args, **named: P.kwargs) -> dict[str, Tensor]:
         torch.compiler.cudagraph_mark_step_begin()
         return update(*arguments, **named)
 
-    algorithm.update = update_in_graphs
+    return in_graphs

@@ -21,7 +21,7 @@ class ActorCriticConfig:
         n_step: Most environment steps a target looks ahead.
         gamma: Discount per environment step.
         takeover_discount: Factor on the value of what follows a step after which a person takes over, from 0 to 1: less
-            than 1 does not credit the policy with what the person then reaches.
+            than 1 does not credit the policy with what the person then reaches, and needs replay.cut_at_takeover.
         tau: Share of the critics that their targets take over in each critic update.
         hidden: Units of each hidden layer of actor and critics.
         critic_lr: Adam's step size for the critics.
@@ -36,7 +36,9 @@ class ActorCriticConfig:
             none.
         clone_decay_updates: Critic updates in which that weight falls to 1/e; 0 keeps it.
         critic_warmup_updates: Updates of the critics alone, where the actor starts from a cloned or given policy.
-        ema: Share of the policy that its moving average takes over in each actor update; 1 evaluates the policy itself.
+        ema: Share of the policy that its moving average takes over in each actor update of SAC, and of DrQ-v2, whose
+            critics train the policy's encoder, in each update after the critics' warm-up; 1 evaluates the policy
+            itself.
         encoder: Registered name of the image encoder (``policies.encoder_kinds``): ``small``, ``keypoints``,
             ``lerobot``, ``drqv2``, and ``resnet10`` and ``resnet18``, whose convolutions are pretrained and frozen.
         encoder_size: Features it gives; 0 for its own default; ``drqv2`` has no choice.

@@ -117,6 +117,14 @@ def test_the_command_line_wins_over_a_preset():
     assert config.algorithm.utd_ratio == 1.0
 
 
+def test_a_preset_whose_takeover_discount_nothing_would_use_says_what_to_set():
+    arguments = ("env.obs=pixels", "replay.cut_at_takeover=false")
+    with pytest.raises(UsageError, match=r"takeover_discount=0 .* Set algorithm\.takeover_discount=1, or leave out"):
+        learner.learner_config(compose("learner", *arguments))
+    config = learner.learner_config(compose("learner", *arguments, "algorithm.takeover_discount=1"))
+    assert (config.algorithm.takeover_discount, config.replay.cut_at_takeover) == (1.0, False)
+
+
 def test_actor_keys():
     settings = compose("actor", "learner.address=box:1", "operator=scripted", "actor.name=left", "pacing=realtime")
     config = settings.build(ActorConfig, actor.paths())

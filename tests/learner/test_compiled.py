@@ -10,7 +10,7 @@ import torch
 
 from episodes.contract import Contract, Feature, FeatureView, Interface, View
 from learner.algorithms import ALGORITHMS, SACConfig, build_algorithm
-from learner.algorithms.compiled import compile_networks
+from learner.algorithms.compiled import begin_graphs, compile_networks
 
 BATCH, STATE, ACTION, NAME = 32, 5, 3, "observation.state"
 INDUCTOR = pytest.param(
@@ -48,22 +48,22 @@ def batch(seed):
     )
 
 
-def sac():
+def sac(device="cpu"):
     plain = {"actor_every": 1, "critic_warmup_updates": 0, "clamp_targets": False}
     config = SACConfig(batch_size=BATCH, hidden=(24, 16), gripper="discrete", **plain)
-    return build_algorithm(CONTRACT, config, device="cpu", seed=0)
+    return build_algorithm(CONTRACT, config, device=device, seed=0)
 
 
 CAMERA = "observation.images.front"
 
 
-def of_images(name, **settings):
+def of_images(name, *, device="cpu", **settings):
     """An algorithm on vectors and one camera, and a batch of its own for each seed."""
     camera = Feature(CAMERA, "uint8", (36, 36, 3))
     interface = replace(CONTRACT.interface, observations=(*CONTRACT.interface.observations, camera))
     contract = Contract(interface, View((FeatureView(NAME), FeatureView(CAMERA))))
     plain = {"batch_size": BATCH, "hidden": (24, 16), "critic_warmup_updates": 0, "clamp_targets": False}
-    algorithm = build_algorithm(contract, ALGORITHMS[name].config(**plain, **settings), device="cpu", seed=0)
+    algorithm = build_algorithm(contract, ALGORITHMS[name].config(**plain, **settings), device=device, seed=0)
 
     def seen(seed):
         made, random = batch(seed), np.random.default_rng(seed)
@@ -111,6 +111,36 @@ def test_encoders_are_compiled_and_agree_too(name):
             torch.testing.assert_close(metrics[key], value, rtol=1e-4, atol=1e-5, msg=key)
     for tensor, value in zip(compiled.policy.encoder.parameters(), eager.policy.encoder.parameters(), strict=True):
         torch.testing.assert_close(tensor, value, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", ["vectors", "sac", "drqv2"])
+def test_on_cuda_a_clone_and_updates_in_graphs_agree_with_eager_ones(name):
+    if name == "vectors":
+        (eager, seen), (compiled, _) = ((sac("cuda"), batch) for _ in range(2))
+    else:
+        (eager, seen), (compiled, _) = (of_images(name, device="cuda", encoder="small") for _ in range(2))
+    said, alike = [], {"rtol": 1e-2, "atol": 1e-3}
+    assert compile_networks(compiled, "auto", BATCH, said.append), said
+    pairs = [(eager.clone(seen(9)), compiled.clone(seen(9)))]
+    pairs += [(eager.update(seen(seed)), compiled.update(seen(seed))) for seed in range(3)]
+    for expected, metrics in pairs:
+        for key, value in expected.items():
+            torch.testing.assert_close(metrics[key], value, **alike, msg=key)
+    tensors = compiled.state()[0]
+    for key, value in eager.state()[0].items():
+        torch.testing.assert_close(tensors[key], value, **alike, msg=key)
+
+
+def test_every_update_and_every_cloning_update_begins_graphs_anew(monkeypatch):
+    begun, algorithm = [], sac()
+    monkeypatch.setattr(torch.compiler, "cudagraph_mark_step_begin", lambda: begun.append(algorithm.updates))
+    begin_graphs(algorithm)
+    assert "clone_loss" in algorithm.clone(batch(0))
+    assert begun == [0]
+    assert "critic_loss" in algorithm.update(batch(1), actor=True)
+    assert begun == [0, 0]
 
 
 def test_an_encoder_that_is_frozen_sees_other_sizes_and_is_not_compiled():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -21,8 +22,9 @@ from learner.algorithms import build_algorithm
 from learner.algorithms.drqv2_config import DrQv2Config
 from learner.algorithms.sac_config import SACConfig
 from learner.config import ConfigError, LearnerConfig
-from learner.distributed import Ranks, check_ranks, follow, lead, release, started_ranks
+from learner.distributed import Ranks, algorithm_of, check_ranks, follow, lead, release, setup_of, started_ranks
 from learner.rank_wire import leave
+from learner.run_algorithm import run_algorithm
 
 STATE, IMAGE = "observation.state", "observation.images.front"
 ROWS, SIZE = 12, 20
@@ -220,6 +222,17 @@ def test_a_batch_that_cannot_be_shared_is_refused():
     config = LearnerConfig(env="gym", env_config=GymConfig(), algorithm=replace(SAC, batch_size=9), device="cpu")
     with pytest.raises(ConfigError, match=r"batch_size=9 cannot be shared equally by 2 ranks.*like 8"):
         check_ranks(config, Ranks(0, 2))
+
+
+def test_another_rank_computes_as_rank_0_does(tmp_path):
+    """Also where its own command line names another algorithm and seed than the run has."""
+    algorithm, stack = CASES["sac-images"]
+    config = LearnerConfig(env="none", env_config=None, algorithm=algorithm, device="cpu", autocast="bfloat16")
+    setup = json.loads(json.dumps(setup_of(config, contract_of(stack), tmp_path)))
+    first = run_algorithm(config, contract_of(stack))
+    other = algorithm_of(replace(config, algorithm=DRQ, acting=replace(config.acting, seed=7)), setup)
+    assert other.encoder.autocast is first.encoder.autocast is torch.bfloat16
+    assert all(torch.equal(value, other.state()[0][name]) for name, value in first.state()[0].items())
 
 
 def test_more_ranks_than_gpus_are_refused(monkeypatch):

@@ -80,7 +80,7 @@ CASES = {
     "n-step 1": {"n_step": 1, "gamma": 0.9},
     "clamped": {"clamp_targets": True},
     "input noise": {"input_noise": 0.1},
-    "actor every second update": {"actor_every": 2},
+    "actor every second update": {"actor_every": 2, "ema": 0.1},
     "cloning term": {"clone_weight": 1.0, "clone_decay_updates": 2.0},
     "cloning term of vectors only": {"clone_weight": 0.5, "images": False},
     "three learning rates": {"critic_lr": 3e-4, "actor_lr": 2e-4, "encoder_lr": 5e-5},

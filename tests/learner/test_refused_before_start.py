@@ -134,3 +134,16 @@ def test_images_on_a_gpu_take_no_memory_of_the_machine(monkeypatch):
     assert replay_beyond_memory(contract, 2_000_000_000, "host", "cpu").startswith("replay may take 2.0 GB of memory")
     assert replay_beyond_memory(contract, 2_000_000_000, "device", "cpu") == ""
     assert replay_beyond_memory(contract, 900_000_000, "host", "cpu") == ""
+
+
+@pytest.mark.parametrize("algorithm", [SACConfig, DrQv2Config])
+def test_a_takeover_discount_without_windows_that_end_there_is_refused(algorithm):
+    replay = ReplayConfig(cut_at_takeover=False)
+    with pytest.raises(ConfigError) as refusal:
+        LearnerConfig("so101_sim", STATE, algorithm=algorithm(takeover_discount=0.8), replay=replay)
+    assert str(refusal.value) == (
+        "algorithm.takeover_discount=0.8 counts only where windows end at a takeover, and replay.cut_at_takeover=false "
+        "lets them go on. Set algorithm.takeover_discount=1, or leave out replay.cut_at_takeover=false"
+    )
+    LearnerConfig("so101_sim", STATE, algorithm=algorithm(takeover_discount=1.0), replay=replay)
+    LearnerConfig("so101_sim", STATE, algorithm=algorithm(takeover_discount=0.8))

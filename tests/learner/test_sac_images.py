@@ -178,6 +178,33 @@ def test_features_of_a_frozen_encoder_are_kept_and_change_no_update(monkeypatch)
     assert images[1] <= 2 * 40
 
 
+def features_kept_and_not(change, **settings):
+    """The critic losses of updates before and after ``change`` of an algorithm, without kept features and with them."""
+    losses = []
+    for copies in (0, 2):
+        sac = build(encoder_frozen="cloned", encoder_lr=1e-2, encoder_cache_copies=copies, **settings)
+        sac.freeze_statistics(STATISTICS)
+        sac.clone(batch(9))
+        before = [sac.update(drawn(i))["critic_loss"] for i in range(4)]
+        change(sac)
+        losses.append(torch.stack(before + [sac.update(drawn(i))["critic_loss"] for i in range(4, 8)]))
+    return losses
+
+
+def test_features_kept_from_before_a_refresh_are_not_used_after_it():
+    settings = {"encoder_refresh_every": 3, "encoder_refresh_updates": 1}
+    plain, kept = features_kept_and_not(lambda sac: None, **settings)
+    torch.testing.assert_close(kept, plain, atol=1e-5, rtol=1e-3)
+
+
+def test_features_kept_from_before_a_policy_is_given_are_not_used_after_it():
+    given = build(seed=3)
+    given.freeze_statistics(STATISTICS)
+    snapshot = read_snapshot(save_snapshot(given.policy, 7))
+    plain, kept = features_kept_and_not(lambda sac: sac.load_policy(snapshot))
+    torch.testing.assert_close(kept, plain, atol=1e-5, rtol=1e-3)
+
+
 def test_a_run_with_kept_features_resumes_with_the_same_numbers():
     changes = {"encoder_frozen": "cloned", "encoder_cache_copies": 2}
     first = build(seed=1, **changes)

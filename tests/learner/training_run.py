@@ -14,20 +14,17 @@ from episodes.acting import ActingSettings
 from episodes.contract import Contract, Feature, FeatureView, Interface, RewardBounds, View
 from episodes.log import EpisodeLog
 from episodes.outcome import Outcome, Purpose
-from learner.algorithms import build_algorithm
 from learner.algorithms.sac_config import SACConfig
-from learner.assembly import replay_buffer
+from learner.assembly import make_trainer
 from learner.config import EvaluationConfig, LearnerConfig, StopConfig
 from learner.console import Console
 from learner.evaluation import EvaluationResult
 from learner.evaluator import ask_evaluation
 from learner.ingest import Ingest
 from learner.publisher import PolicyPublisher
-from learner.reporting import Reporter
 from learner.run_folder import open_run_folder
 from learner.startup import prepare
 from learner.training import Trainer
-from metrics.tracker import NoTracker
 from policies.snapshot import load_snapshot
 from transport import records_pb2 as pb
 
@@ -58,6 +55,7 @@ class Run:
     """One process of a run, without its service."""
 
     def __init__(self, path: Path, config: LearnerConfig = CONFIG, contract: Contract = CONTRACT):
+        self.contract = contract
         self.folder = open_run_folder(path, contract, env="tests", resume="auto", replay_bytes=1_000_000, settings={})
         self.log = EpisodeLog(
             self.folder.log,
@@ -67,16 +65,7 @@ class Run:
         )
         self.ingest = Ingest(self.log, contract)
         self.publisher = PolicyPublisher()
-        self.trainer = Trainer(
-            config,
-            self.folder,
-            ingest=self.ingest,
-            publisher=self.publisher,
-            algorithm=build_algorithm(contract, config.algorithm, device="cpu", seed=config.acting.seed),
-            replay=replay_buffer(config, contract, self.folder.replay_bytes),
-            reporter=Reporter(self.folder.metrics, NoTracker()),
-            console=Console(False),
-        )
+        self.trainer = make_trainer(config, self.folder, contract, self.ingest, self.publisher, Console(False))
 
     def evaluate(self, arm: Arm, *, successes: int, episodes: int, steps: int = 5) -> EvaluationResult:
         """Trains for 20 steps, has the evaluation asked for that is then due, and answers it."""
@@ -135,9 +124,8 @@ class Arm:
     ) -> str:
         self.ids += 1
         episode_id = f"{int(self.rng.integers(1 << 60)):032x}"
-        state = lambda: [self.rng.normal(size=3).astype(np.float32).tobytes()]  # noqa: E731
         start = pb.EpisodeStart(
-            episode_id=episode_id, purpose=purpose, observation=state(), evaluation_id=evaluation_id
+            episode_id=episode_id, purpose=purpose, observation=self.observation(), evaluation_id=evaluation_id
         )
         bodies = [{"start": start}]
         for i in range(steps):
@@ -149,7 +137,7 @@ class Arm:
                 proposed=action,
                 chosen=action,
                 sent=action,
-                observation=state(),
+                observation=self.observation(),
                 rewards=[pb.Reward(source="env", value=float(last and outcome is Outcome.SUCCESS))],
                 terminated=last and outcome is Outcome.SUCCESS,
                 truncated=last and outcome is not Outcome.SUCCESS,
@@ -163,6 +151,16 @@ class Arm:
             records.append(pb.Record(sequence=self.sequence, **body))
         self.run.ingest.accept(self.spool_id, [record.SerializeToString() for record in records])
         return episode_id
+
+    def observation(self) -> list[bytes]:
+        return [
+            (
+                self.rng.integers(0, 256, f.shape, np.uint8)
+                if f.is_image
+                else self.rng.normal(size=f.shape).astype(np.float32)
+            ).tobytes()
+            for f in self.run.contract.stored
+        ]
 
     def flush(self) -> None:
         """Until all that was sent is in the log and taken by the trainer."""
