@@ -15,7 +15,7 @@ from policies.spec import PolicySpec
 from tests.learner import training_run
 from tests.learner.training_run import opened, started
 
-IMAGE = Feature("observation.images.front", "uint8", (16, 16, 3))
+IMAGE = Feature("observation.images.front", "uint8", (36, 36, 3))
 ACTION = Feature("action", "float32", (2,), low=(-1.0,), high=(1.0,))
 CONTRACT = Contract(
     Interface("tests/settings", (training_run.STATE, IMAGE), ACTION),
