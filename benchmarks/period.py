@@ -75,6 +75,7 @@ def ours(hz: float) -> list[float]:
                 pacing="realtime",
                 control_hz=hz,
                 warmup="policy",
+                exploration_share=1.0,
                 seed=0,
                 max_action=usual.max_action,
                 stale_observation_s=usual.stale_observation_s,

@@ -6,7 +6,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks import __main__ as bench
-from benchmarks import scaling, table
+from benchmarks import period, scaling, table
 from benchmarks.origin import origin
 
 FILES = ["x.py", "y.py"]
@@ -123,3 +123,10 @@ def test_the_table_is_grouped_and_shows_ranges_marks_and_another_peer():
     assert text.index("## Wire") < text.index("## Actor")
     assert "| a | ms | lower | 2.50 (2.00 to 3.00) | 5.00 | 2.00 (1.50 to 2.50) | - | - | `python x.py` | - |" in text
     assert "5.00, no actor" in text
+
+
+def test_the_control_period_is_measured_of_a_real_control_process(monkeypatch):
+    monkeypatch.setattr(period, "SECONDS", 0.5)
+    begun = period.ours(30.0)
+    assert len(begun) == 16
+    assert begun == sorted(set(begun))
