@@ -5,7 +5,7 @@
 Ours is `python -m actor.control_main` in realtime pacing with the simulated arm, a policy and a spool, as an actor
 starts it; times are those its steps carry. LeRobot's loop is that of its actor: act, step, its `precise_sleep` for what
 is left of the period, with the same environment and policy. The error is how much two starts in a row differ from one
-period; drift is how far from where its number says the last step began. Prints one JSON object a row.
+period; drift is what a line through the starts is off the asked rate by, over all of them. Prints one JSON object a row.
 """
 
 from __future__ import annotations
@@ -140,11 +140,13 @@ def bare(hz: float) -> list[float]:
 
 
 def figures(begun: Iterable[float], hz: float) -> dict[str, float]:
-    """p50 and p99 of the error of the period, and the drift at the end [ms]."""
+    """p50 and p99 of the error of the period, and the drift over all of them, by the slope of a line [ms]."""
     times = np.array(list(begun))
     errors = np.abs(np.diff(times) - 1 / hz) * 1e3
     p50, p99 = np.percentile(errors, (50, 99))
-    drift = abs(times[-1] - times[0] - (len(times) - 1) / hz) * 1e3
+    steps = np.arange(len(times))
+    slope = np.polyfit(steps, times - times[0] - steps / hz, 1)[0]
+    drift = abs(slope) * (len(times) - 1) * 1e3
     return {"p50": float(p50), "p99": float(p99), "drift": float(drift)}
 
 
