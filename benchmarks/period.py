@@ -5,7 +5,8 @@
 Ours is `python -m actor.control_main` in realtime pacing with the simulated arm, a policy and a spool, as an actor
 starts it; times are those its steps carry. LeRobot's loop is that of its actor: act, step, its `precise_sleep` for what
 is left of the period, with the same environment and policy. The error is how much two starts in a row differ from one
-period; drift is what a line through the starts is off the asked rate by, over all of them. Prints one JSON object a row.
+period; drift is what a line through the starts is off the asked rate by, over all of them. Prints one JSON object a
+row.
 """
 
 from __future__ import annotations
