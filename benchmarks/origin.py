@@ -20,7 +20,7 @@ def origin() -> dict[str, str]:
     def git(*words: str) -> str:
         return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
 
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs")
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs", ":!README.md")
     return {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "commit": (git("rev-parse", "--short", "HEAD") or "unknown") + ("+" if changed else ""),
