@@ -134,7 +134,7 @@ def scan_tail(segment: Segment) -> tuple[dict[str, SpoolPosition], int]:
                     f"{segment.path} holds an entry of spool {message.spool_id!r} out of turn: {error}"
                 ) from None
     if place < size:
-        _refuse_damage(_tail(segment.path, place), segment.path, place)
+        _refuse_damage(_tail(segment.path, place, size), segment.path, place)
     return positions, place
 
 
@@ -159,7 +159,7 @@ def read_frames(segments: Sequence[Segment], start_offset: int, end: int | None)
             if place < size and not (last and end is None):
                 raise LogError(_damage(segment.path, place))
             if place < size:
-                _refuse_damage(_tail(segment.path, place), segment.path, place)
+                _refuse_damage(_tail(segment.path, place, size), segment.path, place)
 
 
 def _next_entry(file: BinaryIO, place: int, size: int, path: Path) -> tuple[pb.LogEntry, int] | None:
@@ -179,14 +179,20 @@ def _next_entry(file: BinaryIO, place: int, size: int, path: Path) -> tuple[pb.L
         raise LogError(_damage(path, place)) from None
 
 
-def _tail(path: Path, place: int) -> bytes:
-    """All from ``place`` on. Read, not mapped: a disk that fails, or a writer that cuts, is then no SIGBUS."""
+def _tail(path: Path, place: int, size: int) -> bytearray:
+    """All from ``place`` to ``size``: a whole frame behind that says that a writer goes on, not that there is damage.
+
+    Read, not mapped: a disk that fails, or a writer that cuts, is then no SIGBUS.
+    """
+    tail, read = bytearray(size - place), 0
     with open(path, "rb", buffering=0) as file:  # a buffer would be joined to it, in twice the memory
         file.seek(place)
-        return file.readall()
+        while count := file.readinto(memoryview(tail)[read:]):
+            read += count
+    return tail if read == len(tail) else tail[:read]
 
 
-def _refuse_damage(tail: bytes, path: Path, place: int) -> None:
+def _refuse_damage(tail: bytes | bytearray, path: Path, place: int) -> None:
     """Raises LogError when a whole frame is anywhere in ``tail`` behind its first byte.
 
     Linear in ``tail``, whatever somebody put there: the checksum of an entry follows from those of all that is before

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from isal.isal_zlib import crc32
 
-from episodes.log import EpisodeLog, LogError
+from episodes.log import EpisodeLog, LogError, read_log
 from episodes.log_segment import _SEARCH_BYTES, FRAME, _refuse_damage
 from tests.episodes.log_files import IDS, contents, entry, frame, segments, write
 
@@ -32,6 +32,19 @@ def test_a_tail_torn_at_any_byte_is_cut_and_the_log_goes_on(tmp_path):
             assert log.cut_bytes == length - first - sum(frames[:kept])
             log.append([entry(kept + 1)])
             assert [m.record.sequence for _, m in log.read()] == list(range(1, kept + 2))
+
+
+def test_what_a_writer_appends_while_the_end_is_read_is_no_damage(tmp_path):
+    entries = write(tmp_path, 1)
+    (path,) = segments(tmp_path)
+    rest = frame(entry(2)) + frame(entry(3))
+    with open(path, "ab", buffering=0) as file:
+        file.write(rest[:20])
+        reader = read_log(tmp_path)
+        assert next(reader)[1].SerializeToString() == entries[0]
+        file.write(rest[20:])
+        assert list(reader) == []
+    assert contents(tmp_path) == [*entries, entry(2), entry(3)]
 
 
 @pytest.mark.parametrize("filler", [b"\0" * 5000, b"\xff" * 5000, bytes(range(256)) * 20])
