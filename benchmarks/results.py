@@ -40,11 +40,10 @@ def cell_limit_s(cell: Cell, left_s: float) -> float:
 def run(cell: Cell, limit_s: float) -> str:
     """Runs one cell, or goes on with one that was stopped; '' or what went wrong. Whatever it started has ended when
     this returns."""
-    began = cell.folder / SETTINGS
-    if cell.summary() or not began.exists() or json.loads(began.read_text()) != resolved(cell.group):
+    if cell.summary() or _began_with(cell) != resolved(cell.group):
         shutil.rmtree(cell.folder, ignore_errors=True)
     cell.folder.mkdir(parents=True, exist_ok=True)
-    began.write_text(json.dumps(resolved(cell.group)))
+    (cell.folder / SETTINGS).write_text(json.dumps(resolved(cell.group)))
     child = Child("demo", cell.arguments, cell.folder / "output.txt")
     try:
         code = child.wait(limit_s)
@@ -54,6 +53,12 @@ def run(cell: Cell, limit_s: float) -> str:
     if code is None:
         return f"not finished after {limit_s:.0f} s"
     return "" if cell.summary() else f"exit {code}, see {child.log}"
+
+
+def _began_with(cell: Cell) -> dict | None:
+    """The settings of the run in a cell's folder; None where there is none, or one of an earlier version."""
+    place = cell.folder / SETTINGS
+    return json.loads(place.read_text()) if place.exists() else None
 
 
 def kept(out: Path) -> dict[Cell, dict]:
@@ -75,11 +80,12 @@ def row_of(cell: Cell) -> dict | None:
     """What a cell that has run on this machine puts into docs/results.json; None where it has not, or with other
     settings."""
     summary = cell.summary()
-    if summary is None or json.loads((cell.folder / SETTINGS).read_text()) != resolved(cell.group):
+    if summary is None or _began_with(cell) != resolved(cell.group):
         return None
     history = read_history(cell.folder / "metrics.jsonl")
     curves = {name: [[round(v, 4) for v in axis] for axis in history.series(name)] for name in CURVES}
-    made = json.loads((cell.folder / ORIGIN).read_text())
+    place = cell.folder / ORIGIN  # not there where this was killed before its demo ended
+    made = json.loads(place.read_text()) if place.exists() else {**origin(), "load": None}
     return {"group": cell.group, **made, **summary, "curves": curves}
 
 

@@ -115,8 +115,12 @@ def test_a_run_that_ended_is_taken_over_with_its_settings_and_no_others(cell, tm
     monkeypatch.setattr(results, "run", lambda cell, limit_s: pytest.fail("it has run"))
     results.main()
     assert results.kept(tmp_path / "docs") == {results.Cell("lift-state", 0): row}
+    (results.Cell("lift-state", 0).folder / results.ORIGIN).unlink()  # as where only its demo came to its end
+    assert results.row_of(results.Cell("lift-state", 0))["load"] is None
     settings = results.Cell("lift-state", 0).folder / results.SETTINGS
     settings.write_text(json.dumps(cells.resolved("lift-state") | {"algorithm.gamma": 0.5}))
+    assert results.row_of(results.Cell("lift-state", 0)) is None
+    settings.unlink()
     assert results.row_of(results.Cell("lift-state", 0)) is None
 
 
