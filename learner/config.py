@@ -48,8 +48,7 @@ class LogConfig:
 @dataclass(frozen=True)
 class EvaluationConfig:
     """Scheduled evaluations: no person, on starts that neither training nor the final figure uses, and no exploration
-    noise; with ``algorithm.stall_steps``, noise only where the policy has come to rest. The best is the quickest of
-    those within a standard error of the highest success rate.
+    noise; with ``algorithm.stall_steps``, noise only where the policy has come to rest.
 
     Attributes:
         every_env_steps: Environment steps between two evaluations; 0 for none.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -46,33 +46,10 @@ class EvaluationResult:
         return self.successes / self.episodes
 
     @property
-    def speed(self) -> tuple[float, float, float]:
-        """Greater is better: by the shorter cycle, then by success, then by return: of tasks without success."""
+    def rank(self) -> tuple[float, float, float]:
+        """Greater is better: by success, then by the shorter cycle, then by return: of tasks without success."""
         cycle = -self.cycle_steps if self.cycle_steps is not None else float("-inf")
-        return cycle, self.success_rate, self.episode_return
-
-    @property
-    def standard_error(self) -> float:
-        """Of the success rate, of which one success and one failure more are counted, so that it is never 0."""
-        rate = (self.successes + 1) / (self.episodes + 2)
-        return float(np.sqrt(rate * (1.0 - rate) / self.episodes))
-
-    def beats(self, other: EvaluationResult) -> bool:
-        """Whether it is better both in success and in speed."""
-        return self.success_rate >= other.success_rate and self.speed > other.speed
-
-
-def contenders(results: Sequence[EvaluationResult]) -> list[EvaluationResult]:
-    """Those that are or may yet become the best, the best first.
-
-    The best is the quickest of those that succeed as often as the one that does most often, less its standard error:
-    the one-standard-error rule (Breiman et al., Classification and Regression Trees, 1984). Of few episodes, a success
-    more or less is noise. The others are those of them that no other beats: the bar rises as results come.
-    """
-    most = max(results, key=lambda result: (result.success_rate, result.speed))
-    near = [r for r in results if r.success_rate >= most.success_rate - most.standard_error]
-    unbeaten = [r for r in near if not any(other.beats(r) for other in near)]
-    return sorted(unbeaten, key=lambda result: result.speed, reverse=True)
+        return self.success_rate, cycle, self.episode_return
 
 
 def result_from(values: Mapping[str, Any]) -> EvaluationResult:
@@ -111,7 +88,6 @@ class EvaluationSchedule:
     Attributes:
         pending: The evaluation asked for and not over, or None.
         results: In order.
-        contenders: Of the results, those that are or may yet become the best (see ``contenders``).
         best: The best result so far, or None.
 
     Args:
@@ -123,7 +99,6 @@ class EvaluationSchedule:
         self.config = config
         self.pending: EvaluationRequest | None = None
         self.results: list[EvaluationResult] = []
-        self.contenders: list[EvaluationResult] = []
         self.best: EvaluationResult | None = None
         self._seed = seed
         self._next_at = config.every_env_steps
@@ -139,7 +114,7 @@ class EvaluationSchedule:
     def candidates(self) -> list[str]:
         """Checkpoints that are, or may yet become, the best: what is not among them no evaluation needs any more."""
         reached = [result for result in self.last if result.success_rate >= self.config.success_mark]
-        return [kept.checkpoint for kept in (self.best, self.pending, *self.contenders, *reached) if kept is not None]
+        return [kept.checkpoint for kept in (self.best, self.pending, *reached) if kept is not None]
 
     def due(self, env_steps: int) -> bool:
         """Whether an evaluation is to be asked for now."""
@@ -226,14 +201,9 @@ class EvaluationSchedule:
         )
         self.pending = None
         self.results.append(result)
-        self.contend(result)
+        if self.best is None or result.rank > self.best.rank:
+            self.best = result
         return result
-
-    def contend(self, result: EvaluationResult) -> None:
-        """Makes it the best, or one that may become it, where it is."""
-        others = [other for other in self.contenders if other != result]
-        self.contenders = contenders([*others, result])
-        self.best = self.contenders[0]
 
     def state(self) -> dict[str, Any]:
         """JSON values. A pending evaluation is not part of it: it is asked for again."""
@@ -242,7 +212,6 @@ class EvaluationSchedule:
             "next_at": self._next_at if pending_from is None else pending_from,
             "last_id": self._last_id,
             "results": [asdict(r) for r in self.results],
-            "contenders": [asdict(r) for r in self.contenders],
             "best": asdict(self.best) if self.best else None,
         }
 
@@ -250,6 +219,4 @@ class EvaluationSchedule:
         self._next_at, self._last_id = state["next_at"], state["last_id"]
         self.results = [result_from(r) for r in state["results"]]
         self.best = result_from(state["best"]) if state["best"] else None
-        # Before there were contenders, the best was the only one.
-        self.contenders = [result_from(r) for r in state.get("contenders", [state["best"]] if state["best"] else [])]
         self.pending = None

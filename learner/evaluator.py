@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from learner.checkpoint import CheckpointError, save_best
-from learner.evaluation import EvaluationResult, contenders
+from learner.evaluation import EvaluationResult
 from learner.ingest import SpoolStatus
 from learner.progress import write
 from metrics import names
@@ -60,17 +60,17 @@ def ask_evaluation(trainer: Trainer, spools: Sequence[SpoolStatus]) -> None:
     )
 
 
-def take_result(trainer: Trainer, result: EvaluationResult, before: EvaluationResult | None) -> None:
-    """Logs a result, and points best.json at the best so far where that is not the one ``before``."""
+def take_result(trainer: Trainer, result: EvaluationResult) -> None:
+    """Logs a result, and points best.json at its checkpoint where it is the best so far."""
     values = {names.EVAL_SUCCESS_RATE: result.success_rate, names.EVAL_RETURN: result.episode_return}
     if result.cycle_steps is not None:
         values[names.EVAL_CYCLE_STEPS] = result.cycle_steps
     write(trainer, values)
     cycle = f", cycle {result.cycle_steps:.1f} steps" if result.cycle_steps is not None else ""
-    now = trainer.schedule.best
-    best = ", the best so far" if now is result else ""
-    if now is not None and now != before:
-        _point_best(trainer, now)
+    best = ""
+    if trainer.schedule.best is result:
+        best = ", the best so far"
+        _point_best(trainer, result)
     trainer.save_next = True
     trainer.console.event(
         f"evaluation at {result.env_steps} steps: {result.successes} of {result.episodes}{cycle}, "
@@ -81,7 +81,7 @@ def take_result(trainer: Trainer, result: EvaluationResult, before: EvaluationRe
 def certify(trainer: Trainer) -> None:
     """Makes the best of the evaluations that end training the best of the run: an earlier one did not convince."""
     schedule = trainer.schedule
-    certified = contenders(schedule.last)[0]
+    certified = max(schedule.last, key=lambda result: result.rank)
     if certified != schedule.best:
         schedule.best = certified
         _point_best(trainer, certified)

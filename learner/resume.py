@@ -60,7 +60,7 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
     # The best may have been found after this checkpoint was taken.
     best = load_best(trainer.folder.checkpoints)
     if best is not None:
-        trainer.schedule.contend(result_from(best))
+        trainer.schedule.best = result_from(best)
     # A process that was killed trained on after its last checkpoint.
     written_s = read_history(trainer.folder.metrics).last(names.TIME_S) or 0.0
     trainer.elapsed_before_s = max(state["elapsed_s"], written_s)

@@ -138,10 +138,9 @@ class Trainer:
         ended = self.apply(entry)
         new = self.metrics.env_steps - before
         self.limiter.add_steps(new)
-        best = self.schedule.best
         result = self.schedule.apply(entry, ended, time.monotonic())
         if result is not None:
-            take_result(self, result, best)
+            take_result(self, result)
 
     @property
     def fault(self) -> str:
