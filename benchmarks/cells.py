@@ -76,13 +76,14 @@ DAGGER = ("algorithm.q_weight=0", "algorithm.clone_filter=false", "algorithm.clo
 SELDOM = "evaluation.every_env_steps=2000"  # an evaluation from pixels takes as long as a thousand steps of training
 PRECISE = "env.operator_noise=0"
 STATE_STEPS, PIXEL_STEPS = 11000, 18000
+AS_MANY_UPDATES = f"algorithm.clone_updates={STATE_STEPS + 1000}"  # one a step, after the preset's of cloning
 LONG_S, PIXEL_LONG_S = 900.0, 4200.0
 
 GROUPS = {
     "lift-pixels": Group(LIFT_PIXELS, "SAC, 20 demonstrations, interventions, encoder frozen", _lift("pixels"), 5),
     "lift-state": Group(LIFT_STATE, "SAC, 5 demonstrations, interventions", _lift("state"), 5),
     "insert-state": Group(
-        INSERT_STATE, "SAC, 20 demonstrations, interventions", _insert("state", STATE_STEPS), limit_s=LONG_S
+        INSERT_STATE, "SAC, 20 demonstrations, interventions", _insert("state", STATE_STEPS), 6, limit_s=LONG_S
     ),
     "insert-state-cloning-20": Group(
         INSERT_STATE, "cloning alone, 20 demonstrations", _insert("state", 200, *CLONING_ALONE[:2])
@@ -91,6 +92,16 @@ GROUPS = {
         INSERT_STATE,
         "cloning alone, 100 demonstrations, 3,000 updates",
         _insert("state", 200, *CLONING_ALONE[:2], "demonstrations=100", "algorithm.clone_updates=3000"),
+    ),
+    "insert-state-cloning-20-long": Group(
+        INSERT_STATE,
+        "cloning alone, 20 demonstrations, as many updates as SAC",
+        _insert("state", 200, *CLONING_ALONE[:2], AS_MANY_UPDATES),
+    ),
+    "insert-state-cloning-100-long": Group(
+        INSERT_STATE,
+        "cloning alone, 100 demonstrations, as many updates as SAC",
+        _insert("state", 200, *CLONING_ALONE[:2], "demonstrations=100", AS_MANY_UPDATES),
     ),
     "insert-state-dagger": Group(
         INSERT_STATE,
