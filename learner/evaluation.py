@@ -199,10 +199,10 @@ class EvaluationSchedule:
             float(np.mean(cycles)) if cycles else None,
             float(np.mean([e.effective_rewards().sum() for e in request.episodes])),
         )
-        self.pending = None
         self.results.append(result)
         if self.best is None or result.rank > self.best.rank:
             self.best = result
+        self.pending = None  # last: the checkpoint writer may ask for ``candidates`` at any moment
         return result
 
     def state(self) -> dict[str, Any]:

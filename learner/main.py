@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from envs.registry import derive_contract
 from episodes.contract import Contract
@@ -41,9 +41,6 @@ from transport.channel import PROTOCOL
 from transport.server import check_free, place_of
 from transport.settings import settings_of
 from transport.token import load_or_create_token
-
-if TYPE_CHECKING:
-    pass
 
 
 @tells_torchrun

@@ -73,6 +73,21 @@ def test_kept_for_evaluations_are_the_best_the_pending_and_those_that_may_end_tr
     )
 
 
+def test_the_checkpoint_of_an_evaluation_is_kept_while_its_result_is_taken():
+    kept = []
+
+    class Results(list):
+        def append(self, result):
+            kept.append(set(schedule.candidates))
+            super().append(result)
+
+    schedule = EvaluationSchedule(CONFIG, seed=0)
+    schedule.results = Results()
+    for steps in (500, 1000):
+        run(schedule, ask(schedule, steps).evaluation_id, [Outcome.SUCCESS] * 4, steps=steps // 100)
+    assert kept == [{"00000500-1"}, {"00000500-1", "00001000-1"}]
+
+
 def test_a_result_counts_successes_and_their_cycle():
     schedule = EvaluationSchedule(CONFIG, seed=0)
     request = ask(schedule)
