@@ -7,17 +7,30 @@ from statistics import fmean
 
 BEGIN, END = "<!-- by make results -->\n", "<!-- end -->\n"
 LIFT, INSERT = ("lift-pixels", "lift-state"), ("insert-pixels", "insert-state")
+COMPARED = (
+    ("cloning alone, 20 demonstrations", "cloning-20"),
+    ("cloning alone, 100 demonstrations", "cloning-100"),
+    ("DAgger: cloning, and the same help", "dagger"),
+)  # with insert
 
 type Rows = Sequence[dict]
 
 
 def with_tables(readme: str, rows: Rows, pooled: dict[str, dict]) -> str:
-    """``readme`` with both tables anew, between their marks."""
+    """``readme`` with both tables anew, and the machines they are of, between their marks."""
     head, _, rest = readme.partition(BEGIN)
     _, _, tail = rest.partition(END)
     if not tail:
         raise ValueError(f"README.md lacks {BEGIN.strip()!r} or {END.strip()!r}")
-    return head + BEGIN + "\n".join(_tables(rows, pooled)) + "\n" + END + tail
+    return head + BEGIN + "\n".join([*_machines(rows), *_tables(rows, pooled)]) + "\n" + END + tail
+
+
+def _machines(rows: Rows) -> list[str]:
+    """A sentence, without the versions of packages."""
+    shown = (*LIFT, *INSERT, *(f"{insert}-{name}" for insert in INSERT for _, name in COMPARED))
+    found = dict.fromkeys(row["machine"].partition(";")[0] for row in rows if row["group"] in shown)
+    which = "; [docs/results.md](docs/results.md) says which row" if len(found) > 1 else ""
+    return [f"On {', and on '.join(found)}{which}.", ""] if found else []
 
 
 def _tables(rows: Rows, pooled: dict[str, dict]) -> list[str]:
@@ -50,11 +63,7 @@ def _tables(rows: Rows, pooled: dict[str, dict]) -> list[str]:
         "| 90 %, 95 % |",
         *(
             f"| {what} | {success(f'{INSERT[0]}-{name}')} | {success(f'{INSERT[1]}-{name}')} | |"
-            for what, name in (
-                ("cloning alone, 20 demonstrations", "cloning-20"),
-                ("cloning alone, 100 demonstrations", "cloning-100"),
-                ("DAgger: cloning, and the same help", "dagger"),
-            )
+            for what, name in COMPARED
         ),
         line("training, evaluations included", INSERT, _span("train_wall_s", ".0f", " s"), "3,600 s, 240 s"),
         line("interventions, share of steps, first 20 episodes", INSERT, _span("intervention_rate_first", ".0%"), ""),
