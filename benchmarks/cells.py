@@ -166,19 +166,38 @@ GROUPS = {
 }
 
 
-NOT_COMPARED = ("seed", "run", "tracker", "film", "learner", "checkpoint", "replay", "log", "policy")
+# What changes neither what is learned nor what is measured: keys, or all that begin so.
+NOT_COMPARED = (
+    "seed",
+    "run",
+    "film",
+    "tracker",
+    "log",
+    "evaluation.patience_s",
+    "env.render_width",
+    "env.render_height",
+)
+NOT_COMPARED += ("learner.address", "learner.token_path", "learner.tls", "learner.tls_folder", "learner.console")
+NOT_COMPARED += ("learner.device", "learner.torch_threads", "learner.compile", "replay.device")
+NOT_COMPARED += ("learner.checkpoint_every_s", "learner.keep_checkpoints", "learner.report_every_s")
+
+
+def decides(key: str) -> bool:
+    """Whether runs are comparable only where they have the same value of this setting."""
+    return key not in NOT_COMPARED and key.partition(".")[0] not in NOT_COMPARED
 
 
 @functools.cache
 def resolved(group: str) -> dict[str, Any]:
     """Every setting that decides what the runs of a group learn, presets and defaults included, by its key."""
     composed = compose_verb("demo", demo.list_keys(), demo.list_groups(), GROUPS[group].settings)
-    values = {key: value for key, value in composed.values.items() if key.partition(".")[0] not in NOT_COMPARED}
+    values = dict(composed.values)
     for name, config in composed.configs.items():
         values |= {f"{name}.{field.name}": getattr(config, field.name) for field in fields(config)}
     env = replace(composed.configs["env"], obs=composed["obs"])
     played = {"env.obs": env.obs} | ({"env.play_mm": 1000 * env.slot_play_m} if env.task == "insert" else {})
-    return json.loads(json.dumps(values | composed.choices | played))
+    found = values | composed.choices | played
+    return json.loads(json.dumps({key: value for key, value in found.items() if decides(key)}))
 
 
 def cells() -> list[Cell]:

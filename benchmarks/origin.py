@@ -7,8 +7,10 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("torch", "lerobot", "numpy", "grpcio")
@@ -26,6 +28,23 @@ def origin() -> dict[str, str]:
         "commit": (git("rev-parse", "--short", "HEAD") or "unknown") + ("+" if changed else ""),
         "machine": f"{machine()}; {versions()}",
     }
+
+
+def numbered(rows: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """The machines of rows, each with the mark that its rows bear; none is needed where there is only one."""
+    machines = dict.fromkeys(row["machine"] for row in rows if row.get("machine"))
+    return {where: f"[{i}]" if len(machines) > 1 else "" for i, where in enumerate(machines, 1)}
+
+
+def committed(commit: str, places: Sequence[Path] = (ROOT,)) -> int:
+    """When a row's commit was made [s], by the first of these folders' repositories that has it; 0 where none has."""
+    last = commit.split()[-1].rstrip("+")
+    for place in places:
+        words = ["git", "log", "-1", "--format=%ct", last, "--"]
+        found = subprocess.run(words, cwd=place, capture_output=True, text=True, check=False).stdout.strip()
+        if found:
+            return int(found)
+    return 0
 
 
 def machine() -> str:

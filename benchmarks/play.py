@@ -27,7 +27,7 @@ import torch
 from actor.evaluate import Evaluation, evaluate
 from actor.record import RecordConfig, record
 from benchmarks.cells import ROOT
-from benchmarks.origin import machine
+from benchmarks.origin import machine, numbered
 from cli import learner
 from cli.composition import compose_verb
 from envs.registry import derive_contract
@@ -107,6 +107,7 @@ def run(cell: Cell, config: SACConfig, starts: int = STARTS, demonstrations: int
         "cycle_steps": found.cycle_steps,
         "seconds": round(time.monotonic() - began_s, 1),
         "cloning_s": round(cloned_s, 1),
+        "machine": machine(),
     }
     write_durably(cell.folder / f"{cell.who}.json", (json.dumps(result, indent=1) + "\n").encode())
     return result
@@ -142,11 +143,13 @@ def pooled(obs: str) -> list[dict[str, Any]]:
     """A row for each play of which every cell is done."""
     rows = []
     for play_mm in PLAYS_MM:
-        row: dict[str, Any] = {"obs": obs, "play_mm": play_mm}
+        row: dict[str, Any] = {"obs": obs, "play_mm": play_mm, "machine": ""}
+        machines: dict[str, None] = {}
         for who in (OPERATOR, CLONING):
             cells = [r for seed in SEEDS if (r := Cell(who, obs, play_mm, seed).result())]
             if len(cells) < len(SEEDS):
                 break
+            machines |= dict.fromkeys(cell.get("machine", "a machine that was not noted") for cell in cells)
             successes, episodes = (sum(cell[key] for cell in cells) for key in ("successes", "episodes"))
             low, high = wilson_interval(successes, episodes)
             row[who] = {
@@ -159,6 +162,7 @@ def pooled(obs: str) -> list[dict[str, Any]]:
                 "cycle_steps": sum(c["cycle_steps"] * c["successes"] for c in cells) / max(1, successes),
             }
         else:
+            row["machine"] = " and ".join(machines)
             row["qualifies"] = qualifies(row[CLONING]["success_rate"], row[OPERATOR]["success_rate"])
             rows.append(row)
     return rows
@@ -186,7 +190,6 @@ def write(out: Path) -> dict[str, Any]:
         "rule": f"the largest of {', '.join(f'{p:g}' for p in PLAYS_MM)} mm with cloning on {DEMONSTRATIONS} "
         f"demonstrations below {CLONING_BELOW:.0%} and the scripted operator at {OPERATOR_FROM:.0%} or more",
         "command": "python -m benchmarks.play --obs OBS",
-        "machine": machine(),
         "play_mm": {obs: chosen_play_mm(rows) for obs, rows in tables.items() if rows},
         "rows": [row for rows in tables.values() for row in rows],
     }
@@ -196,7 +199,10 @@ def write(out: Path) -> dict[str, Any]:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Markdown."""
+    machines = numbered(rows)
     lines = [
+        *(f"{mark} On {where}.".strip() for where, mark in machines.items()),
+        "",
         "| observations | play | operator | its cycle, steps | cloning | of the seeds | qualifies |",
         "|" + "---|" * 7,
     ]
@@ -207,7 +213,8 @@ def table(rows: list[dict[str, Any]]) -> str:
         }
         seeds = ", ".join(f"{rate:.2f}" for rate in row[CLONING]["of_seeds"])
         lines.append(
-            f"| {row['obs']} | {row['play_mm']:g} mm | {said[OPERATOR]} | {row[OPERATOR]['cycle_steps']:.1f} "
+            f"| {row['obs']} | {row['play_mm']:g} mm {machines[row['machine']]}".rstrip()
+            + f" | {said[OPERATOR]} | {row[OPERATOR]['cycle_steps']:.1f} "
             f"| {said[CLONING]} | {seeds} | {'yes' if row['qualifies'] else 'no'} |"
         )
     return "\n".join(lines)

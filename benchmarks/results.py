@@ -1,11 +1,12 @@
 """Trains the cells of docs/results.md, most important first.
 
     make results BUDGET_MIN=60
+    python -m benchmarks.results --take FILE      rows of another results.json that are missing here, or newer
 
 Each cell is one `tandem demo` in a folder of its own under runs/results/. docs/results.json keeps what came of it, with
 its settings, its curves, and when and on which commit it was made; the documents are written anew after every cell. A
 cell whose row has the settings of its group, presets included, is not run again, here or on another machine, but with
---again; one that was stopped goes on.
+--again; one that was stopped goes on. Rows of other settings stay in docs/results.json, and are in no table.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.cells import GROUPS, ROOT, Cell, cells, resolved
-from benchmarks.origin import machine, origin
+from benchmarks.origin import committed, machine, origin
 from benchmarks.results_document import CURVES, PICTURE, document, draw, pool
 from benchmarks.results_readme import with_tables
+from benchmarks.results_rows import as_text, cell_of, current, differing, marked, merged, read, taken, why_outdated
 from benchmarks.reward_proof_document import section_of, with_section
 from cli.children import Child, stop_all
 from episodes.durable import write_durably
@@ -40,73 +42,69 @@ def cell_limit_s(cell: Cell, left_s: float) -> float:
 def run(cell: Cell, limit_s: float) -> str:
     """Runs one cell, or goes on with one that was stopped; '' or what went wrong. Whatever it started has ended when
     this returns."""
-    if cell.summary() or _began_with(cell) != resolved(cell.group):
+    settings, began = resolved(cell.group), _in_folder(cell, SETTINGS)
+    if cell.summary() or began is None or any(began.get(key, ...) != value for key, value in settings.items()):
         shutil.rmtree(cell.folder, ignore_errors=True)
     cell.folder.mkdir(parents=True, exist_ok=True)
-    (cell.folder / SETTINGS).write_text(json.dumps(resolved(cell.group)))
+    made = origin()
+    first = (_in_folder(cell, ORIGIN) or made)["commit"].partition(" to ")[0]
+    made |= {"commit": made["commit"] if first == made["commit"] else f"{first} to {made['commit']}"}
+    (cell.folder / SETTINGS).write_text(json.dumps(settings))
+    (cell.folder / ORIGIN).write_text(json.dumps({**made, "load": None}))
     child = Child("demo", cell.arguments, cell.folder / "output.txt")
     try:
         code = child.wait(limit_s)
     finally:
         stop_all([child], grace_s=STOPS_S)
-    (cell.folder / ORIGIN).write_text(json.dumps({**origin(), "load": os.getloadavg()[1]}))
+    (cell.folder / ORIGIN).write_text(json.dumps({**made, "load": os.getloadavg()[1]}))
     if code is None:
         return f"not finished after {limit_s:.0f} s"
     return "" if cell.summary() else f"exit {code}, see {child.log}"
 
 
-def _began_with(cell: Cell) -> dict | None:
-    """The settings of the run in a cell's folder; None where there is none, or one of an earlier version."""
-    place = cell.folder / SETTINGS
+def _in_folder(cell: Cell, name: str) -> dict | None:
+    place = cell.folder / name
     return json.loads(place.read_text()) if place.exists() else None
 
 
 def kept(out: Path) -> dict[Cell, dict]:
-    """The rows of docs/results.json that were made with the settings that their groups have now, presets included; a
-    setting that has come since then does not count."""
-    try:
-        found = json.loads((out / "results.json").read_text())
-    except FileNotFoundError:
-        return {}
-    same = {
-        group: all(resolved(group).get(key) == value for key, value in made.items())
-        for group, made in found["settings"].items()
-        if group in GROUPS
-    }
-    return {Cell(row["group"], row["seed"]): row for row in found["runs"] if same.get(row["group"])}
+    """The rows of docs/results.json that are current."""
+    return current(read(out / "results.json"))
 
 
 def row_of(cell: Cell) -> dict | None:
     """What a cell that has run on this machine puts into docs/results.json; None where it has not, or with other
     settings."""
-    summary = cell.summary()
-    if summary is None or _began_with(cell) != resolved(cell.group):
+    summary, settings = cell.summary(), _in_folder(cell, SETTINGS)
+    if summary is None or settings is None or differing(settings, resolved(cell.group)):
         return None
     history = read_history(cell.folder / "metrics.jsonl")
     curves = {name: [[round(v, 4) for v in axis] for axis in history.series(name)] for name in CURVES}
-    place = cell.folder / ORIGIN  # not there where this was killed before its demo ended
-    made = json.loads(place.read_text()) if place.exists() else {**origin(), "load": None}
-    return {"group": cell.group, **made, **summary, "curves": curves}
+    made = _in_folder(cell, ORIGIN) or _unknown(cell)
+    return {"group": cell.group, "settings": settings, **made, **summary, "curves": curves}
+
+
+def _unknown(cell: Cell) -> dict:
+    """Of a run whose folder does not say where it comes from: all that is known is its day."""
+    day = time.strftime("%Y-%m-%d", time.gmtime((cell.folder / "summary.json").stat().st_mtime))
+    return {"date": day, "commit": "unknown", "machine": machine(), "load": None}
 
 
 def write(out: Path, new: Sequence[dict] = ()) -> None:
     """docs/results.json, docs/results.md and its picture, and the tables of README.md beside docs/, from the rows there
-    are and ``new`` ones."""
-    there = kept(out) | {Cell(row["group"], row["seed"]): row for row in new}
-    missing = [cell for cell in cells() if cell not in there]
-    rows = [there[cell] for cell in cells() if cell in there]
+    are and ``new`` ones. Says which rows have become outdated since they were written last."""
+    all_rows = merged(read(out / "results.json"), new)
+    there = current(all_rows)
+    rows, missing = list(there.values()), [cell for cell in cells() if cell not in there]
+    outdated = [row for row in all_rows if there.get(cell_of(row)) is not row]
+    if became := why_outdated([row for row in outdated if not row.get("outdated")]):
+        print(f"outdated, from now on in results.json alone: {'; '.join(became)}", flush=True)
     pooled = pool(rows)
-    found = {
-        "machine": machine(),
-        "pooled": pooled,
-        "settings": {group: resolved(group) for group in dict.fromkeys(row["group"] for row in rows)},
-        "runs": rows,
-        "not_run": [f"{cell.group} seed {cell.seed}" for cell in missing],
-    }
-    write_durably(out / "results.json", _a_line_each(found).encode())
+    not_run = [f"{cell.group} seed {cell.seed}" for cell in missing]
+    write_durably(out / "results.json", as_text(marked(all_rows, there), pooled=pooled, not_run=not_run).encode())
     path = out / "results.md"
     rewards = section_of(path.read_text()) if path.exists() else ""
-    text = document(rows, pooled, missing, machine())
+    text = document(rows, pooled, missing, why_outdated(outdated))
     path.write_text(with_section(text, rewards) if rewards else text)
     draw(rows, out / PICTURE)
     readme = out.parent / "README.md"
@@ -114,14 +112,20 @@ def write(out: Path, new: Sequence[dict] = ()) -> None:
         readme.write_text(with_tables(readme.read_text(), rows, pooled))
 
 
-def _a_line_each(found: dict) -> str:
-    """JSON with a line for every run and for the settings of every group."""
-    text = json.dumps(found | {"settings": {}, "runs": []}, indent=1)
-    settings = ",\n  ".join(f"{json.dumps(group)}: {json.dumps(made)}" for group, made in found["settings"].items())
-    runs = ",\n  ".join(json.dumps(row) for row in found["runs"])
-    for empty, lines in (('"settings": {}', settings), ('"runs": []', runs)):
-        text = text.replace(empty, f"{empty[:-1]}\n  {lines}\n {empty[-1]}" if lines else empty)
-    return text + "\n"
+def take(out: Path, other: Path) -> None:
+    """Takes over the rows of another results.json that docs/results.json lacks or has older ones of; says which."""
+
+    def age(row: dict) -> tuple[str, int]:
+        return row["date"], committed(row["commit"], (ROOT, other.resolve().parent))
+
+    new, left = taken(read(out / "results.json"), read(other), age)
+    for what, rows in (("taken", new), ("left, as not known to be newer than the row here", left)):
+        for row in rows:
+            print(f"{what}: {row['group']} seed {row['seed']} ({row['date']} {row['commit']})")
+    if new:
+        write(out, new)
+    else:
+        print("nothing to take")
 
 
 def main() -> None:
@@ -129,8 +133,14 @@ def main() -> None:
     parser.add_argument("--budget-min", type=float, default=60, help="start no cell after this many minutes")
     parser.add_argument("--only", default="", help="only cells whose name begins with this text")
     parser.add_argument("--again", action="store_true", help="run cells again that have a row")
+    parser.add_argument("--take", type=Path, metavar="FILE", help="run nothing; take over rows of another results.json")
     arguments = parser.parse_args()
     out = ROOT / "docs"
+    if arguments.take:
+        if not arguments.take.is_file():
+            parser.error(f"there is no file {arguments.take}")
+        take(out, arguments.take)
+        return
     end = time.monotonic() + arguments.budget_min * 60
     for cell in cells():
         name = f"{cell.group} seed {cell.seed}"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.cells import GROUPS, Cell
+from benchmarks.origin import numbered
 from metrics import names
 from metrics.wilson import wilson_interval
 
@@ -39,12 +40,16 @@ def pool(rows: Sequence[dict]) -> dict[str, dict]:
     return pooled
 
 
-def document(rows: Sequence[dict], pooled: dict[str, dict], missing: Sequence[Cell], machine: str) -> str:
-    """The text of docs/results.md."""
+def document(
+    rows: Sequence[dict], pooled: dict[str, dict], missing: Sequence[Cell], outdated: Sequence[str] = ()
+) -> str:
+    """The text of docs/results.md; ``outdated`` says which rows are in none of its tables, and why."""
+    machines = numbered(rows)
     lines = [
         "# Results",
         "",
-        f"The simulated SO-101 on {machine}, with learner, actor and demo running. Made by `make results`; each",
+        *(f"{mark} On {where}.".strip() for where, mark in machines.items()),
+        "The simulated SO-101, with learner, actor and demo running. Made by `make results`; each",
         "run is one `tandem demo` with the settings of its group in `benchmarks/cells.py`.",
         "",
         "Success is that of the policy alone, without noise but, in insert, where it has come to rest",
@@ -59,17 +64,18 @@ def document(rows: Sequence[dict], pooled: dict[str, dict], missing: Sequence[Ce
         found = [name for name, group in GROUPS.items() if group.section == section and name in pooled]
         if found:
             lines += ["", f"## {section}", "", *_pooled_table({name: pooled[name] for name in found})]
-            lines += ["", *_runs_table([r for r in rows if r["group"] in found])]
+            lines += ["", *_runs_table([r for r in rows if r["group"] in found], machines)]
     lines += [
         "",
         "Interventions are shares of environment steps, over the first and the last 20 training episodes; human steps",
         "are all that the person drove, demonstrations included, at 10 a second. The",
         "operator's cycle is that of the scripted person on the same starts: it drives at 60 % of the arm's top speed,",
         f"as people do; at full speed it lifts in {FULL_SPEED_CYCLE_STEPS} steps. Load is the five-minute load average",
-        "of the machine when a run ended, itself included: with much more than 2, times are those of a machine that",
-        "did something else besides.",
+        "of the machine when a run ended, itself included: with much more than it has cores, times are those of a",
+        "machine that did something else besides.",
         "",
         *(["Not run yet:", "", *_missing_list(missing)] if missing else ["Every cell has run."]),
+        *(["", "Outdated, in results.json alone:", "", *(f"- {said}" for said in outdated)] if outdated else []),
         "",
     ]
     return "\n".join(lines)
@@ -94,7 +100,7 @@ def _pooled_table(pooled: dict[str, dict]) -> list[str]:
     return lines
 
 
-def _runs_table(rows: Sequence[dict]) -> list[str]:
+def _runs_table(rows: Sequence[dict], machines: dict[str, str]) -> list[str]:
     lines = [
         "| group | seed | reached | success | interventions first 20 | last 20 | cycle, steps | operator's | env steps "
         "| human steps | updates | training s | first update s | load | measured |",
@@ -106,7 +112,7 @@ def _runs_table(rows: Sequence[dict]) -> list[str]:
         f"| {_number(r['cycle_steps'], '.1f')} | {_number(r['operator_cycle_steps'], '.1f')} | {r['env_steps']} "
         f"| {r.get('human_steps') or '-'} | {r['updates']} | {_number(r['train_wall_s'], '.0f')} "
         f"| {_number(r['first_update_s'], '.1f')} "
-        f"| {_number(r.get('load'), '.1f')} | {r['date']} {r['commit']} |"
+        f"| {_number(r.get('load'), '.1f')} | {f'{r["date"]} {r["commit"]} {machines[r["machine"]]}'.strip()} |"
         for r in rows
     ]
 

@@ -7,17 +7,30 @@ from statistics import fmean
 
 BEGIN, END = "<!-- by make results -->\n", "<!-- end -->\n"
 LIFT, INSERT = ("lift-pixels", "lift-state"), ("insert-pixels", "insert-state")
+COMPARED = (
+    ("cloning alone, 20 demonstrations", "cloning-20"),
+    ("cloning alone, 100 demonstrations", "cloning-100"),
+    ("DAgger: cloning, and the same help", "dagger"),
+)  # with insert
 
 type Rows = Sequence[dict]
 
 
 def with_tables(readme: str, rows: Rows, pooled: dict[str, dict]) -> str:
-    """``readme`` with both tables anew, between their marks."""
+    """``readme`` with both tables anew, and the machines they are of, between their marks."""
     head, _, rest = readme.partition(BEGIN)
     _, _, tail = rest.partition(END)
     if not tail:
         raise ValueError(f"README.md lacks {BEGIN.strip()!r} or {END.strip()!r}")
-    return head + BEGIN + "\n".join(_tables(rows, pooled)) + "\n" + END + tail
+    return head + BEGIN + "\n".join([*_machines(rows), *_tables(rows, pooled)]) + "\n" + END + tail
+
+
+def _machines(rows: Rows) -> list[str]:
+    """A sentence, without the versions of packages."""
+    shown = (*LIFT, *INSERT, *(f"{insert}-{name}" for insert in INSERT for _, name in COMPARED))
+    found = dict.fromkeys(row["machine"].partition(";")[0] for row in rows if row["group"] in shown)
+    which = "; [docs/results.md](docs/results.md) says which row" if len(found) > 1 else ""
+    return [f"On {', and on '.join(found)}{which}.", ""] if found else []
 
 
 def _tables(rows: Rows, pooled: dict[str, dict]) -> list[str]:
@@ -36,6 +49,7 @@ def _tables(rows: Rows, pooled: dict[str, dict]) -> list[str]:
         "|---|---|---|---|",
         f"| success alone on unseen starts (95 % interval) | {success(LIFT[0])} | {success(LIFT[1])} | 95 % |",
         line("worst of the seeds", LIFT, _worst, "90 %"),
+        line("training ended by itself, before 3,000 steps", LIFT, _ended, ""),
         line("training, evaluations included", LIFT, _span("train_wall_s", ".0f", " s"), "300 s, 120 s"),
         line(
             "interventions, share of the last 20 episodes' steps", LIFT, _span("intervention_rate", ".1%"), "under 5 %"
@@ -50,15 +64,10 @@ def _tables(rows: Rows, pooled: dict[str, dict]) -> list[str]:
         "| 90 %, 95 % |",
         *(
             f"| {what} | {success(f'{INSERT[0]}-{name}')} | {success(f'{INSERT[1]}-{name}')} | |"
-            for what, name in (
-                ("cloning alone, 20 demonstrations", "cloning-20"),
-                ("cloning alone, 100 demonstrations", "cloning-100"),
-                ("DAgger: cloning, and the same help", "dagger"),
-            )
+            for what, name in COMPARED
         ),
         line("training, evaluations included", INSERT, _span("train_wall_s", ".0f", " s"), "3,600 s, 240 s"),
-        line("interventions, share of steps, first 20 episodes", INSERT, _span("intervention_rate_first", ".0%"), ""),
-        line("interventions, share of steps, last 20 episodes", INSERT, _span("intervention_rate", ".0%"), "falling"),
+        line("interventions, share of steps, first and last quarter of training", INSERT, _help, "falling"),
         line("mean cycle, and the scripted person's on the same starts", INSERT, _cycles, "shorter"),
     ]
     return [*first, "", *second]
@@ -67,6 +76,26 @@ def _tables(rows: Rows, pooled: dict[str, dict]) -> list[str]:
 def _worst(rows: Rows) -> str:
     row = min(rows, key=lambda row: row["success_rate"])
     return f"{row['successes']} of {row['episodes']}"
+
+
+def _ended(rows: Rows) -> str:
+    return f"{sum(row['reached'] for row in rows)} of {len(rows)} seeds"
+
+
+def _help(rows: Rows) -> str:
+    """Least and greatest of the seeds, and on how many it fell."""
+    quarters = [_first_and_last(row) for row in rows]
+    spans = [f"{min(part):.0%} to {max(part):.0%}" for part in zip(*quarters, strict=True)]
+    fell = sum(last < first for first, last in quarters)
+    return f"{spans[0]}, then {spans[1]}, fewer on {fell} of {len(rows)} seeds"
+
+
+def _first_and_last(row: dict) -> tuple[float, float]:
+    """Mean of the curve of interventions over the first and over the last quarter of the steps."""
+    steps, rates = row["curves"]["intervention_rate"]
+    early = [rate for at, rate in zip(steps, rates, strict=True) if at <= row["env_steps"] / 4]
+    late = [rate for at, rate in zip(steps, rates, strict=True) if at > row["env_steps"] * 3 / 4]
+    return fmean(early), fmean(late)
 
 
 def _span(key: str, form: str, unit: str = "") -> Callable[[Rows], str]:

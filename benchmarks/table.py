@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from benchmarks.origin import numbered
+
 ROOT = Path(__file__).resolve().parents[1]
 
 type Row = dict[str, Any]
@@ -50,12 +52,11 @@ def number(value: float | None) -> str:
 
 def markdown(rows: list[Row], files: list[str]) -> str:
     """The table, a part for each group; ``files`` are those of the benchmarks."""
-    machines = dict.fromkeys(row["machine"] for row in rows if row.get("machine"))
-    numbered = {where: f"[{i}]" if len(machines) > 1 else "" for i, where in enumerate(machines, 1)}
+    machines = numbered(rows)
     lines = [
         "# Benchmarks",
         "",
-        *(f"{numbered[where]} On {where}.".strip() for where in machines),
+        *(f"{mark} On {where}.".strip() for where, mark in machines.items()),
         "Made by `make bench`; `python -m benchmarks --only FILE` measures the rows of one file again.",
         "",
         "Ours and the peer are medians of runs that alternate, with their ranges; the ratio says how many times better",
@@ -68,13 +69,13 @@ def markdown(rows: list[Row], files: list[str]) -> str:
         lines += ["", f"## {group}", ""]
         lines += ["| what | unit | better | ours | peer | ratio | mark | met | command | measured |"]
         lines += ["|---|---|---|---|---|---|---|---|---|---|"]
-        lines += [_line(row, numbered) for row in rows if row["group"] == group]
+        lines += [_line(row, machines) for row in rows if row["group"] == group]
     if missing := [file for file in files if file not in map(_file, rows)]:
         lines += ["", f"Not measured: {', '.join(f'`python {file}`' for file in missing)}."]
     return "\n".join([*lines, ""])
 
 
-def _line(row: Row, numbered: dict[str, str]) -> str:
+def _line(row: Row, machines: dict[str, str]) -> str:
     def spread(key: str, range_key: str) -> str:
         found = row.get(range_key)
         return number(row[key]) + (f" ({number(found[0])} to {number(found[1])})" if found else "")
@@ -85,6 +86,6 @@ def _line(row: Row, numbered: dict[str, str]) -> str:
     met = {None: "-", True: "yes", False: "no"}[row["met"]]
     name = row["name"].replace("|", "/") + (f" ({row['note']})" if row.get("note") else "")
     ours, ratio = spread("ours", "range"), spread("ratio", "ratio_range")
-    when = " ".join(filter(None, (row.get("date"), row.get("commit"), numbered.get(row.get("machine", ""))))) or "-"
+    when = " ".join(filter(None, (row.get("date"), row.get("commit"), machines.get(row.get("machine", ""))))) or "-"
     cells = (name, row["unit"] or "-", row["better"], ours, peer, ratio, row["mark"] or "-", met)
     return f"| {' | '.join(cells)} | `{row['command']}` | {when} |"

@@ -18,12 +18,12 @@ def cells(tmp_path, monkeypatch):
     """A folder of its own, and a function that gives every cell of a play its successes."""
     monkeypatch.setattr(play, "RUNS", tmp_path / "runs")
 
-    def finish(play_mm, operator, cloning, seeds=play.SEEDS, obs="state"):
+    def finish(play_mm, operator, cloning, seeds=play.SEEDS, obs="state", machine="a box"):
         for who, successes in ((play.OPERATOR, operator), (play.CLONING, cloning)):
             for seed in seeds:
                 cell = play.Cell(who, obs, play_mm, seed)
                 cell.folder.mkdir(parents=True, exist_ok=True)
-                found = {"successes": successes + seed - 1, "episodes": 100, "cycle_steps": 30.0}
+                found = {"successes": successes + seed - 1, "episodes": 100, "cycle_steps": 30.0, "machine": machine}
                 (cell.folder / f"{who}.json").write_text(json.dumps(found))
 
     return finish
@@ -57,6 +57,20 @@ def test_the_document_says_the_rule_and_what_came_of_it(cells, tmp_path):
     assert "| state | 6 mm | 0.99 (" in play.table(found["rows"])
 
 
+def test_the_document_names_the_machines_of_the_cells_not_the_one_that_writes_it(cells, tmp_path):
+    cells(8.0, 99, 80)
+    found = play.write(tmp_path)
+    assert play.table(found["rows"]).startswith("On a box.\n\n| observations |")
+    cells(6.0, 99, 40, seeds=(0, 1))
+    cells(6.0, 99, 40, seeds=(2,), machine="a bigger one")
+    rows = play.write(tmp_path)["rows"]
+    assert [row["machine"] for row in rows] == ["a box", "a box and a bigger one"]
+    text = play.table(rows)
+    assert text.startswith("[1] On a box.\n[2] On a box and a bigger one.\n\n|")
+    assert "| state | 8 mm [1] | 0.99 (" in text
+    assert "CPU cores" not in (tmp_path / "play.json").read_text()
+
+
 def test_what_another_machine_found_stays(cells, tmp_path, monkeypatch):
     cells(2.0, 99, 40)
     before = play.write(tmp_path)["rows"]
@@ -75,6 +89,7 @@ def test_a_cell_records_clones_and_evaluates_once(tmp_path, monkeypatch):
     config = replace(play.preset(), clone_updates=2)
     result = play.run(cell, config, starts=1, demonstrations=1)
     assert (result["episodes"], result["play_mm"], result["who"]) == (1, 8.0, "cloning")
+    assert result["machine"] == play.machine()
     assert cell.result() == result
     operator = play.run(play.Cell(play.OPERATOR, "state", 8.0, 0), config, starts=1)
     assert operator["successes"] == 1

@@ -14,7 +14,7 @@ from cli.composition import compose_verb
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks import cells, results
+from benchmarks import cells, origin, results, results_rows
 from benchmarks.results_document import pool
 from benchmarks.results_readme import BEGIN, END, with_tables
 
@@ -28,10 +28,17 @@ def cell(tmp_path, monkeypatch):
         summary = {"seed": seed, "successes": successes, "episodes": 50, "success_rate": successes / 50}
         summary |= {"reached": successes >= 45, "intervention_rate_first": None, "intervention_rate": 0.01}
         summary |= {"cycle_steps": 12.5, "operator_cycle_steps": 15.5, "env_steps": 2000, "updates": 4000}
-        summary |= {"train_wall_s": 61.0, "first_update_s": 9.0, "human_steps": 321, "verdict": "made up", **more}
+        summary |= {
+            "run_id": f"{group} {seed} {successes}",
+            "train_wall_s": 61.0,
+            "first_update_s": 9.0,
+            "human_steps": 321,
+            "verdict": "made up",
+            **more,
+        }
         made = results.Cell(group, seed)
-        made.folder.mkdir(parents=True)
-        origin = {"date": "2026-01-02", "commit": "abcdef0", "machine": "one", "load": 1.5}
+        made.folder.mkdir(parents=True, exist_ok=True)
+        origin = {"date": "2026-01-02", "commit": "abcdef0", "machine": "one; torch 2", "load": 1.5}
         curve = [{"env_steps": 100 * i, "updates": i, "eval_success_rate": i / 2} for i in range(3)]
         for name, content in (
             ("summary.json", json.dumps(summary)),
@@ -79,13 +86,13 @@ def test_documents_pool_the_seeds_and_say_what_was_reached(cell, tmp_path):
     assert pooled["ci_low"] == pytest.approx(0.8752, abs=1e-3)
     assert [run["reached"] for run in found["runs"]] == [True, False, False]
     assert len(found["not_run"]) == len(results.cells()) - 3
-    assert "CPU cores" in found["machine"]
     text = (tmp_path / "results.md").read_text()
     assert (
         "| lift-state | 0 | yes | 50/50 | - | 0.010 | 12.5 | 15.5 | 2000 | 321 | 4000 | 61 | 9.0 | 1.5 | 2026" in text
     )
     assert "| learning-off | 0 | no | 10/50 |" in text
-    assert found["machine"] in text
+    assert text.startswith("# Results\n\nOn one; torch 2.\n")
+    assert "2026-01-02 abcdef0 |" in text
     assert "\n- lift-state: seeds 2, 3, 4\n" in text.partition("Not run yet:")[2]
     assert text.count("## ") == 1
     assert (tmp_path / "results.png").stat().st_size > 0
@@ -100,11 +107,167 @@ def test_what_another_machine_measured_stays_while_its_group_has_the_same_settin
     assert (rows[0]["commit"], rows[0]["load"]) == ("abcdef0", 1.5)
     results.write(tmp_path)
     assert [row["group"] for row in results.kept(tmp_path).values()] == ["lift-pixels", "lift-state"]
-    document = json.loads((tmp_path / "results.json").read_text())
-    document["settings"]["lift-state"]["algorithm.gamma"] = 0.5  # the preset has changed since
-    del document["settings"]["lift-pixels"]["algorithm.gamma"]  # the setting has come since
-    (tmp_path / "results.json").write_text(json.dumps(document))
-    assert [kept.group for kept in results.kept(tmp_path)] == ["lift-pixels"]
+
+
+def rerun_with(monkeypatch, **changed):
+    """From now on every group has these settings, besides those it has."""
+    before = cells.resolved
+    for module in (results, results_rows):
+        monkeypatch.setattr(module, "resolved", lambda group: before(group) | changed)
+
+
+def test_rows_of_other_settings_stay_in_the_file_and_in_no_table(cell, tmp_path, monkeypatch, capsys):
+    old = [cell("lift-state", 0, 50), cell("lift-state", 1, 49)]
+    results.write(tmp_path, old)
+    assert capsys.readouterr().out == ""
+    rerun_with(monkeypatch, **{"algorithm.gamma": 0.5})
+    new = cell("lift-pixels", 0, 40)
+    new["settings"] = results.resolved("lift-pixels")
+    results.write(tmp_path, [new])
+    said = capsys.readouterr().out
+    assert said.endswith("lift-state seeds 0, 1 (algorithm.gamma 0.97 then, 0.5 now)\n")
+    assert said.count("\n") == 1
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert [(row["group"], row.get("outdated")) for row in found["runs"]] == [
+        ("lift-pixels", None),
+        ("lift-state", True),
+        ("lift-state", True),
+    ]
+    assert list(found["pooled"]) == ["lift-pixels"]
+    assert list(results.kept(tmp_path)) == [results.Cell("lift-pixels", 0)]
+    text = (tmp_path / "results.md").read_text()
+    assert "| lift-state |" not in text
+    assert "\n- lift-state seeds 0, 1 (algorithm.gamma 0.97 then" in text.partition("Outdated")[2]
+    results.write(tmp_path)
+    assert capsys.readouterr().out == ""  # it was said
+    monkeypatch.undo()
+    results.write(tmp_path)
+    assert list(results.kept(tmp_path).values()) == old  # they were not lost
+    assert "lift-pixels seeds 0 (algorithm.gamma 0.5 then, 0.95 now)" in capsys.readouterr().out
+
+
+def test_a_row_keeps_the_settings_it_ran_with(cell, tmp_path, monkeypatch):
+    row = cell("lift-state", 0, 50)
+    del row["settings"]["algorithm.gamma"]  # as before this setting came
+    results.write(tmp_path, [row, cell("lift-state", 1, 50), cell("lift-state", 2, 50)])
+    results.write(tmp_path)
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert len(found["settings"]) == 2
+    made = [found["settings"][row["settings"]] for row in found["runs"]]
+    assert ["algorithm.gamma" in settings for settings in made] == [False, True, True]
+    assert len(results.kept(tmp_path)) == 3
+
+
+def test_a_setting_that_decides_nothing_outdates_no_row(cell, tmp_path, monkeypatch, capsys):
+    rows = [cell("lift-state", 0, 50), cell("cloning-alone", 0, 40)]
+    rows[0]["settings"] |= {"env.render_width": 1, "evaluation.patience_s": 1.0, "learner.console": True}
+    rows[1]["settings"] |= {"algorithm.utd_ratio": 9.0}  # nothing is updated there
+    results.write(tmp_path, rows)
+    assert len(results.kept(tmp_path)) == 2
+    rows[0]["settings"] |= {"algorithm.utd_ratio": 9.0}
+    results.write(tmp_path, rows)
+    assert list(results.kept(tmp_path)) == [results.Cell("cloning-alone", 0)]
+
+
+def test_a_row_takes_the_place_of_its_cells_earlier_one(cell, tmp_path):
+    results.write(tmp_path, [cell("lift-state", 0, 50)])
+    results.write(tmp_path, [cell("lift-state", 0, 49)])
+    assert [row["successes"] for row in json.loads((tmp_path / "results.json").read_text())["runs"]] == [49]
+
+
+def by_group(path):
+    """Writes a results.json as earlier versions did: settings by group."""
+    found = json.loads(path.read_text())
+    found["settings"] = {row["group"]: found["settings"][row.pop("settings")] for row in found["runs"]}
+    path.write_text(json.dumps(found))
+
+
+@pytest.mark.parametrize("form", [by_group, lambda path: None], ids=["by group", "by row"])
+def test_rows_of_another_file_are_taken_where_they_are_missing_or_newer(cell, tmp_path, monkeypatch, capsys, form):
+    here, there = tmp_path / "here", tmp_path / "there"
+    mine = [cell("lift-state", seed, 50) for seed in range(4)]
+    theirs = [cell("lift-state", 0, 50), *(cell("lift-state", seed, 48) for seed in (1, 2, 3, 4))]
+    theirs[1]["date"], theirs[2]["date"] = "2026-01-03", "2026-01-01"
+    for folder, rows in ((here, mine), (there, theirs)):
+        folder.mkdir()
+        results.write(folder, rows)
+    form(there / "results.json")
+    monkeypatch.setattr(results, "committed", lambda commit, places: 0)
+    results.take(here, there / "results.json")
+    assert [row["successes"] for row in results.kept(here).values()] == [50, 48, 50, 50, 48]
+    said = capsys.readouterr().out
+    assert [line[:25] for line in said.splitlines()] == [
+        "taken: lift-state seed 1 ",
+        "taken: lift-state seed 4 ",
+        "left, as not known to be ",
+        "left, as not known to be ",
+    ]
+    assert all(results_rows.differing(row["settings"], cells.resolved("lift-state")) == [] for row in theirs)
+    results.take(here, there / "results.json")
+    assert "nothing to take" in capsys.readouterr().out
+    (tmp_path / "results.json").write_text('{"runs": []}')
+    with pytest.raises(ValueError, match="does not say with which settings"):
+        results.take(here, tmp_path / "results.json")
+
+
+def test_of_two_rows_of_a_day_the_later_commit_is_newer(cell, tmp_path, monkeypatch):
+    results.write(tmp_path, [cell("lift-state", 0, 50)])
+    (tmp_path / "other").mkdir()
+    results.write(tmp_path / "other", [cell("lift-state", 0, 48) | {"commit": "1234567"}])
+    monkeypatch.setattr(results, "committed", lambda commit, places: {"abcdef0": 5, "1234567": 6}[commit])
+    results.take(tmp_path, tmp_path / "other" / "results.json")
+    assert [row["successes"] for row in results.kept(tmp_path).values()] == [48]
+
+
+def test_when_a_commit_was_made():
+    head = subprocess.run(["git", "log", "-1", "--format=%h %ct"], cwd=results.ROOT, capture_output=True, text=True)
+    commit, made = head.stdout.split()
+    assert origin.committed(f"abcdef0 to {commit}+") == int(made)
+    assert origin.committed("unknown") == 0
+
+
+def test_machines_are_those_of_the_rows(cell, tmp_path):
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "README.md").write_text(f"# T\n{BEGIN}{END}rest\n")
+    rows = [cell("lift-state", 0, 50), cell("lift-state", 1, 50), cell("learning-off", 0, 9)]
+    rows[2] |= {"machine": "three"}  # not in the tables of the readme
+    results.write(tmp_path / "docs", rows)
+    assert f"{BEGIN}On one.\n\n| lift |" in (tmp_path / "README.md").read_text()
+    rows[1] |= {"machine": "two; torch 2"}
+    results.write(tmp_path / "docs", rows)
+    text = (tmp_path / "docs" / "results.md").read_text()
+    assert text.startswith("# Results\n\n[1] On one; torch 2.\n[2] On two; torch 2.\n[3] On three.\n")
+    assert [text.count(f"abcdef0 [{i}] |") for i in (1, 2, 3)] == [1, 1, 1]
+    assert "\nOn one, and on two; [docs/results.md](" in (tmp_path / "README.md").read_text()
+
+
+def test_where_a_run_comes_from_is_noted_before_it_starts(cell, monkeypatch):
+    commits = iter(["before", "later", "later"])
+    monkeypatch.setattr(results, "origin", lambda: {"date": "2026", "commit": next(commits), "machine": "one"})
+    seen = []
+
+    class Demo:
+        """Ends at once."""
+
+        def __init__(self, name, arguments, output):
+            seen.append(json.loads((output.parent / results.ORIGIN).read_text())["commit"])
+            self.log = output
+
+        def wait(self, limit_s):
+            seen.append(next(commits))  # made while it ran
+            return 0
+
+    monkeypatch.setattr(results, "Child", Demo)
+    monkeypatch.setattr(results, "stop_all", lambda children, grace_s: None)
+    lift = results.Cell("lift-state", 0)
+    results.run(lift, limit_s=1.0)
+    assert seen == ["before", "later"]
+    made = json.loads((lift.folder / results.ORIGIN).read_text())
+    assert made["commit"] == "before"
+    assert made["load"] is not None
+    monkeypatch.setattr(Demo, "wait", lambda self, limit_s: 0)
+    results.run(lift, limit_s=1.0)  # goes on, on another commit
+    assert json.loads((lift.folder / results.ORIGIN).read_text())["commit"] == "before to later"
 
 
 def test_a_run_that_ended_is_taken_over_with_its_settings_and_no_others(cell, tmp_path, monkeypatch, capsys):
@@ -116,7 +279,9 @@ def test_a_run_that_ended_is_taken_over_with_its_settings_and_no_others(cell, tm
     results.main()
     assert results.kept(tmp_path / "docs") == {results.Cell("lift-state", 0): row}
     (results.Cell("lift-state", 0).folder / results.ORIGIN).unlink()  # as where only its demo came to its end
-    assert results.row_of(results.Cell("lift-state", 0))["load"] is None
+    unknown = results.row_of(results.Cell("lift-state", 0))
+    assert (unknown["commit"], unknown["load"]) == ("unknown", None)
+    assert unknown["settings"] == cells.resolved("lift-state")
     settings = results.Cell("lift-state", 0).folder / results.SETTINGS
     settings.write_text(json.dumps(cells.resolved("lift-state") | {"algorithm.gamma": 0.5}))
     assert results.row_of(results.Cell("lift-state", 0)) is None
@@ -142,7 +307,7 @@ def test_tables_of_a_readme(cell, tmp_path):
     (tmp_path / "README.md").write_text(f"# T\n{BEGIN}old\n{END}rest\n")
     results.write(tmp_path / "docs", [cell("lift-pixels", 0, 50), cell("lift-pixels", 1, 45, cycle_steps=16.0)])
     text = (tmp_path / "README.md").read_text()
-    assert text.startswith(f"# T\n{BEGIN}| lift |")
+    assert text.startswith(f"# T\n{BEGIN}On one.\n\n| lift |")
     assert text.endswith(f"|\n{END}rest\n")
     assert "| success alone on unseen starts (95 % interval) | 95 of 100 (88.8% to 97.8%) | not run | 95 % |" in text
     assert "| 14.2 against 15.5 steps, shorter on 1 of 2 seeds | not run | shorter |" in text
