@@ -3,10 +3,10 @@
     python benchmarks/imports.py [--rounds 5]
 
 Processes that only import all that the programs do from their command to their first step. Of ours: the command line,
-the program, and what it imports later, which `tandem demo` needs with its defaults; an actor is two processes, one after
-the other, and the second has torch, MuJoCo. `lerobot.rl.actor` and `lerobot.rl.learner` import command
-line, policy and algorithm by themselves, but no simulator, as none is among LeRobot's dependencies. Processor time, files
-in the page cache. Prints one JSON object a row.
+the program, and what it imports later, which `tandem demo` needs with its defaults; an actor is two processes, one
+after the other, and the second has torch and MuJoCo. `lerobot.rl.actor` and `lerobot.rl.learner` import command line,
+policy and algorithm by themselves, but no simulator, as none is among LeRobot's dependencies. Processor time, files in
+the page cache. Prints one JSON object a row.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
     python benchmarks/startup.py [--rounds 3]
 
 A whole `tandem demo` from pixels with its defaults: it records 20 demonstrations of the simulated arm, starts a learner
-and an actor, and is stopped at its first gradient step. Wall-clock times, files in the page cache. Prints a row as JSON.
+and an actor, and is stopped at its first gradient step. Wall-clock times, files in the page cache. Prints one JSON
+object a row.
 """
 
 from __future__ import annotations

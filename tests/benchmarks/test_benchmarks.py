@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(1, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 from benchmarks import __main__ as bench
 from benchmarks import imports, isolation, period, scaling, table, weights
@@ -182,7 +182,7 @@ def test_the_imports_of_an_actor_are_those_of_its_control_process(monkeypatch, c
     assert period.ours(30.0)
     real = named(capfd.readouterr().err)
     command = [sys.executable, "-c", imports.CONTROL]
-    listed = named(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stderr)
+    listed = named(subprocess.run(command, cwd=table.ROOT, capture_output=True, text=True, check=True).stderr)
     assert {"torch", "mujoco", "actor.policy_pilot"} <= real
     rooms = ("actor", "envs", "episodes", "mujoco", "policies", "reward", "torch", "transport")
     assert not {name for name in real - listed if name.partition(".")[0] in rooms}
