@@ -22,7 +22,10 @@ from rows import row
 
 COMMAND, ROOT = "python benchmarks/imports.py", Path(__file__).resolve().parents[1]
 UNIT = "s of a processor"
-CONTROL = "import actor.control_main, actor.policy_pilot, envs.so101_sim, envs.mujoco_gl; envs.mujoco_gl.load_mujoco()"
+CONTROL = (
+    "import actor.control_main, actor.policy_pilot, policies.gaussian, envs.so101_sim\n"
+    "import envs.mujoco_gl; envs.mujoco_gl.load_mujoco()"
+)
 PROGRAMS = {
     "learner": (
         (
