@@ -5,7 +5,8 @@
 
 A row is a name, a unit, our figure, that of the peer and how many times better ours is (the mark is the peer where
 nothing else does the same; null where there is neither), the command that measures it, and when and on what it did.
-With --only the rows of other files stay as they were. A benchmark that fails is a row that says so.
+With --only the rows of other files stay as they were measured, judged by the marks as they are now; `--only` alone
+measures nothing. A benchmark that fails is a row that says so.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pathlib import Path
 from benchmarks.origin import origin
 from benchmarks.table import ROOT, Row, markdown, merged, number
 
-LIMIT_S = 400.0
+LIMIT_S, MARK_IS_PEER = 400.0, "the mark"
 BENCHMARKS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Learner", ("benchmarks/updates.py",)),
     ("Learner", ("benchmarks/scaling.py",)),
@@ -34,10 +35,11 @@ BENCHMARKS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Reliability", ("benchmarks/isolation.py",)),
     ("Reliability", ("benchmarks/hostile.py",)),
     ("Start", ("benchmarks/startup.py",)),
+    ("Start", ("benchmarks/imports.py",)),
     ("Actor", ("benchmarks/period.py", "--rounds", "2")),
     ("Actor", ("benchmarks/inference.py",)),
 )
-FILES = list(dict.fromkeys(command[0] for _, command in BENCHMARKS))
+TABLE, FILES = "benchmarks.json", list(dict.fromkeys(command[0] for _, command in BENCHMARKS))
 
 
 @dataclass(frozen=True)
@@ -116,8 +118,11 @@ def measured(group: str, command: tuple[str, ...], limit_s: float = LIMIT_S) -> 
 
 def judged(row: Row) -> Row:
     """The row with which way is better, and its mark and whether it is met, where it has one; without a peer, the mark
-    of its figure is the peer.
+    of its figure is the peer. No verdict where what was to be shown is less than what was there ``undisturbed``.
     """
+    row = {key: value for key, value in row.items() if key != "no_verdict"}
+    if row.get("peer_is") == MARK_IS_PEER:  # judged before
+        row = {key: value for key, value in row.items() if key != "peer_is"} | {"peer": None, "ratio": None}
     row = row | {
         "better": row.get("better") or ("higher" if row["unit"].startswith(("updates", "steps/s")) else "lower")
     }
@@ -125,31 +130,42 @@ def judged(row: Row) -> Row:
     if mark is None or row.get(mark.key) is None:
         return row | {"mark": None, "met": None}
     value = row[mark.key]
+    if row.get("undisturbed", 0.0) > mark.bound:
+        return row | {
+            "mark": mark.text,
+            "met": None,
+            "no_verdict": "no verdict: undisturbed was beyond the mark itself",
+        }
     if mark.key == "ours" and row["peer"] is None:
         ratio = (value / mark.bound if mark.least else mark.bound / value) if value > 0 else None
-        row |= {"peer": mark.bound, "peer_is": "the mark", "ratio": ratio}
+        row |= {"peer": mark.bound, "peer_is": MARK_IS_PEER, "ratio": ratio}
     return row | {"mark": mark.text, "met": value >= mark.bound if mark.least else value <= mark.bound}
+
+
+def write(folder: Path, rows: list[Row]) -> None:
+    (folder / TABLE).write_text(json.dumps(rows, indent=1) + "\n")
+    (folder / "benchmarks.md").write_text(markdown(rows, FILES))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = [Path(file).name for file in FILES]
     parser.add_argument(
-        "--only", nargs="+", default=names, metavar="FILE", choices=names, help=f"of {', '.join(names)}"
+        "--only", nargs="*", default=names, metavar="FILE", choices=names, help=f"of {', '.join(names)}"
     )
     parser.add_argument("--into", type=Path, default=ROOT / "docs", help="folder of benchmarks.json and benchmarks.md")
     arguments = parser.parse_args()
     chosen = [(group, command) for group, command in BENCHMARKS if Path(command[0]).name in arguments.only]
     arguments.into.mkdir(parents=True, exist_ok=True)
-    table, text = arguments.into / "benchmarks.json", arguments.into / "benchmarks.md"
-    rows: list[Row] = json.loads(table.read_text()) if table.exists() else []
+    table = arguments.into / TABLE
+    rows: list[Row] = [judged(row) for row in json.loads(table.read_text())] if table.exists() else []
     began, made = time.monotonic(), origin()
     for index, (group, command) in enumerate(chosen):
         print(f"[{time.monotonic() - began:4.0f} s] {index + 1} of {len(chosen)}: {' '.join(command)}", file=sys.stderr)
         found = [row | made for row in measured(group, command)]
         rows = merged(rows, found, "python " + " ".join(command), FILES)
-        table.write_text(json.dumps(rows, indent=1) + "\n")
-        text.write_text(markdown(rows, FILES))
+        write(arguments.into, rows)
+    write(arguments.into, rows)
     print(markdown(rows, FILES))
 
 

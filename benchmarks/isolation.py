@@ -6,7 +6,8 @@
 service and log in another; these two stand for other machines, and have a lower priority. For so many seconds each the
 learner is stopped (SIGSTOP), the relay is, the learner's disk is full (a small tmpfs: root only), and a policy of 50 MB
 is published every 2 s. The error of a step is how late it began, as the step itself says in the log; undisturbed is the
-same actor, in turns. Prints one JSON object a row.
+same actor, in turns; where its own p99 is beyond the mark, the machine is too busy for a verdict. Prints one JSON
+object a row.
 """
 
 from __future__ import annotations
@@ -182,6 +183,7 @@ def measured(
         "peer": None,
         "ratio": None,
         "command": COMMAND,
+        "undisturbed": calm,
         "note": f"undisturbed {calm:.2f} ms, disturbed {disturbed:.2f} ms, of {rounds * seconds * HZ:.0f} steps each",
     }
 

@@ -84,7 +84,8 @@ def _line(row: Row, machines: dict[str, str]) -> str:
     if row.get("peer_is") and row["peer_is"] != "LeRobot 0.6.1":
         peer += f", {row['peer_is']}"
     met = {None: "-", True: "yes", False: "no"}[row["met"]]
-    name = row["name"].replace("|", "/") + (f" ({row['note']})" if row.get("note") else "")
+    notes = "; ".join(filter(None, (row.get("note"), row.get("no_verdict"))))
+    name = row["name"].replace("|", "/") + (f" ({notes})" if notes else "")
     ours, ratio = spread("ours", "range"), spread("ratio", "ratio_range")
     when = " ".join(filter(None, (row.get("date"), row.get("commit"), machines.get(row.get("machine", ""))))) or "-"
     cells = (name, row["unit"] or "-", row["better"], ours, peer, ratio, row["mark"] or "-", met)

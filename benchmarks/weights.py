@@ -106,9 +106,14 @@ def acting_rows(versions: int) -> list[dict]:
     return [
         row("control steps begun after a version was published until one it acts, p50", "steps", [median(waits)])
         | {"note": place_note, "range": [min(waits), max(waits)]},
-        row("share of versions that act in the next control step", "", [float(np.mean([w == 1 for w in waits]))]),
+        next_step_row(waits),
         *(row(f"{name} at {HZ:g} Hz", "ms", [value]) for name, value in lags.items()),
     ]
+
+
+def next_step_row(waits: list[int]) -> dict:
+    share = 100 * float(np.mean([steps == 1 for steps in waits]))
+    return row("versions that act in the next control step", "% of versions", [share], better="higher")
 
 
 def waited(steps: list[tuple[int, int]], version: int, published_ns: int) -> int:

@@ -1,12 +1,17 @@
 """The table of `make bench`: failing benchmarks, marks, figures and their format."""
 
+import json
+import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(1, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 from benchmarks import __main__ as bench
-from benchmarks import period, scaling, table
+from benchmarks import imports, isolation, period, scaling, table, weights
 from benchmarks.origin import origin
 
 FILES = ["x.py", "y.py"]
@@ -59,6 +64,41 @@ def test_a_mark_stands_for_a_peer_that_does_not_exist():
     assert (rebuilt["peer"], rebuilt["ratio"], rebuilt["met"]) == (200, 0.5, False)
     none = bench.judged(row("control period error beyond undisturbed, p99", **alone | {"ours": -0.1}))
     assert (none["peer"], none["ratio"], none["met"]) == (2, None, True)
+
+
+def test_there_is_no_verdict_where_what_is_undisturbed_is_beyond_the_mark():
+    alone = {"peer": None, "ratio": None, "ours": -3.7}
+    busy = bench.judged(row("control period error beyond undisturbed, p99", undisturbed=6.9, **alone))
+    assert (busy["mark"], busy["met"], busy["peer"]) == ("<= 2.00", None, None)
+    assert "(no verdict: undisturbed was beyond the mark itself)" in table.markdown([{"group": "x"} | busy], FILES)
+    idle = bench.judged(busy | {"undisturbed": 1.2, "ours": 5.0})
+    assert (idle["met"], "no_verdict" in idle) == (False, False)
+
+
+def test_isolation_says_how_busy_the_machine_was():
+    class Steps:
+        def errors_ms(self, begin_ns, end_ns):
+            return np.full(100, 12.5)
+
+    found = isolation.measured("network cut", Steps(), lambda programs, seconds: None, 0.0, 1)
+    assert found["undisturbed"] == 12.5
+    assert bench.judged(found)["met"] is None
+
+
+def test_rows_that_are_kept_are_judged_by_the_marks_of_today(tmp_path, monkeypatch):
+    kept = row("update loop stands still", command="python benchmarks/resume.py", group="Reliability", ours=30.0)
+    (tmp_path / "benchmarks.json").write_text(json.dumps([bench.judged(kept | {"peer": None, "ratio": None})]))
+    monkeypatch.setattr(bench, "MARKS", (bench.Mark(("stands still",), "ours", False, 10),))
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "--only", "--into", str(tmp_path)])
+    for _ in range(2):
+        bench.main()
+        (judged,) = json.loads((tmp_path / "benchmarks.json").read_text())
+        assert (judged["mark"], judged["met"], judged["peer"], judged["peer_is"]) == ("<= 10.0", False, 10, "the mark")
+
+
+def test_more_versions_that_act_in_the_next_step_are_better():
+    found = bench.judged(weights.next_step_row([1, 1, 1, 2]))
+    assert (found["ours"], found["unit"], found["better"]) == (75.0, "% of versions", "higher")
 
 
 def test_measuring_one_file_again_keeps_the_rows_of_the_others():
@@ -130,3 +170,20 @@ def test_the_control_period_is_measured_of_a_real_control_process(monkeypatch):
     begun = period.ours(30.0)
     assert len(begun) == 16
     assert begun == sorted(set(begun))
+
+
+def test_the_imports_of_an_actor_are_those_of_its_control_process(monkeypatch, capfd):
+    def named(text):
+        lines = (line for line in text.splitlines() if line.startswith("import time:"))
+        return {line.rpartition("|")[2].strip() for line in lines}
+
+    monkeypatch.setattr(period, "SECONDS", 0.2)
+    monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
+    assert period.ours(30.0)
+    real = named(capfd.readouterr().err)
+    command = [sys.executable, "-c", imports.CONTROL]
+    listed = named(subprocess.run(command, cwd=table.ROOT, capture_output=True, text=True, check=True).stderr)
+    assert {"torch", "mujoco", "actor.policy_pilot"} <= real & listed
+    rooms = ("actor", "envs", "episodes", "mujoco", "policies", "reward", "transport")
+    assert not {name for name in real - listed if name.partition(".")[0] in rooms}
+    assert imports.CONTROL in imports.PROGRAMS["actor"][0]
