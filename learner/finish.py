@@ -29,7 +29,7 @@ def finish(trainer: Trainer, ending: Ending, server: LearnerServer) -> int:
     interrupted = ending.outcome == "interrupted"
     trainer.phase = FINISHED
     if interrupted:
-        console.event(STOPPING)
+        console.event("stopping" if trainer.diverged else STOPPING)
     else:
         trainer.ingest.finish(ending.reason)
         until_s = time.monotonic() + FAREWELL_S

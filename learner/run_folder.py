@@ -31,8 +31,16 @@ from episodes.durable import write_durably
 
 FORMAT = "tandem.run.v1"
 VERSIONS_RESERVED = 64
-MAY_CHANGE = ("algorithm.batch_size", "replay.device")
-"""Kept settings that may be others when a run is resumed: the way out where memory did not suffice."""
+MAY_CHANGE = (
+    "algorithm.batch_size",
+    "replay.device",
+    "algorithm.actor_lr",
+    "algorithm.critic_lr",
+    "algorithm.encoder_lr",
+    "algorithm.temperature_lr",
+)
+"""Kept settings that may be others when a run is resumed: the way out where memory did not suffice, or where training
+diverged."""
 
 
 class RunFolderError(ValueError):

@@ -77,6 +77,7 @@ def prepare(trainer: Trainer, log: EpisodeLog) -> None:
         _start_policy(trainer)
         trainer.save()
         trainer.writer.flush(10.0)
+    trainer.prepared = True
     _print_replay(trainer)
     version = trainer.publish()
     if version == 0:

@@ -24,7 +24,7 @@ class Ending:
 
     Attributes:
         reason: In words.
-        outcome: ``autonomous``, ``cap`` or ``interrupted``.
+        outcome: ``autonomous``, ``cap``, ``diverged`` or ``interrupted``.
         exit_code: Of the process.
     """
 
@@ -116,6 +116,8 @@ class StopRule:
         """Why training is over now; None while it is not."""
         stop, steps = self.config.stop, trainer.metrics.env_steps
         if stop.when_autonomous:
+            if trainer.diverged:
+                return Ending("the losses are not finite", "diverged", 1)
             self.conditions = stop_conditions(
                 trainer.schedule.results,
                 self.config.evaluation,

@@ -53,6 +53,7 @@ class Trainer:
         writer: Writes checkpoints.
         last_checkpoint: Name of the newest; empty before the first.
         save_next: A checkpoint is due as soon as the offset of the log fits.
+        prepared: Its start is over: replay is there, and the policy to start from was cloned, given or restored.
         elapsed_before_s: Time that earlier processes of the run trained [s].
         metrics: What the log says.
         limiter: The update-to-data ratio.
@@ -113,6 +114,7 @@ class Trainer:
         self._saved_at = (-1, -1)
         self._checkpoint_s = time.monotonic()
         self.save_next = False
+        self.prepared = False
 
     # The state of the run.
 
@@ -167,7 +169,8 @@ class Trainer:
         self.diverged = (
             f"the losses are not finite since update {self.progress.finite_updates + 1} ({found}{where}): nothing is "
             f"updated, no policy is published and no checkpoint written any more. The newest good checkpoint is "
-            f"{self.last_checkpoint or 'none'}: stop the learner, and start it again to go on from there"
+            f"{self.last_checkpoint or 'none'}: to go on from there, start the learner again with lower learning rates "
+            "(algorithm.critic_lr, algorithm.actor_lr)"
         )
         self.console.event(self.diverged)
 
@@ -191,8 +194,11 @@ class Trainer:
 
     @property
     def moved(self) -> bool:
-        """Whether there is anything that the last checkpoint lacks."""
-        return self.save_next or (self.metrics.env_steps, self.algorithm.updates) != self._saved_at
+        """Whether there is anything that the last checkpoint lacks. Nothing until the run is prepared: a start that is
+        interrupted has only half of what it is made from."""
+        return self.prepared and (
+            self.save_next or (self.metrics.env_steps, self.algorithm.updates) != self._saved_at
+        )
 
     def publish(self) -> int:
         """Publishes the acting policy as the next version. Returns the newest version published."""

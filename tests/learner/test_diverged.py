@@ -18,8 +18,8 @@ def begin(tmp_path, monkeypatch) -> Iterator[Callable[..., Learner]]:
     """Starts learners of an absurd step size; what is left of them ends with the test."""
     learners: list[Learner] = []
 
-    def start(**stop) -> Learner:
-        absurd = "SACConfig(critic_lr=1e38, actor_lr=1e38, "
+    def start(step: float = 1e38, **stop) -> Learner:
+        absurd = f"SACConfig(critic_lr={step}, actor_lr={step}, "
         monkeypatch.setattr(learner_process, "LEARNER", LEARNER.replace("SACConfig(", absurd))
         learners.append(Learner(tmp_path / "run", **stop))
         return learners[-1]
@@ -49,3 +49,21 @@ def test_a_run_whose_losses_are_not_finite_keeps_its_last_good_policy_and_does_n
     assert json.loads((learner.run / "training.json").read_text())["diverged"] == fault
     assert "Everything is saved" not in learner.text
     assert len(logged_steps(learner.run)) == actor.steps
+
+
+def test_a_run_that_is_to_end_by_itself_ends_where_its_losses_are_not_finite_and_goes_on_with_others(begin, join):
+    learner = begin(when_autonomous=True, max_env_steps=100_000)
+    actor = join(learner)
+    actor.episode(steps=25)
+    actor.wait(lambda: bool(actor.finished))
+    assert learner.code() == 1, learner.text
+    assert "start the learner again with lower learning rates" in learner.text
+    assert json.loads((learner.run / "training.json").read_text())["outcome"] == "diverged"
+    actor.close()
+
+    learner = begin(step=1e-3, max_env_steps=60)
+    actor = join(learner)
+    actor.episode(steps=60)
+    actor.wait(lambda: bool(actor.finished))
+    assert learner.code() == 0, learner.text
+    assert json.loads((learner.run / "training.json").read_text())["updates"] > 0

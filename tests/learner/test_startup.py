@@ -13,7 +13,7 @@ from episodes.outcome import Purpose
 from learner.checkpoint import CheckpointError, newest_checkpoint
 from learner.config import ConfigError, PolicyConfig
 from learner.console import Console, phase_of
-from learner.startup import prepare
+from learner.startup import StartInterruptedError, prepare
 from learner.status import status_message
 from metrics import names
 from policies.snapshot import load_snapshot
@@ -57,6 +57,45 @@ def test_people_before_learning_are_cloned_into_version_0(tmp_path):
         assert run.trainer.algorithm.clones == 5, "a resumed run must not clone again"
         assert run.policy()[1] == 0
         assert run.folder.policy_file(0).is_file()
+
+
+def test_a_start_interrupted_while_cloning_clones_anew_when_the_run_goes_on(tmp_path, monkeypatch):
+    with opened(tmp_path) as run:
+        Arm(run).episode(30, human=range(30), purpose=Purpose.DEMONSTRATION)
+    with opened(tmp_path) as run:
+        trainer, clone = run.trainer, run.trainer.algorithm.clone
+
+        def clone_and_stop(batch):
+            trainer.stop = True
+            return clone(batch)
+
+        monkeypatch.setattr(trainer.algorithm, "clone", clone_and_stop)
+        with pytest.raises(StartInterruptedError):
+            prepare(trainer, run.log)
+        assert trainer.algorithm.clones == 1
+        assert not run.trainer.moved, "a checkpoint of it would pass for a policy that was cloned"
+    with opened(tmp_path) as run:
+        prepare(run.trainer, run.log)
+        assert run.trainer.algorithm.clones == 5
+
+
+def test_a_start_interrupted_while_replay_is_rebuilt_leaves_the_checkpoint_the_newest(tmp_path):
+    with started(tmp_path) as (run, arm):
+        arm.episode(40)
+        arm.flush()
+        update(run.trainer, 10)
+        run.trainer.save()
+        run.trainer.writer.flush(10.0)
+        newest = newest_checkpoint(run.folder.checkpoints)
+    with opened(tmp_path) as run:
+        run.trainer.stop = True
+        with pytest.raises(StartInterruptedError):
+            prepare(run.trainer, run.log)
+        assert not run.trainer.moved, "its networks are untrained"
+    with opened(tmp_path) as run:
+        prepare(run.trainer, run.log)
+        assert run.trainer.algorithm.updates == 10
+        assert newest_checkpoint(run.folder.checkpoints) == newest
 
 
 def test_how_far_cloning_is_stands_in_the_learners_lines_and_in_its_status(tmp_path, capsys):
