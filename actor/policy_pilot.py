@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from functools import partial
 
 import numpy as np
@@ -12,14 +13,14 @@ import torch
 
 from actor.device import policy_device
 from policies.policy import Policy
-from policies.snapshot import NotFiniteError, load_snapshot, load_weights
+from policies.snapshot import NotFiniteError, load_in_parts, load_snapshot
 from policies.stacking import FrameStack
 from policies.stall import Stall
 
 _UNNOTICED_S = 0.001
 """What may be late at any time [s]."""
 _PUT_OFF_S = 1.0
-"""How long a policy waits, at most, for a period with time enough [s]."""
+"""How long a policy waits, at most, for periods with time enough [s]."""
 
 
 class PolicyPilot:
@@ -53,9 +54,11 @@ class PolicyPilot:
         self._warmup = warmup
         self._device = torch.device(device)
         self._policy: Policy | None = None
+        self._spare: Policy | None = None
+        self._loading: Generator[None, None, int] | None = None
         self._generator = torch.Generator().manual_seed(seed)
         self._uniform = np.random.default_rng(seed)
-        self._swap_s, self._asked_s = 0.0, float("-inf")
+        self._part_s = self._load_s = self._since_s = 0.0
 
     @property
     def ready(self) -> bool:
@@ -67,30 +70,52 @@ class PolicyPilot:
         return self._warmup == "operator" and self.version == 0
 
     def refresh(self, spare_s: float = math.inf) -> None:
-        """Keeps the policy it has, and says so, where a newer one is not finite.
+        """Takes over the newest policy, or as much of it as there is time for: it acts once all of it is there.
 
-        One that took longer to load, last time, than ``spare_s`` is left for a moment with more time, but not for long.
-        Raises policies.snapshot.SnapshotError for a payload that is no policy or another one than before.
+        One that took longer to load, last time, than ``spare_s`` is loaded in parts, but not for long. Keeps the policy
+        it has, and says so, where a newer one is not finite. Raises policies.snapshot.SnapshotError for a payload that
+        is no policy or another one than before.
         """
         began_s = time.monotonic()
-        if self._swap_s > max(spare_s, _UNNOTICED_S) and began_s - self._asked_s < _PUT_OFF_S:
-            return
-        self._asked_s = began_s
-        payload = self._newest()
-        if payload is None:
-            return
-        self._load(payload)
-        self._swap_s = 1.2 * (time.monotonic() - began_s)
+        if self._loading is None:
+            payload = self._newest()
+            if payload is None:
+                return
+            if self._policy is None:
+                self._load_first(payload)
+                return
+            assert self._spare is not None
+            self._loading = load_in_parts(self._spare, payload)
+            self._since_s, self._loaded_s = began_s, 0.0
+        if self._load_s <= _UNNOTICED_S or began_s - self._since_s > _PUT_OFF_S:
+            self._go_on()
+        while self._loading is not None and self._part_s <= spare_s - (time.monotonic() - began_s):
+            self._go_on()
 
-    def _load(self, payload: bytes | bytearray) -> None:
-        if self._policy is None:
-            _, self.version, policy = load_snapshot(bytes(payload), self._frozen())
-            self._policy = policy.to(self._device).eval()
-        else:
-            try:
-                self.version = load_weights(self._policy, payload, verified=True)
-            except NotFiniteError as error:
-                print(f"keeping policy version {self.version}: {error}", flush=True)
+    def _load_first(self, payload: bytes | bytearray) -> None:
+        _, self.version, policy = load_snapshot(bytes(payload), self._frozen())
+        self._policy = policy.to(self._device).eval()
+        trunk = getattr(policy.encoder, "trunk", None)
+        self._spare = copy.deepcopy(self._policy, {id(trunk): trunk})
+
+    def _go_on(self) -> None:
+        """Loads the next part; with the last one the policies change places."""
+        assert self._loading is not None
+        began_s = time.monotonic()
+        ended = True
+        try:
+            next(self._loading)
+            ended = False
+        except StopIteration as end:
+            self.version = end.value
+            self._policy, self._spare = self._spare, self._policy
+        except NotFiniteError as error:
+            print(f"keeping policy version {self.version}: {error}", flush=True)
+        took_s = time.monotonic() - began_s
+        self._loaded_s += took_s
+        self._part_s = max(took_s, 0.9 * self._part_s)
+        if ended:
+            self._loading, self._load_s = None, self._loaded_s
 
     def begin_episode(self, observation: Mapping[str, np.ndarray]) -> None:
         drawn = torch.rand((), generator=self._generator).item()

@@ -39,7 +39,7 @@ from learner.publisher import PolicyPublisher
 from learner.service import LearnerServer
 from policies.policy import Policy
 from policies.pretrained import frozen_bytes, load_frozen
-from policies.snapshot import load_weights, save_snapshot
+from policies.snapshot import load_in_parts, save_snapshot
 from policies.spec import PolicySpec, build_policy, spec_from_contract
 from transport import service_pb2 as pb
 from transport.channel import PROTOCOL
@@ -194,7 +194,7 @@ def cost_rows(rounds: int = 7) -> list[dict]:
     for _ in range(rounds):
         began = time.process_time()
         data = save_snapshot(policy, 1)
-        load_weights(policy, data)
+        list(load_in_parts(policy, data))
         middle = time.process_time()
         other = write()
         load(other)

@@ -196,9 +196,7 @@ class Trainer:
     def moved(self) -> bool:
         """Whether there is anything that the last checkpoint lacks. Nothing until the run is prepared: a start that is
         interrupted has only half of what it is made from."""
-        return self.prepared and (
-            self.save_next or (self.metrics.env_steps, self.algorithm.updates) != self._saved_at
-        )
+        return self.prepared and (self.save_next or (self.metrics.env_steps, self.algorithm.updates) != self._saved_at)
 
     def publish(self) -> int:
         """Publishes the acting policy as the next version. Returns the newest version published."""

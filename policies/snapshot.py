@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -29,15 +29,16 @@ __all__ = [
     "SnapshotError",
     "check_finite",
     "frozen_bytes",
+    "load_in_parts",
     "load_snapshot",
     "load_tensors",
-    "load_weights",
     "name_differences",
     "read_snapshot",
     "save_snapshot",
 ]
 
 FORMAT = "tandem.policy.v1"
+PART_BYTES = 1 << 20
 _STORED = {"F32": torch.float32, "BF16": torch.bfloat16, "I64": torch.int64, "BOOL": torch.bool}
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -87,27 +88,30 @@ def save_snapshot(policy: Policy, version: int, meta: Mapping[str, Any] | None =
     return save(tensors, metadata=header)
 
 
-def read_snapshot(data: bytes | bytearray, *, verified: bool = False) -> Snapshot:
-    """What a snapshot holds; ``verified`` as for ``load_weights``, its tensors are then views of ``data``.
+def read_snapshot(data: bytes | bytearray) -> Snapshot:
+    """What a snapshot holds. Raises SnapshotError where it is cut short, changed, of another format or not finite."""
+    header, snapshot = _header(data), _read(data, lambda: load(bytes(data)))
+    if _digest(snapshot.tensors) != header.get("sha256"):
+        raise SnapshotError("the policy snapshot is damaged: its tensors do not match the sha256 in its header")
+    check_finite("the policy snapshot", snapshot.tensors)
+    tensors = {k: v.float() if v.dtype == torch.bfloat16 else v for k, v in snapshot.tensors.items()}
+    return replace(snapshot, tensors=tensors)
 
-    Raises SnapshotError where it is cut short, changed, of another format or not finite.
-    """
+
+def _read(data: bytes | bytearray, tensors_of: Callable[[], dict[str, Tensor]]) -> Snapshot:
+    """Its tensors as they are stored, neither compared with their digest nor known to be finite."""
     header = _header(data)
     if header.get("format") != FORMAT:
         raise SnapshotError(f"a policy snapshot must have format {FORMAT!r}. Got: {header.get('format')!r}")
     try:
-        tensors = _views(data) if verified else load(bytes(data))
+        tensors = tensors_of()
         settings: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(header["spec"]).items()
         }
         spec = PolicySpec(**_known(settings))
-        version, meta = int(header["version"]), json.loads(header["meta"])
+        return Snapshot(spec, int(header["version"]), json.loads(header["meta"]), tensors)
     except (SafetensorError, PolicySpecError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise SnapshotError(f"the policy snapshot cannot be read: {error}") from error
-    if not verified and _digest(tensors) != header.get("sha256"):
-        raise SnapshotError("the policy snapshot is damaged: its tensors do not match the sha256 in its header")
-    check_finite("the policy snapshot", tensors)
-    return Snapshot(spec, version, meta, {k: v.float() if v.dtype == torch.bfloat16 else v for k, v in tensors.items()})
 
 
 def _known(settings: dict[str, Any]) -> dict[str, Any]:
@@ -143,22 +147,44 @@ def load_snapshot(data: bytes, frozen: bytes | None = None) -> tuple[PolicySpec,
     return snapshot.spec, snapshot.version, policy
 
 
-def load_weights(policy: Policy, data: bytes | bytearray, *, verified: bool = False) -> int:
-    """Loads a snapshot into a policy built from the same spec and returns its version.
+def load_in_parts(policy: Policy, data: bytes | bytearray) -> Generator[None, None, int]:
+    """Loads a snapshot into a policy built from the same spec, and returns its version.
 
-    ``verified``: somebody has compared its bytes with a checksum already; its own is then not computed.
+    Between its parts, of some ``PART_BYTES`` each, something else may be done, but the policy may not act. Somebody has
+    compared the bytes with a checksum already: their own is not computed.
 
     Raises:
-        SnapshotError: with the policy left as it was, where the spec differs, anything is missing, or the policy's
-            frozen part was never loaded.
+        SnapshotError: with the policy left as it was, where the spec differs, anything is missing or not finite, or the
+            policy's frozen part was never loaded.
     """
-    snapshot = read_snapshot(data, verified=verified)
+    snapshot = _read(data, lambda: _views(data))
     if found := spec_differences(policy.spec, snapshot.spec):
         raise SnapshotError("the snapshot is of another policy: " + "; ".join(found))
     if not frozen_loaded(policy):
         raise SnapshotError(_lacks_frozen(snapshot))
-    load_tensors(policy, snapshot.tensors)
+    own, kinds = policy.state_dict(), {torch.bfloat16: torch.float32}
+    _check_names(own, {k: v.to("meta", kinds.get(v.dtype, v.dtype)) for k, v in snapshot.tensors.items()})
+    done = 0
+    for copied in (False, True):
+        for name, value in own.items():
+            for target, source in zip(_parts(value), _parts(snapshot.tensors[name]), strict=True):
+                if copied:
+                    target.copy_(source)
+                else:
+                    check_finite("the policy snapshot", {name: source})
+                done += target.nbytes
+                if done > PART_BYTES:
+                    done = 0
+                    yield
     return snapshot.version
+
+
+def _parts(tensor: Tensor) -> Iterator[Tensor]:
+    """Views of as many of its rows as float32 numbers in PART_BYTES are."""
+    if not tensor.numel():
+        return iter(())
+    rows = tensor if tensor.ndim else tensor.unsqueeze(0)
+    return iter(rows.split(max(1, PART_BYTES // (4 * rows[0].numel()))))
 
 
 def load_tensors(module: torch.nn.Module, tensors: Mapping[str, Tensor]) -> None:

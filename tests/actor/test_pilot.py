@@ -91,25 +91,45 @@ def test_the_policy_explores_in_a_share_of_the_episodes_and_in_whole_ones():
     assert half == explored(0.5, seed=0) != explored(0.5, seed=1)
 
 
-def test_a_policy_that_takes_long_waits_for_a_period_with_time_enough_but_not_for_long(monkeypatch):
+def test_a_policy_that_takes_long_is_loaded_in_parts_and_acts_once_it_is_whole(monkeypatch):
+    spec = replace(SPEC, hidden=(1000, 1500))
+    torch.manual_seed(3)
+    policies = [build_policy(spec).eval() for _ in range(3)]
+    payloads = [save_snapshot(policy, version) for version, policy in enumerate(policies, 1)]
+    observation = {"s": np.ones(4, np.float32)}
+    pilot = PolicyPilot(lambda: payloads.pop(0) if payloads else None, exploration_share=0.0)
+    pilot.refresh()
+    pilot.begin_episode(observation)
+
+    def acts_as(version: int) -> bool:
+        return bool((pilot.propose() == policies[version - 1].act(observation, deterministic=True)).all())
+
+    pilot._load_s, pilot._part_s = 0.05, 0.004
+    for _ in range(5):
+        pilot.refresh(0.0)
+        pilot.refresh(0.003)
+    assert pilot.version == 1, "no time is left for any of it"
+    monkeypatch.setattr("actor.policy_pilot._PUT_OFF_S", 0.0)
+    parts = 0
+    while pilot.version == 1:
+        assert acts_as(1), "the one before acts until all of it is there"
+        pilot.refresh(0.0)
+        parts += 1
+    assert 5 < parts < 15, "it has waited long enough, and goes on by one part at a time"
+    assert acts_as(2)
+    monkeypatch.undo()
+    pilot.refresh(10.0)
+    assert pilot.version == 3, "with time enough all parts at once"
+    assert acts_as(3)
+
+
+def test_a_small_policy_acts_at_once_however_little_time_is_left():
     policy = build_policy(SPEC)
-    payloads = [save_snapshot(policy, version) for version in (1, 2, 3, 4)]
+    payloads = [save_snapshot(policy, version) for version in (1, 2)]
     pilot = PolicyPilot(lambda: payloads.pop(0) if payloads else None)
     pilot.refresh()
-    assert pilot.version == 1
-    pilot._swap_s = 0.05
     pilot.refresh(0.0)
-    assert pilot.version == 1, "no time is left"
-    pilot.refresh(0.06)
     assert pilot.version == 2
-    pilot._swap_s = 0.05
-    monkeypatch.setattr("actor.policy_pilot._PUT_OFF_S", 0.0)
-    pilot.refresh(0.0)
-    assert pilot.version == 3, "it has waited long enough"
-    pilot._swap_s = 0.0005
-    monkeypatch.undo()
-    pilot.refresh(0.0)
-    assert pilot.version == 4, "nobody notices"
 
 
 def test_a_policy_that_stands_still_acts_with_its_noise_where_its_spec_says_so():

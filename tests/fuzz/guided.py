@@ -98,16 +98,16 @@ def checkpoint() -> tuple[Reader, list[bytes]]:
 
 def policy() -> tuple[Reader, list[bytes]]:
     """A policy as an actor takes it, whose bytes were compared with a checksum already."""
-    from policies.snapshot import SnapshotError, load_weights, read_snapshot, save_snapshot
+    from policies.snapshot import SnapshotError, load_in_parts, read_snapshot, save_snapshot
     from policies.spec import PolicySpec, build_policy
 
     made = build_policy(PolicySpec(inputs=("s",), stacks=(1,), sizes=(2,), action_size=1, hidden=(2,)))
 
     def read(data: bytes) -> None:
         with contextlib.suppress(SnapshotError):
-            read_snapshot(data, verified=True)
+            read_snapshot(data)
         with contextlib.suppress(SnapshotError):
-            load_weights(made, data, verified=True)
+            list(load_in_parts(made, data))
 
     return read, [save_snapshot(made, 1)]
 

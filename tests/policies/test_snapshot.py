@@ -14,8 +14,9 @@ from policies.snapshot import (
     NotFiniteError,
     SnapshotError,
     _digest,
+    load_in_parts,
     load_snapshot,
-    load_weights,
+    load_tensors,
     read_snapshot,
     save_snapshot,
 )
@@ -45,10 +46,31 @@ def test_a_snapshot_brings_back_spec_version_normalisation_and_weights(policy):
     assert read_snapshot(data).meta == {"run": "abc"}
 
 
+def load_weights(policy, data):
+    """All parts at once; the version."""
+    parts = load_in_parts(policy, data)
+    while True:
+        try:
+            next(parts)
+        except StopIteration as end:
+            return end.value
+
+
 def test_weights_go_into_an_existing_policy(policy):
     other = build_policy(SPEC)
     assert load_weights(other, save_snapshot(policy, 5)) == 5
     assert same(policy, other)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_large_policy_is_loaded_in_parts_and_is_the_same_in_the_end(dtype):
+    spec = dataclasses.replace(SPEC, hidden=(1000, 1500))
+    torch.manual_seed(1)
+    policy, whole, parted = (build_policy(spec) for _ in range(3))
+    data = save_snapshot(policy, 7, dtype=dtype)
+    assert 5 < sum(1 for _ in load_in_parts(parted, data)) < 15
+    load_tensors(whole, read_snapshot(data).tensors)
+    assert same(whole, parted)
 
 
 def test_bfloat16_halves_the_bytes_and_acts_alike(policy):
