@@ -89,7 +89,7 @@ def status(board: Board, *, connected: bool, undelivered: int, fault: str = "") 
     silent_s = (time.monotonic_ns() - int(control["beat_ns"])) / 1e9
     if phase is not Phase.STARTING and phase is not Phase.STOPPED and silent_s > SILENT_AFTER_S:
         rows["state"] = f"the environment has not answered for {silent_s:.0f} s"
-    rows["env steps"] = str(steps)
+    rows["steps with evaluations"] = str(steps)
     rows["episodes"] = str(int(control["episodes"]))
     if scored := int(control["scored"]):
         rows["success"] = f"{int(control['successes'])}/{scored}"

@@ -109,7 +109,7 @@ def test_waits_for_a_learner_and_lives_through_its_restart(bench, actor, wait_fo
 
 def _counted(arm) -> list[int]:
     """Steps that its lines tell of."""
-    return [int(steps) for steps in re.findall(r"env steps (\d+)", arm.text)]
+    return [int(steps) for steps in re.findall(r"steps with evaluations (\d+)", arm.text)]
 
 
 def test_kill_the_control_process(bench, actor, wait_for):

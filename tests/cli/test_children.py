@@ -110,10 +110,10 @@ def test_standby_waits_for_the_file_and_ends_on_ctrl_c(tmp_path):
 
 def test_last_line_and_what_the_operator_does(tmp_path):
     log = tmp_path / "actor.log"
-    log.write_text("actor: state running, env steps 3, operator closing the gripper\nactor: sta")
-    assert last_line(log) == "actor: state running, env steps 3, operator closing the gripper"
+    log.write_text("actor: state running, steps with evaluations 3, operator closing the gripper\nactor: sta")
+    assert last_line(log) == "actor: state running, steps with evaluations 3, operator closing the gripper"
     assert last_doing(log) == "closing the gripper"
-    log.write_text("actor: state waiting for you, env steps 3\n")
+    log.write_text("actor: state waiting for you, steps with evaluations 3\n")
     assert last_doing(log) == "waiting for you"
     log.write_text("")
     assert last_doing(log) == ""
