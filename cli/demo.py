@@ -6,7 +6,6 @@ import dataclasses
 import json
 import time
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,6 @@ from cli.leaving import leave_on_signals
 from episodes.durable import write_durably
 
 ENV = "so101_sim"
-FILMED = 2
-FILM_FROM = 12
 
 
 @dataclass(frozen=True)
@@ -160,19 +157,12 @@ def _run(config: DemoConfig, settings: Settings, folder: Path, env_config: Any, 
     result = session.run(how_to_resume(folder))
     print(f"\nTraining ended: {result.reason}", flush=True)
 
-    from actor.evaluate import evaluate
-    from cli.evaluation import best_policy, frozen_part
+    from cli.evaluation import best_policy
+    from cli.final_evaluation import film, judge
     from learner.run_folder import read_run
 
     policy = best_policy(folder)
-    print(f"Evaluating {policy} on {config.final_episodes} starts never used before ...", flush=True)
-    judge = partial(evaluate, ENV, env_config, episodes=config.final_episodes, seed=config.seed)
-    payload = policy.read_bytes()
-    evaluation = judge(policy=payload, frozen=frozen_part(folder, payload))
-    evaluation.write(folder / "evaluation-final.json")
-    print("The scripted person on the same starts ...", flush=True)
-    person = judge(operator="scripted")
-    person.write(folder / "evaluation-operator.json")
+    evaluation, person = judge(folder, ENV, env_config, policy, episodes=config.final_episodes, seed=config.seed)
     summary = summarise(
         folder,
         seed=config.seed,
@@ -187,7 +177,7 @@ def _run(config: DemoConfig, settings: Settings, folder: Path, env_config: Any, 
         utd_ratio=settings.configs["algorithm"].utd_ratio,
     )
     if config.film:
-        _film(folder, env_config, policy, config.seed)
+        film(folder, ENV, env_config, policy, seed=config.seed)
     save_summary(folder, summary)
     write_report(folder)
     print(f"\n{_text(summary, folder)}", flush=True)
@@ -208,23 +198,3 @@ def _env_arguments(env_config: Any) -> list[str]:
         for f in dataclasses.fields(env_config)
         if getattr(env_config, f.name) != getattr(defaults, f.name)
     ]
-
-
-def _film(folder: Path, env_config: Any, policy: Path, seed: int) -> None:
-    """Both policies on the same starts: those that the first one fails, where there are such."""
-    from actor.evaluate import evaluate
-    from cli.evaluation import frozen_part, policy_file, write_gif
-    from metrics.report import AFTER_GIF, BEFORE_GIF
-
-    print("Filming the policy before and after ...", flush=True)
-    try:
-        film = partial(evaluate, ENV, env_config, episodes=FILM_FROM, seed=seed, render=FILM_FROM)
-        frozen = frozen_part(folder, policy.read_bytes())
-        before, after = (
-            film(policy=source.read_bytes(), frozen=frozen) for source in (policy_file(folder, "first"), policy)
-        )
-        telling = sorted(range(FILM_FROM), key=lambda i: before.outcomes[i] == "success")[:FILMED]
-        write_gif([before.frames[i] for i in telling], folder / BEFORE_GIF)
-        write_gif([after.frames[i] for i in telling], folder / AFTER_GIF)
-    except Exception as error:  # a report without pictures is better than none
-        print(f"No GIF in the report: {error}", flush=True)
