@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cli import learner as learner_verb
-from cli.composition import Settings, defaults_of
+from cli.composition import Settings, compose_verb, defaults_of
 from cli.errors import CAP_REACHED, INTERRUPTED, OK, CommandError, UsageError
 from cli.groups import reward_group
 from cli.keys import Group, Key, as_text, keys_of
@@ -134,6 +134,28 @@ def _check_obs(obs: str, task: str) -> None:
         raise UsageError(f"obs=proprio with env.task={task}: the cube is not in it. Use obs=pixels or obs=state")
 
 
+def _check_start(settings: Settings, folder: Path) -> None:
+    """Raises for a folder that is not a demo's or is in use, and for what the learner would refuse, before anything is
+    written. What it can tell only once torch is there, ``cli.standby`` tells."""
+    from envs.registry import derive_contract
+    from episodes.log_lock import FolderLock
+    from learner.disk_plan import check_room
+
+    if (folder / "run.json").exists():
+        if not (folder / learner_verb.DEMO_SETTINGS).exists():
+            raise CommandError(
+                f"{folder} holds a run that is not a demo's: go on with it by tandem learner run={folder}, or name "
+                "another folder for the demo with run=FOLDER"
+            )
+        if (folder / "log").is_dir():
+            FolderLock(folder / "log").release()
+    words = [*learner_arguments(settings), f"run={folder}"]
+    keys, groups = learner_verb.list_keys(), learner_verb.list_groups()
+    config = learner_verb.learner_config(compose_verb("learner", keys, groups, words, learner_verb.stored_values))
+    if not (folder / "run.json").exists():
+        check_room(config, derive_contract(config.env, config.env_config), folder)
+
+
 def _run(config: DemoConfig, settings: Settings, folder: Path, env_config: Any, started_s: float) -> int:
     from cli.summary import load_summary, save_summary, summarise
     from cli.training import TrainingSession
@@ -142,6 +164,7 @@ def _run(config: DemoConfig, settings: Settings, folder: Path, env_config: Any, 
     if summary := load_summary(folder):
         print(f"This demo has ended; run=OTHER_FOLDER starts another.\n\n{_text(summary, folder)}")
         return OK if summary["reached"] else CAP_REACHED
+    _check_start(settings, folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_durably(folder / learner_verb.DEMO_SETTINGS, (json.dumps(_all_values(settings), indent=1) + "\n").encode())
     session = TrainingSession(

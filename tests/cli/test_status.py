@@ -224,7 +224,7 @@ def test_progress_shows_faults_at_once_and_what_is_open(capsys):
     fine.CopyFrom(STATUS)
     fine.fault = ""
     for status in (fine, fine, STATUS, STATUS):
-        progress.show(status, "watches", "training")
+        progress.show(status, "watches")
     first, second = capsys.readouterr().out.splitlines()
     assert first.endswith(f"; to go: {TO_GO}")
     assert second.endswith("; FAULT: the disk of runs/r1/log is full: free some space")
