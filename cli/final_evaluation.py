@@ -66,7 +66,7 @@ def film(folder: Path, env: str, env_config: Any, policy: Path, *, seed: int) ->
         nonlocal failed, filmed
         failed += episode.outcome is not Outcome.SUCCESS
         filmed += 1
-        say(f"{filmed} episodes filmed")
+        say(f"episodes filmed: {filmed}")
 
     try:
         with show_steps() as say:

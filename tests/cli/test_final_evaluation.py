@@ -72,7 +72,7 @@ def test_a_judgement_that_cannot_be_read_is_made_anew(tmp_path, judged, text):
 def test_of_a_policy_that_fails_only_what_is_shown_is_filmed(tmp_path, policy, capsys, monkeypatch):
     monkeypatch.setattr(step_progress, "_EVERY_S", 0.0)
     film(tmp_path, "so101_sim", REACH, policy, seed=0)
-    assert capsys.readouterr().out.splitlines()[-1].endswith(f"s, {2 * final_evaluation.FILMED} episodes filmed")
+    assert capsys.readouterr().out.splitlines()[-1].endswith(f"s, episodes filmed: {2 * final_evaluation.FILMED}")
     assert (tmp_path / BEFORE_GIF).stat().st_size > 0
     assert (tmp_path / AFTER_GIF).stat().st_size > 0
 

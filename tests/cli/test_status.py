@@ -280,6 +280,14 @@ def test_a_run_folder_that_names_no_learner(run_folder, capsys):
     assert f"tandem learner run={run_folder}" in said
 
 
+def test_a_run_folder_that_is_not_there(tmp_path, capsys):
+    assert main(["status", f"run={tmp_path / 'none'}"]) == 1
+    assert (
+        capsys.readouterr().err
+        == f"tandem: run={tmp_path / 'none'} is no folder on this machine: give the folder of a run\n"
+    )
+
+
 def test_a_run_folder_whose_learner_was_killed(address, run_folder, capsys):
     token = str(run_folder.parent / "token")
     write_service_file(run_folder, "r1", "127.0.0.1:1", token)
