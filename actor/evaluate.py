@@ -6,10 +6,11 @@ With ``algorithm.stall_steps`` the policy acts with noise where it has come to r
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -60,13 +61,26 @@ class Evaluation:
     def success_rate(self) -> float:
         return self.successes / self.episodes if self.episodes else 0.0
 
-    def write(self, path: Path) -> None:
-        """As JSON, without frames, whole or not at all."""
+    def write(self, path: Path, of: Mapping[str, Any] = MappingProxyType({})) -> None:
+        """As JSON, without frames, whole or not at all. ``of`` says what was evaluated, for ``read_evaluation``."""
         making = path.with_suffix(".making")
-        values = asdict(replace(self, frames=())) | {"success_rate": self.success_rate}
+        values = asdict(replace(self, frames=())) | {"success_rate": self.success_rate, "of": dict(of)}
         del values["frames"]
         making.write_text(json.dumps(values, indent=1))
         making.rename(path)
+
+
+def read_evaluation(path: Path, of: Mapping[str, Any]) -> Evaluation | None:
+    """The evaluation of exactly ``of`` that was written to ``path``; None where there is none."""
+    try:
+        values: dict[str, Any] = json.loads(path.read_text())
+        if values.pop("of") != of:
+            return None
+        del values["success_rate"]
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return Evaluation(**fields)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 class _NoSink:
@@ -90,6 +104,7 @@ def evaluate(
     stream: SeedStream = SeedStream.FINAL,
     render: int = 0,
     on_episode: Callable[[Episode], None] = lambda episode: None,
+    starts: Iterable[int] | None = None,
     reward: RewardConfig | None = None,
 ) -> Evaluation:
     """Runs a policy, or an operator in its place, on the same start states for the same seed.
@@ -105,6 +120,7 @@ def evaluate(
         stream: Of start states; the final figure's by default.
         render: Of how many episodes frames are kept.
         on_episode: Told after each.
+        starts: Numbers of the start states, each asked for when its episode begins; the first ``episodes`` by default.
         reward: Who says what succeeds; the environment by default.
 
     Raises:
@@ -144,8 +160,8 @@ def evaluate(
     )
     done: list[Episode] = []
     try:
-        for index in range(episodes):
-            if index < render:
+        for index in range(episodes) if starts is None else starts:
+            if len(done) < render:
                 films.append([])
             plan = Plan(Purpose.EVALUATION, start_seed(seed, stream, "evaluation", index))
             done.append(runner.run(plan, pilot, driver))

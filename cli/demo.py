@@ -6,12 +6,11 @@ import dataclasses
 import json
 import time
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from cli import learner as learner_verb
-from cli.composition import Settings, defaults_of
+from cli.composition import Settings, compose_verb, defaults_of
 from cli.errors import CAP_REACHED, INTERRUPTED, OK, CommandError, UsageError
 from cli.groups import reward_group
 from cli.keys import Group, Key, as_text, keys_of
@@ -19,8 +18,6 @@ from cli.leaving import leave_on_signals
 from episodes.durable import write_durably
 
 ENV = "so101_sim"
-FILMED = 2
-FILM_FROM = 12
 
 
 @dataclass(frozen=True)
@@ -137,6 +134,28 @@ def _check_obs(obs: str, task: str) -> None:
         raise UsageError(f"obs=proprio with env.task={task}: the cube is not in it. Use obs=pixels or obs=state")
 
 
+def _check_start(settings: Settings, folder: Path) -> None:
+    """Raises for a folder that is not a demo's or is in use, and for what the learner would refuse, before anything is
+    written. What it can tell only once torch is there, ``cli.standby`` tells."""
+    from envs.registry import derive_contract
+    from episodes.log_lock import FolderLock
+    from learner.disk_plan import check_room
+
+    if (folder / "run.json").exists():
+        if not (folder / learner_verb.DEMO_SETTINGS).exists():
+            raise CommandError(
+                f"{folder} holds a run that is not a demo's: go on with it by tandem learner run={folder}, or name "
+                "another folder for the demo with run=FOLDER"
+            )
+        if (folder / "log").is_dir():
+            FolderLock(folder / "log").release()
+    words = [*learner_arguments(settings), f"run={folder}"]
+    keys, groups = learner_verb.list_keys(), learner_verb.list_groups()
+    config = learner_verb.learner_config(compose_verb("learner", keys, groups, words, learner_verb.stored_values))
+    if not (folder / "run.json").exists():
+        check_room(config, derive_contract(config.env, config.env_config), folder)
+
+
 def _run(config: DemoConfig, settings: Settings, folder: Path, env_config: Any, started_s: float) -> int:
     from cli.summary import load_summary, save_summary, summarise
     from cli.training import TrainingSession
@@ -145,6 +164,7 @@ def _run(config: DemoConfig, settings: Settings, folder: Path, env_config: Any, 
     if summary := load_summary(folder):
         print(f"This demo has ended; run=OTHER_FOLDER starts another.\n\n{_text(summary, folder)}")
         return OK if summary["reached"] else CAP_REACHED
+    _check_start(settings, folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_durably(folder / learner_verb.DEMO_SETTINGS, (json.dumps(_all_values(settings), indent=1) + "\n").encode())
     session = TrainingSession(
@@ -160,19 +180,12 @@ def _run(config: DemoConfig, settings: Settings, folder: Path, env_config: Any, 
     result = session.run(how_to_resume(folder))
     print(f"\nTraining ended: {result.reason}", flush=True)
 
-    from actor.evaluate import evaluate
-    from cli.evaluation import best_policy, frozen_part
+    from cli.evaluation import best_policy
+    from cli.final_evaluation import film, judge
     from learner.run_folder import read_run
 
     policy = best_policy(folder)
-    print(f"Evaluating {policy} on {config.final_episodes} starts never used before ...", flush=True)
-    judge = partial(evaluate, ENV, env_config, episodes=config.final_episodes, seed=config.seed)
-    payload = policy.read_bytes()
-    evaluation = judge(policy=payload, frozen=frozen_part(folder, payload))
-    evaluation.write(folder / "evaluation-final.json")
-    print("The scripted person on the same starts ...", flush=True)
-    person = judge(operator="scripted")
-    person.write(folder / "evaluation-operator.json")
+    evaluation, person = judge(folder, ENV, env_config, policy, episodes=config.final_episodes, seed=config.seed)
     summary = summarise(
         folder,
         seed=config.seed,
@@ -187,7 +200,7 @@ def _run(config: DemoConfig, settings: Settings, folder: Path, env_config: Any, 
         utd_ratio=settings.configs["algorithm"].utd_ratio,
     )
     if config.film:
-        _film(folder, env_config, policy, config.seed)
+        film(folder, ENV, env_config, policy, seed=config.seed)
     save_summary(folder, summary)
     write_report(folder)
     print(f"\n{_text(summary, folder)}", flush=True)
@@ -208,23 +221,3 @@ def _env_arguments(env_config: Any) -> list[str]:
         for f in dataclasses.fields(env_config)
         if getattr(env_config, f.name) != getattr(defaults, f.name)
     ]
-
-
-def _film(folder: Path, env_config: Any, policy: Path, seed: int) -> None:
-    """Both policies on the same starts: those that the first one fails, where there are such."""
-    from actor.evaluate import evaluate
-    from cli.evaluation import frozen_part, policy_file, write_gif
-    from metrics.report import AFTER_GIF, BEFORE_GIF
-
-    print("Filming the policy before and after ...", flush=True)
-    try:
-        film = partial(evaluate, ENV, env_config, episodes=FILM_FROM, seed=seed, render=FILM_FROM)
-        frozen = frozen_part(folder, policy.read_bytes())
-        before, after = (
-            film(policy=source.read_bytes(), frozen=frozen) for source in (policy_file(folder, "first"), policy)
-        )
-        telling = sorted(range(FILM_FROM), key=lambda i: before.outcomes[i] == "success")[:FILMED]
-        write_gif([before.frames[i] for i in telling], folder / BEFORE_GIF)
-        write_gif([after.frames[i] for i in telling], folder / AFTER_GIF)
-    except Exception as error:  # a report without pictures is better than none
-        print(f"No GIF in the report: {error}", flush=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,7 @@ def run(settings: Settings) -> int:
     if not policy.is_file():
         raise CommandError(f"policy must be one of {', '.join(POLICIES)} or a policy file. Got: {config.policy!r}")
     from actor.evaluate import check_fits, evaluate
+    from cli.step_progress import show_episodes
     from envs.registry import derive_contract
     from policies.snapshot import read_snapshot
 
@@ -75,29 +76,18 @@ def run(settings: Settings) -> int:
     check_fits(read_snapshot(payload).spec, derive_contract(env, env_config))
     if not config.json:
         print(f"{policy}: {config.episodes} episodes of {env} without a person", flush=True)
-    began_s = time.monotonic()
-    said_s = began_s
-    done = successes = 0
-
-    def on_episode(episode: Any) -> None:
-        nonlocal done, successes, said_s
-        done += 1
-        successes += episode.outcome is not None and episode.outcome.name == "SUCCESS"
-        if not config.json and time.monotonic() - said_s > 5.0:
-            said_s = time.monotonic()
-            print(f"  {done} of {config.episodes}: {successes} succeeded", flush=True)
-
-    result = evaluate(
-        env,
-        env_config,
-        policy=payload,
-        frozen=frozen_part(folder, payload),
-        episodes=config.episodes,
-        seed=run_seed if config.seed is None else config.seed,
-        render=config.film_episodes if config.film else 0,
-        reward=settings.configs["reward"],
-        on_episode=on_episode,
-    )
+    with contextlib.nullcontext(_silent) if config.json else show_episodes(config.episodes) as on_episode:
+        result = evaluate(
+            env,
+            env_config,
+            policy=payload,
+            frozen=frozen_part(folder, payload),
+            episodes=config.episodes,
+            seed=run_seed if config.seed is None else config.seed,
+            render=config.film_episodes if config.film else 0,
+            reward=settings.configs["reward"],
+            on_episode=on_episode,
+        )
     low, high = wilson_interval(result.successes, result.episodes)
     out = Path(config.out or folder / f"evaluation-{Path(config.policy).stem}.json")
     result.write(out)
@@ -115,3 +105,6 @@ def run(settings: Settings) -> int:
     )
     print(f"{out}" + (f", {config.film}" if config.film else ""))
     return OK
+
+
+def _silent(episode: Any) -> None: ...

@@ -19,11 +19,13 @@ from types import FrameType
 from cli.errors import INTERRUPTED, speaks
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-STOPPED = "tandem: stopped by Ctrl-C\n"
+BY = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+SHOW_CURSOR = b"\x1b[?25h\n"
 
 
-def leave_on_signals(said: str = STOPPED) -> None:
-    """From now on SIGINT and SIGTERM end the process with exit code 130, with ``said`` on stderr.
+def leave_on_signals(said: str | None = None) -> None:
+    """From now on SIGINT and SIGTERM end the process with exit code 130, with ``said`` on stderr, by default by what it
+    was stopped.
 
     Once its work is done and the interpreter goes, which no handler outlives, they do nothing: it has its exit code.
     """
@@ -32,7 +34,10 @@ def leave_on_signals(said: str = STOPPED) -> None:
         with contextlib.suppress(Exception):  # of a stream that was being written to, or is closed
             sys.stdout.flush()
         with contextlib.suppress(OSError):
-            os.write(2, said.encode() if speaks() else b"")
+            if os.isatty(1):
+                os.write(1, SHOW_CURSOR)  # hidden while progress is shown
+            text = f"tandem: stopped by {BY[signal.Signals(number)]}\n" if said is None else said
+            os.write(2, text.encode() if speaks() else b"")
         os._exit(INTERRUPTED)
 
     for number in SIGNALS:

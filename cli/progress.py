@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from learner.console import phase_of
 from metrics import names
 from transport.plain_text import plain_text
 
@@ -38,12 +39,14 @@ class Progress:
         return self._console.is_terminal
 
     def show(self, status: Any, doing: str, note: str = "") -> None:
-        """Shows a ``Status`` (None before there is one), what the operator is doing, and a note on what goes on."""
+        """Shows a ``Status`` (None before there is one), what the operator is doing, and a note on what goes on: by
+        default the phase."""
+        phase, note = (note, note) if status is None or note else (status.phase, phase_of(status))
         if self._live is not None:
             self._live.update(self._picture(status, doing, note))
             return
         now = time.monotonic()
-        said = (note, status.fault if status is not None else "")
+        said = (phase, status.fault if status is not None else "")
         if said != self._said or now - self._plain_s >= PLAIN_EVERY_S:
             self._plain_s, self._said = now, said
             print(self._line(status, doing, note), flush=True)

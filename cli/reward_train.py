@@ -32,7 +32,7 @@ def run(settings: Settings) -> int:
     """Trains with progress on one line, and prints what came of it."""
     import torch
 
-    from cli.reward_progress import show_steps
+    from cli.step_progress import show_steps
     from episodes.log_lock import FolderLock
     from episodes.log_segment import LogError
     from reward.frames import counted

@@ -87,6 +87,8 @@ def _status_of(folder: Path, timeout_s: float, certificate: str) -> tuple[Any, s
     from cli.connection import Connection
     from learner.service_file import read_service_file
 
+    if not folder.is_dir():
+        raise CommandError(f"run={folder} is no folder on this machine: give the folder of a run")
     run_id, address, token_path, ca = read_service_file(folder)
     host, _, port = address.rpartition(":")
     address = f"localhost:{port}" if host in ("0.0.0.0", "[::]") else address

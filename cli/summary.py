@@ -170,6 +170,12 @@ def summary_lines(summary: dict[str, Any], run_folder: Path, tracker: str) -> li
     cycle, operator = summary["cycle_steps"], summary["operator_cycle_steps"]
     first, last = summary["intervention_rate_first"], summary["intervention_rate"]
     peak = summary["intervention_rate_peak"]
+    interventions = f"{_share(last)} of steps in all episodes, which are fewer than {WINDOW}"
+    if first is not None:
+        interventions = (
+            f"{_share(first)} of steps in the first {WINDOW} episodes, at most {_share(peak)} in any {WINDOW}, "
+        )
+        interventions += f"{_share(last)} in the last {WINDOW}"
     lines = [
         str(summary["verdict"]),
         f"success        {summary['success_rate']:.0%} ({summary['successes']} of {summary['episodes']} unseen starts, "
@@ -177,8 +183,7 @@ def summary_lines(summary: dict[str, Any], run_folder: Path, tracker: str) -> li
         f"in the best evaluation of training {_share(summary['selection_success_rate'], 0)}",
         f"cycle          {_steps(cycle)}; the scripted person's on the same starts: {_steps(operator)}, at 60 % of the "
         "arm's top speed",
-        f"interventions  {_share(first)} of steps in the first 20 episodes, at most {_share(peak)} in any 20, "
-        f"{_share(last)} in the last 20",
+        f"interventions  {interventions}",
         f"training       {summary['train_wall_s'] or 0:.0f} s, {summary['env_steps']:,} steps, "
         f"{summary['updates']:,} updates",
         f"run folder     {run_folder}",

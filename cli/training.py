@@ -13,7 +13,7 @@ from typing import Any
 
 from cli.children import Child, stop_all
 from cli.connection import Connection
-from cli.errors import CAP_REACHED, OK, CommandError
+from cli.errors import CAP_REACHED, ERROR, OK, USAGE, CommandError
 from cli.leaving import interrupted_by_signals
 from cli.progress import Progress
 
@@ -155,7 +155,7 @@ class TrainingSession:
                     continue
                 if first_update_s is None and (self._status.updates or self._status.phase == "cloning"):
                     first_update_s = self._save_first_update(time.monotonic() - self._started_s)
-                progress.show(self._status, last_doing(actor.log), self._status.phase)
+                progress.show(self._status, last_doing(actor.log))
         if learner.exit_code not in (OK, CAP_REACHED):
             raise self._death(learner)
         training = json.loads((self._folder / "training.json").read_text())
@@ -172,9 +172,13 @@ class TrainingSession:
             raise self._death(child)
 
     def _death(self, child: Child) -> CommandError:
+        refused = self._status is None and child.exit_code in (ERROR, USAGE)
+        change = (
+            f"Where a setting is at fault, change it: tandem demo run={self._folder} KEY=VALUE. " if refused else ""
+        )
         return CommandError(
             f"the {child.name} ended with exit code {child.exit_code}. The last lines of {child.log}:\n"
-            f"{child.tail()}\n{self._resume}"
+            f"{child.tail()}\n{change}{self._resume}"
         )
 
     def _first_update(self) -> float | None:

@@ -144,9 +144,10 @@ def draw(panel: Panel, history: History, summary: Mapping[str, Any]) -> str | No
     with matplotlib.rc_context({"font.size": 9, "font.family": "DejaVu Sans", "svg.hashsalt": "tandem"}):
         figure = Figure(figsize=(5.4, 3.0), layout="constrained")
         axes = figure.add_subplot()
-        for line, x, y in curves:
+        for above, (line, x, y) in zip(reversed(range(len(curves))), curves, strict=True):
             style: dict[str, Any] = {"marker": "o", "markersize": 4.5} if line.marks or len(x) == 1 else {}
-            axes.plot(x, y, color=line.colour, label=line.label, linewidth=1.7, solid_joinstyle="round", **style)
+            style["linewidth"] = 1.6 + 1.2 * above  # of curves that coincide, all are seen
+            axes.plot(x, y, color=line.colour, label=line.label, solid_joinstyle="round", **style)
         if panel.level and isinstance(level := summary.get(panel.level[0]), int | float):
             label = f"{panel.level[1]} {level:.3g}"
             axes.axhline(level, color=GREY, linewidth=1.2, linestyle=(0, (4, 3)), label=label)
@@ -164,7 +165,7 @@ def draw(panel: Panel, history: History, summary: Mapping[str, Any]) -> str | No
             axes.set_ylabel(panel.unit, color=GREY)
         axes.grid(color="#e5e7eb", linewidth=0.8)
         axes.set_axisbelow(True)
-        axes.tick_params(colors=GREY, length=0)
+        axes.tick_params(which="both", colors=GREY, length=0)
         for side in axes.spines.values():
             side.set_visible(False)
         figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=2, frameon=False, fontsize=8)

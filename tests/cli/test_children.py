@@ -13,6 +13,8 @@ from cli.children import Child, stop_all
 from cli.parent import PARENT_PIPE
 from cli.training import free_port, last_doing, last_line
 
+VALID = ["learner", "learner.address=none"]
+"""Settings that the learner refuses only when it listens."""
 TOKEN = "0123456789abcdef0123456789abcdef"
 
 
@@ -57,7 +59,7 @@ def test_a_child_ends_when_its_parent_is_gone(actor):
 
 
 def test_a_standby_ends_when_its_parent_is_gone(tmp_path):
-    child = Child("learner", ["learner", "sed=1"], tmp_path / "learner.log", after=tmp_path / "demonstrations")
+    child = Child("learner", VALID, tmp_path / "learner.log", after=tmp_path / "demonstrations")
     child.close()
     assert child.wait(60) == 130
     assert child.tail() == ""
@@ -92,12 +94,13 @@ def test_output_goes_to_the_log_after_the_command(tmp_path):
 
 
 def test_standby_waits_for_the_file_and_ends_on_ctrl_c(tmp_path):
-    child = Child("learner", ["learner", "sed=1"], tmp_path / "learner.log", after=tmp_path / "demonstrations")
+    child = Child("learner", VALID, tmp_path / "learner.log", after=tmp_path / "demonstrations")
     assert child.wait(1.0) is None
     (tmp_path / "demonstrations").touch()
-    assert child.wait(60) == 2
+    assert child.wait(60) == 1
+    assert child.tail().startswith("tandem: address must be HOST:PORT")
     child.close()
-    child = Child("learner", ["learner", "sed=1"], tmp_path / "learner.log", after=tmp_path / "other")
+    child = Child("learner", VALID, tmp_path / "learner.log", after=tmp_path / "other")
     imported = Path(f"/proc/{child._process.pid}/maps")
     deadline = time.monotonic() + 60
     while "/cv2/" not in imported.read_text():  # the last library that it imports before it waits
@@ -106,6 +109,25 @@ def test_standby_waits_for_the_file_and_ends_on_ctrl_c(tmp_path):
     assert stop_all([child], grace_s=60) == []
     assert child.exit_code == 130
     assert child.tail() == ""
+
+
+@pytest.mark.parametrize(
+    ("word", "code", "said"),
+    [
+        ("sed=1", 2, "unknown key 'sed'"),
+        ("algorithm.encoder=resnet", 1, "algorithm.encoder must be one of small,"),
+        ("learner.device=mps", 1, "learner.device=mps, and torch finds no MPS device"),
+        ("policy.pretrained=none", 1, "none"),
+    ],
+)
+def test_standby_does_not_wait_with_settings_that_are_refused(tmp_path, word, code, said):
+    words = ["learner", f"run={tmp_path / 'run'}", word]
+    child = Child("learner", words, tmp_path / "learner.log", after=tmp_path / "demonstrations")
+    assert child.wait(60) == code
+    assert child.tail().startswith("tandem: ")
+    assert said in child.tail()
+    child.close()
+    assert not (tmp_path / "run").exists()
 
 
 def test_last_line_and_what_the_operator_does(tmp_path):

@@ -132,3 +132,12 @@ def test_from_pixels_to_a_summary(request, algorithm):
     assert summary["env_steps"] >= steps
     assert summary["updates"] >= 60
     assert f"stop.max_env_steps={steps} reached" in demo.text
+
+
+@pytest.mark.timeout(120)
+def test_a_setting_refused_once_torch_is_there_ends_recording_and_says_how_to_change_it(demo):
+    process = demo.start(*SMALL, "obs=proprio", "demonstrations=100000", "learner.device=mps")
+    assert process.wait(100) == 1, demo.text[-2000:]
+    assert "tandem: learner.device=mps, and torch finds no MPS device. Use learner.device=cpu or auto" in demo.text
+    assert f"change it: tandem demo run={demo.folder} KEY=VALUE. To go on: make demo RUN={demo.folder}" in demo.text
+    assert demo.programs() == []

@@ -47,3 +47,14 @@ def test_ctrl_c_while_the_interpreter_ends_leaves_the_exit_code_as_it_is():
         process.send_signal(signal.SIGINT)
         process.stdin.close()
     assert process.returncode == 3
+
+
+@pytest.mark.parametrize(("number", "name"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")])
+def test_what_stopped_a_program_is_named(number, name):
+    code = "import sys; from cli.leaving import leave_on_signals; leave_on_signals(); print(1, flush=True); input()"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], text=True, **pipes) as process:
+        process.stdout.readline()
+        process.send_signal(number)
+        assert process.communicate(timeout=60)[1] == f"tandem: stopped by {name}\n"
+    assert process.returncode == 130

@@ -12,6 +12,9 @@ import yaml
 from cli import demo, learner
 from cli.composition import compose_verb
 from cli.errors import CommandError, UsageError
+from episodes.disk import DiskError
+from episodes.log import LogError
+from episodes.log_lock import FolderLock
 from learner.run_folder import plain
 
 MODULES = {"learner": learner, "demo": demo}
@@ -123,6 +126,45 @@ def test_observations_that_cannot_be_learned_from_are_refused_at_once(tmp_path, 
     with pytest.raises(UsageError, match=text):
         demo.run(compose("demo", f"run={folder}", *given))
     assert not folder.exists()
+
+
+def nothing_is_written(folder, error, text, *given):
+    """A demo in ``folder`` is refused with ``text``, and leaves the folder as it is."""
+    before = sorted(folder.rglob("*")) if folder.exists() else None
+    with pytest.raises(error, match=text):
+        demo.run(compose("demo", f"run={folder}", *given))
+    assert (sorted(folder.rglob("*")) if folder.exists() else None) == before
+
+
+def test_a_run_that_is_not_a_demos_is_refused_before_anything_is_written(folder):
+    (folder / "run.json").write_text("{}")
+    text = rf"run that is not a demo's: go on with it by tandem learner run={folder}, or name another folder"
+    nothing_is_written(folder, CommandError, text)
+
+
+def test_a_demo_that_runs_is_refused_before_anything_is_written(folder):
+    (folder / "log").mkdir()
+    for name in ("run.json", learner.DEMO_SETTINGS):
+        (folder / name).write_text("{}")
+    lock = FolderLock(folder / "log")
+    nothing_is_written(folder, LogError, rf"being written by another process \(pid {os.getpid()}\)")
+    lock.release()
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (("evaluation.every_env_steps=0",), "stop.when_autonomous needs evaluations"),
+        (("replay.cut_at_takeover=false", "algorithm.takeover_discount=0.8"), "algorithm.takeover_discount=0.8 counts"),
+        (("stop.cycle_ratio=-1",), "stop.cycle_ratio must be positive"),
+    ],
+)
+def test_what_the_learner_refuses_is_refused_before_anything_is_written(tmp_path, given, text):
+    nothing_is_written(tmp_path / "run", UsageError, text, *given)
+
+
+def test_too_small_a_disk_is_said_before_anything_is_written(tmp_path):
+    nothing_is_written(tmp_path / "run", DiskError, r"0 steps \(stop.max_env_steps\)", "stop.max_env_steps=1000000000")
 
 
 def test_every_setting_is_stored_and_found_again(folder):

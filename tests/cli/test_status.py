@@ -224,7 +224,7 @@ def test_progress_shows_faults_at_once_and_what_is_open(capsys):
     fine.CopyFrom(STATUS)
     fine.fault = ""
     for status in (fine, fine, STATUS, STATUS):
-        progress.show(status, "watches", "training")
+        progress.show(status, "watches")
     first, second = capsys.readouterr().out.splitlines()
     assert first.endswith(f"; to go: {TO_GO}")
     assert second.endswith("; FAULT: the disk of runs/r1/log is full: free some space")
@@ -278,6 +278,14 @@ def test_a_run_folder_that_names_no_learner(run_folder, capsys):
     said = capsys.readouterr().err
     assert said.startswith(f"tandem: no learner listens for {run_folder}: it holds no service.json")
     assert f"tandem learner run={run_folder}" in said
+
+
+def test_a_run_folder_that_is_not_there(tmp_path, capsys):
+    assert main(["status", f"run={tmp_path / 'none'}"]) == 1
+    assert (
+        capsys.readouterr().err
+        == f"tandem: run={tmp_path / 'none'} is no folder on this machine: give the folder of a run\n"
+    )
 
 
 def test_a_run_folder_whose_learner_was_killed(address, run_folder, capsys):

@@ -128,5 +128,11 @@ def test_time_and_updates_are_the_learners_own(run_folder):
     assert "in the best evaluation of training 96%" in "\n".join(summary_lines(summary, run_folder, ""))
 
 
+def test_of_fewer_than_20_episodes_the_interventions_are_those_of_all(record_run):
+    folder = record_run(19)
+    said = "\n".join(summary_lines(summarise(folder, evaluation=evaluation(45, 50), **GIVEN), folder, ""))
+    assert "interventions  52.6% of steps in all episodes, which are fewer than 20\n" in said
+
+
 def test_no_summary_yet(tmp_path):
     assert load_summary(tmp_path) is None

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from metrics import names
-from metrics.curves import PANELS
+from metrics.curves import GREY, PANELS, draw
+from metrics.history import read_history
 from metrics.report import write_report
 
 
@@ -71,6 +72,28 @@ def test_every_curve_the_user_is_promised_has_a_panel():
     promised = {"success_rate", "success_rate_autonomous", "eval_success_rate", "intervention_rate", "critic_loss"}
     promised |= {"actor_loss", "q_mean", "return_to_go", "utd_ratio", "policy_lag_steps"}
     assert promised <= drawn <= set(names.BY_NAME)
+
+
+@pytest.fixture
+def drawn(run_folder):
+    """Draws the panel of a title."""
+    history = read_history(run_folder / "metrics.jsonl")
+    return lambda title: draw(next(panel for panel in PANELS if panel.title == title), history, {})
+
+
+def test_of_curves_that_coincide_each_is_seen(drawn):
+    widths = [float(width) for width in re.findall(r"stroke: #[0-9a-f]{6}; stroke-width: ([\d.]+)", drawn("Success"))]
+    curves = [width for width in widths if width > 1.5]
+    assert len(set(curves)) == 3
+    assert curves[:3] == sorted(curves[:3], reverse=True)
+
+
+def test_every_label_of_an_axis_is_grey(drawn):
+    picture = drawn("Temperature")
+    ticks = [tick.partition('id="legend')[0] for tick in re.split(r'id="[xy]tick_', picture)[1:]]
+    labels = [tick.partition('id="text_')[2] for tick in ticks if 'id="text_' in tick]
+    assert len(labels) > 6
+    assert all(f"fill: {GREY}" in label for label in labels)
 
 
 def test_a_run_without_summary_or_pictures_has_a_report(tmp_path):
