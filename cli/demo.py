@@ -18,6 +18,8 @@ from cli.leaving import leave_on_signals
 from episodes.durable import write_durably
 
 ENV = "so101_sim"
+LEARNER_ENDS_S = 10.0
+POLL_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,6 @@ def _check_start(settings: Settings, folder: Path) -> None:
     """Raises for a folder that is not a demo's or is in use, and for what the learner would refuse, before anything is
     written. What it can tell only once torch is there, ``cli.standby`` tells."""
     from envs.registry import derive_contract
-    from episodes.log_lock import FolderLock
     from learner.disk_plan import check_room
 
     if (folder / "run.json").exists():
@@ -148,12 +149,27 @@ def _check_start(settings: Settings, folder: Path) -> None:
                 "another folder for the demo with run=FOLDER"
             )
         if (folder / "log").is_dir():
-            FolderLock(folder / "log").release()
+            _await_log(folder / "log")
     words = [*learner_arguments(settings), f"run={folder}"]
     keys, groups = learner_verb.list_keys(), learner_verb.list_groups()
     config = learner_verb.learner_config(compose_verb("learner", keys, groups, words, learner_verb.stored_values))
     if not (folder / "run.json").exists():
         check_room(config, derive_contract(config.env, config.env_config), folder)
+
+
+def _await_log(log: Path) -> None:
+    """Waits for the learner of a demo that was killed, which still ends. Raises LogError where it does not."""
+    from episodes.log_lock import FolderLock
+    from episodes.log_segment import LogError
+
+    until_s = time.monotonic() + LEARNER_ENDS_S
+    while True:
+        try:
+            return FolderLock(log).release()
+        except LogError:
+            if time.monotonic() > until_s:
+                raise
+        time.sleep(POLL_S)
 
 
 def _run(config: DemoConfig, settings: Settings, folder: Path, env_config: Any, started_s: float) -> int:

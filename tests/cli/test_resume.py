@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -142,13 +143,22 @@ def test_a_run_that_is_not_a_demos_is_refused_before_anything_is_written(folder)
     nothing_is_written(folder, CommandError, text)
 
 
-def test_a_demo_that_runs_is_refused_before_anything_is_written(folder):
+def test_a_demo_that_runs_is_refused_before_anything_is_written(folder, monkeypatch):
+    monkeypatch.setattr(demo, "LEARNER_ENDS_S", 0.3)
     (folder / "log").mkdir()
     for name in ("run.json", learner.DEMO_SETTINGS):
         (folder / name).write_text("{}")
     lock = FolderLock(folder / "log")
     nothing_is_written(folder, LogError, rf"being written by another process \(pid {os.getpid()}\)")
     lock.release()
+
+
+def test_a_demo_waits_for_the_learner_that_a_killed_one_left(folder):
+    (folder / "log").mkdir()
+    lock = FolderLock(folder / "log")
+    threading.Timer(0.3, lock.release).start()
+    demo._await_log(folder / "log")
+    FolderLock(folder / "log").release()
 
 
 @pytest.mark.parametrize(
