@@ -68,6 +68,12 @@ def test_other_settings_than_the_run_was_made_with_are_refused_by_key_expected_a
     assert opened(tmp_path / "run").resumed
 
 
+def test_of_many_settings_that_differ_the_first_are_named(tmp_path):
+    opened(tmp_path / "run", settings={f"key_{i}": 0 for i in range(20)})
+    with pytest.raises(RunFolderError, match=r"key_7: expected 1, got 0\n  and 12 more\nGo back to what the run has"):
+        opened(tmp_path / "run", settings={f"key_{i}": 1 for i in range(20)})
+
+
 def without(path, *keys):
     """Takes settings out of a run.json, as if the run was made before they were there."""
     run = json.loads((path / "run.json").read_text())
