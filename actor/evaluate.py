@@ -29,7 +29,7 @@ from episodes.contract import Contract
 from episodes.outcome import Outcome, Purpose
 from episodes.seeds import SeedStream, start_seed
 from policies.snapshot import SnapshotError, read_snapshot
-from policies.spec import PolicySpec
+from policies.spec import PolicySpec, value_differences
 from reward.config import EnvReward, RewardConfig
 from transport import records_pb2 as pb
 
@@ -186,12 +186,11 @@ def check_fits(spec: PolicySpec, contract: Contract) -> None:
     """Raises SnapshotError where a policy's inputs, images or actions are not those of the environment."""
     expected = _seen(contract)
     policy = {key: getattr(spec, key) for key in expected}
-    found = [
-        f"  {key}: expected {expected[key]!r}, got {policy[key]!r}" for key in expected if expected[key] != policy[key]
-    ]
-    if found:
+    if found := value_differences(expected, policy):
         raise SnapshotError(
-            f"the policy does not fit the environment {contract.interface.task}:\n" + "\n".join(found) + "\n"
+            f"the policy does not fit the environment {contract.interface.task}:\n"
+            + "\n".join(f"  {line}" for line in found)
+            + "\n"
             "Use it with the settings of its run (env.obs, env.cameras, sizes and stacks)"
         )
 

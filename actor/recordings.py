@@ -6,7 +6,8 @@ import time
 import uuid
 from pathlib import Path
 
-from episodes.contract import Contract, stored_differences
+from episodes.contract import Contract
+from episodes.contract_differences import difference_lines, stored_differences
 from episodes.contract_file import load_contract, save_contract
 from episodes.log import EpisodeLog, read_log
 from transport import records_pb2 as pb
@@ -67,9 +68,9 @@ def keep_contract(folder: Path, contract: Contract) -> None:
     if not path.exists():
         save_contract(path, contract)
         return
-    found = stored_differences(load_contract(path), contract)
+    found = stored_differences(contract, load_contract(path))
     if found:
-        lines = "\n".join(f"  {difference}" for difference in found)
+        lines = "\n".join(f"  {line}" for line in difference_lines(found))
         raise RecordError(
             f"{folder} holds demonstrations of another contract:\n{lines}\nChoose another folder: out=PATH"
         )

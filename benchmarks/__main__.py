@@ -12,18 +12,20 @@ measures nothing. A benchmark that fails is a row that says so.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.origin import origin
-from benchmarks.table import ROOT, Row, markdown, merged, number
+from benchmarks.table import ROOT, Row, markdown, merged, number, table_of
 
-LIMIT_S, MARK_IS_PEER = 400.0, "the mark"
+LIMIT_S, SAY_EVERY_S, MARK_IS_PEER = 400.0, 15.0, "the mark"
 BENCHMARKS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Learner", ("benchmarks/updates.py",)),
     ("Learner", ("benchmarks/scaling.py",)),
@@ -116,6 +118,24 @@ def measured(group: str, command: tuple[str, ...], limit_s: float = LIMIT_S) -> 
         yield judged(failed | {"command": said, "failed": True})
 
 
+@contextlib.contextmanager
+def still_measuring(name: str, every_s: float = SAY_EVERY_S) -> Iterator[None]:
+    """Says every some seconds that a benchmark, which prints at its end, is under way."""
+    over, began = threading.Event(), time.monotonic()
+
+    def say() -> None:
+        while not over.wait(every_s):
+            print(f"  {name}: measuring for {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+
+    sayer = threading.Thread(target=say, daemon=True)
+    sayer.start()
+    try:
+        yield
+    finally:
+        over.set()
+        sayer.join()
+
+
 def judged(row: Row) -> Row:
     """The row with which way is better, and its mark and whether it is met, where it has one; without a peer, the mark
     of its figure is the peer. No verdict where what was to be shown is less than what was there ``undisturbed``.
@@ -158,15 +178,18 @@ def main() -> None:
     chosen = [(group, command) for group, command in BENCHMARKS if Path(command[0]).name in arguments.only]
     arguments.into.mkdir(parents=True, exist_ok=True)
     table = arguments.into / TABLE
+    new: list[Row] = []
     rows: list[Row] = [judged(row) for row in json.loads(table.read_text())] if table.exists() else []
     began, made = time.monotonic(), origin()
     for index, (group, command) in enumerate(chosen):
         print(f"[{time.monotonic() - began:4.0f} s] {index + 1} of {len(chosen)}: {' '.join(command)}", file=sys.stderr)
-        found = [row | made for row in measured(group, command)]
+        with still_measuring(Path(command[0]).name):
+            found = [row | made for row in measured(group, command)]
+        new += found
         rows = merged(rows, found, "python " + " ".join(command), FILES)
         write(arguments.into, rows)
     write(arguments.into, rows)
-    print(markdown(rows, FILES))
+    print("\n\n".join(filter(None, (table_of(new), f"All rows: {arguments.into / 'benchmarks.md'}"))))
 
 
 if __name__ == "__main__":

@@ -103,7 +103,7 @@ def _pooled_table(pooled: dict[str, dict]) -> list[str]:
 def _runs_table(rows: Sequence[dict], machines: dict[str, str]) -> list[str]:
     lines = [
         "| group | seed | reached | success | interventions first 20 | last 20 | cycle, steps | operator's | env steps "
-        "| human steps | updates | training s | first update s | load | measured |",
+        "| human steps | updates | training s, without cloning | first update (of cloning) s | load | measured |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     return lines + [

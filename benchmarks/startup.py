@@ -1,4 +1,4 @@
-"""From a command to the first gradient step.
+"""From a command to the first gradient step, which is one of cloning.
 
     python benchmarks/startup.py [--rounds 3]
 
@@ -48,7 +48,9 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     first_update_s()
     started = [first_update_s() for _ in range(rounds)]
-    name = "from `tandem demo` to its first gradient step, 2 cameras, with 20 demonstrations recorded on the way"
+    name = (
+        "from `tandem demo` to its first gradient step (of cloning), 2 cameras, 20 demonstrations recorded on the way"
+    )
     print(json.dumps(row(name, "s", started, command=COMMAND)), flush=True)
 
 

@@ -65,14 +65,22 @@ def markdown(rows: list[Row], files: list[str]) -> str:
         "and periods do: their marks are for an idle machine. Nothing here was measured on a CUDA device,",
         "`learner.compile` included. The last column says when, and on which commit (`-`: before it was kept).",
     ]
-    for group in dict.fromkeys(row["group"] for row in rows):
-        lines += ["", f"## {group}", ""]
-        lines += ["| what | unit | better | ours | peer | ratio | mark | met | command | measured |"]
-        lines += ["|---|---|---|---|---|---|---|---|---|---|"]
-        lines += [_line(row, machines) for row in rows if row["group"] == group]
+    lines += ["", table_of(rows)]
     if missing := [file for file in files if file not in map(_file, rows)]:
         lines += ["", f"Not measured: {', '.join(f'`python {file}`' for file in missing)}."]
     return "\n".join([*lines, ""])
+
+
+def table_of(rows: list[Row]) -> str:
+    """A part for each group."""
+    machines = numbered(rows)
+    parts = []
+    for group in dict.fromkeys(row["group"] for row in rows):
+        parts += ["", f"## {group}", ""] if parts else [f"## {group}", ""]
+        parts += ["| what | unit | better | ours | peer | ratio | mark | met | command | measured |"]
+        parts += ["|---|---|---|---|---|---|---|---|---|---|"]
+        parts += [_line(row, machines) for row in rows if row["group"] == group]
+    return "\n".join(parts)
 
 
 def _line(row: Row, machines: dict[str, str]) -> str:

@@ -11,11 +11,10 @@ from typing import Any
 
 from cli.composition import Settings
 from cli.errors import OK, CommandError
+from cli.evaluation import POLICIES
 from cli.groups import reward_group
 from cli.keys import Group, Key, keys_of
 from metrics.wilson import wilson_interval
-
-POLICIES = ("best", "last", "first")
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 from cli.errors import CommandError
 
+POLICIES = ("best", "last", "first")
 GIF_WIDTH = 400
 GIF_COLOURS = 128
 FRAME_MS = 80
@@ -15,20 +16,23 @@ LAST_FRAME_MS = 800
 
 def policy_file(run_folder: Path, which: str) -> Path:
     """The policy ``best``, ``last`` or ``first`` (version 0) of a run. Raises CommandError saying what there is."""
+    path = _policy_place(run_folder, which)
+    if not path.is_file():
+        there = [f"policy={other}" for other in POLICIES if _policy_place(run_folder, other).is_file()]
+        best = ": none was chosen by an evaluation yet" if which == "best" and there else ""
+        what = f"Choose {' or '.join(there)}" if there else "Train it first"
+        raise CommandError(f"{run_folder} holds no {which} policy ({path} is not there){best}. {what}")
+    return path
+
+
+def _policy_place(run_folder: Path, which: str) -> Path:
     from learner.checkpoint import newest_checkpoint, pointed
 
     if which == "first":
-        path = run_folder / "policies" / "version-0.safetensors"
-    else:
-        folder = run_folder / "checkpoints"
-        checkpoint = pointed(folder, which) if which == "best" else newest_checkpoint(folder)
-        path = (checkpoint or folder / which) / "policy.safetensors"
-    if not path.is_file():
-        raise CommandError(
-            f"{run_folder} holds no {which} policy ({path} is not there). Train it first, or choose "
-            "policy=best, last or first"
-        )
-    return path
+        return run_folder / "policies" / "version-0.safetensors"
+    folder = run_folder / "checkpoints"
+    checkpoint = pointed(folder, which) if which == "best" else newest_checkpoint(folder)
+    return (checkpoint or folder / which) / "policy.safetensors"
 
 
 def best_policy(run_folder: Path) -> Path:

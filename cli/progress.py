@@ -16,6 +16,7 @@ from metrics import names
 from transport.plain_text import plain_text
 
 PLAIN_EVERY_S = 5.0
+_ALSO_THE_FAULT = ": the learner cannot store steps"  # of actor.console
 
 
 class Progress:
@@ -42,6 +43,8 @@ class Progress:
         """Shows a ``Status`` (None before there is one), what the operator is doing, and a note on what goes on: by
         default the phase."""
         phase, note = (note, note) if status is None or note else (status.phase, phase_of(status))
+        if status is not None and status.fault:
+            doing = doing.partition(_ALSO_THE_FAULT)[0]
         if self._live is not None:
             self._live.update(self._picture(status, doing, note))
             return

@@ -151,7 +151,7 @@ def limited(config: SO101SimConfig, max_step_m: float = 0.0) -> SO101SimConfig:
 
 def _require(good: bool, key: str, expected: str, got: object) -> None:
     if not good:
-        raise EnvError(f"SO101SimConfig.{key} must be {expected}. Got: {got!r}")
+        raise EnvError(f"env.{key} must be {expected}. Got: {got!r}")
 
 
 def _vector(name: str, rows: list[tuple[str, str, float, float]]) -> Feature:

@@ -237,48 +237,6 @@ class Contract:
         )
 
 
-@dataclass(frozen=True)
-class Difference:
-    """One place where two contracts differ."""
-
-    key: str
-    expected: Any
-    actual: Any
-
-    def __str__(self) -> str:
-        return f"{self.key}: expected {self.expected!r}, got {self.actual!r}"
-
-
-def differences(expected: Contract, actual: Contract) -> list[Difference]:
-    """Every key where the contracts differ, e.g. ``interface.observations.observation.state.shape``."""
-    left, right = _flat(expected), _flat(actual)
-    return [
-        Difference(key, left.get(key, "(absent)"), right.get(key, "(absent)"))
-        for key in dict.fromkeys([*left, *right])
-        if left.get(key, "(absent)") != right.get(key, "(absent)")
-    ]
-
-
-def stored_differences(expected: Contract, actual: Contract) -> list[Difference]:
-    """The differences that make steps stored under one useless under the other: all but frame stacks."""
-    return [difference for difference in differences(expected, actual) if not difference.key.endswith(".stack")]
-
-
-def _flat(contract: Contract) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    interface = asdict(contract.interface)
-    for feature in [*interface.pop("observations"), interface.pop("action")]:
-        group = "action" if feature["name"] == "action" else f"observations.{feature['name']}"
-        flat |= {f"interface.{group}.{key}": value for key, value in feature.items() if key != "name"}
-    flat |= {f"interface.reward.{key}": value for key, value in interface.pop("reward").items()}
-    flat |= {f"interface.{key}": value for key, value in interface.items()}
-    flat["interface.observations"] = tuple(f.name for f in contract.interface.observations)
-    for feature in contract.interface.observations:
-        view = contract.view.of(feature.name)
-        flat |= {f"view.{view.name}.{key}": getattr(view, key) for key in ("crop", "resize", "stack")}
-    return flat
-
-
 def _fingerprint(tree: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(tree, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
 

@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from episodes.contract import Contract, ContractError, Feature, stored_differences
+from episodes.contract import Contract, ContractError, Feature
+from episodes.contract_differences import difference_lines, stored_differences
 from episodes.contract_file import load_contract, save_contract
 from episodes.layout import ObservationLayout
 from episodes.lerobot_reading import BACKEND, REPO_ID, DatasetError, open_dataset, read_frame
@@ -195,15 +196,14 @@ def _check_view(folder: Path, contract: Contract) -> None:
     if not path.is_file():
         return
     try:
-        differing = stored_differences(load_contract(path), contract)
+        differing = stored_differences(contract, load_contract(path))
     except ContractError as error:
         raise DatasetError(f"{folder} cannot be imported: {error}") from None
-    images = [f.name for f in contract.stored if f.is_image]
-    keys = tuple(f"{part}.{name}." for name in images for part in ("view", "interface.observations"))
-    if found := [d for d in differing if d.key.startswith(keys)]:
+    images = {f.name for f in contract.stored if f.is_image}
+    if found := [d for d in differing if d.feature in images]:
         raise DatasetError(
             f"the images in {folder} were cropped or resized otherwise:\n"
-            + "\n".join(f"  {d}" for d in found)
+            + "\n".join(f"  {line}" for line in difference_lines(found))
             + "\nSet these settings as they were, or record new demonstrations"
         )
 

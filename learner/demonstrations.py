@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from episodes.contract import Contract, ContractError, stored_differences
+from episodes.contract import Contract, ContractError
+from episodes.contract_differences import difference_lines, stored_differences
 from episodes.contract_file import load_contract
 from episodes.log import EpisodeLog, LogError, read_log
 from episodes.log_segment import list_segments
@@ -89,12 +90,12 @@ def _check_contract(folder: Path, contract: Contract) -> None:
         recorded = load_contract(folder / "contract.json")
     except ContractError as error:
         raise DemonstrationError(f"demos={folder} is no folder of demonstrations: {error}") from error
-    found = stored_differences(recorded, contract)
+    found = stored_differences(contract, recorded)
     if found:
         raise DemonstrationError(
-            f"the demonstrations in {folder} are of another contract:\n"
-            + "\n".join(f"  {d}" for d in found)
-            + "\nRecord new ones for these settings, or set these settings as they were"
+            f"the demonstrations in {folder} are of another contract than this run:\n"
+            + "\n".join(f"  {line}" for line in difference_lines(found))
+            + "\nRecord new ones for this run, or set env.KEY as they were recorded with"
         )
 
 

@@ -25,7 +25,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from episodes.contract import Contract, ContractError, differences
+from episodes.contract import Contract, ContractError
+from episodes.contract_differences import difference_lines, differences, first_lines
 from episodes.contract_file import load_contract, save_contract
 from episodes.durable import write_durably
 
@@ -204,21 +205,22 @@ def _open(path: Path, contract: Contract, env: str, settings: Mapping[str, Any])
         recorded = load_contract(path / "contract.json")
     except ContractError as error:
         raise RunFolderError(f"{path} cannot be resumed: {error}") from error
-    found = [f"  {d}" for d in differences(recorded, contract)]
+    found = difference_lines(differences(contract, recorded))
     if run["env"] != env:
-        found.insert(0, f"  env: expected {run['env']!r}, got {env!r}")
+        found.insert(0, f"env: expected {env!r}, got {run['env']!r}")
     kept, actual = dict(_leaves(run["settings"])), dict(_leaves(plain(settings)))
     added = {key: value for key, value in _leaves(_defaults(settings)) if key not in kept}
     expected = kept | added
     for key in expected | actual:
         if key not in actual:
-            found.append(f"  {key}: the run has {kept[key]!r}, and this version of Tandem has no such setting")
+            found.append(f"{key}: the run has {kept[key]!r}, and this version of Tandem has no such setting")
         elif key not in MAY_CHANGE and (key not in expected or expected[key] != actual[key]):
-            found.append(f"  {key}: expected {expected.get(key)!r}, got {actual[key]!r}")
+            found.append(f"{key}: expected {actual[key]!r}, got {expected.get(key)!r}")
     if found:
         raise RunFolderError(
-            f"{path} is a run of another contract or of other settings:\n" + "\n".join(found) + "\n"
-            "Go back to these settings, or name another folder with run=FOLDER"
+            f"{path} holds a run of another contract or of other settings than are asked for now:\n"
+            + "\n".join(f"  {line}" for line in first_lines(found))
+            + "\nGo back to what the run has (see its config.yaml), or name another folder with run=FOLDER"
         )
     if added:
         # A later version may have other defaults.

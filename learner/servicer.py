@@ -10,7 +10,8 @@ import grpc
 import grpc.aio
 from grpc.aio import ServicerContext as Context
 
-from episodes.contract import Contract, ContractError, differences
+from episodes.contract import Contract, ContractError
+from episodes.contract_differences import difference_lines, differences
 from episodes.image_codec import ImageCodec
 from episodes.validation import check_amendment
 from learner.ingest import Ingest
@@ -75,7 +76,7 @@ class LearnerServicer(service_pb2_grpc.LearnerServicer):
         except ContractError as error:
             await abort(context, grpc.StatusCode.INVALID_ARGUMENT, f"contract: {error}")
         if differing := differences(self._contract, contract):
-            lines = "\n".join(str(difference) for difference in differing[:50])
+            lines = "\n".join(f"  {line}" for line in difference_lines(differing))
             await abort(
                 context,
                 grpc.StatusCode.FAILED_PRECONDITION,

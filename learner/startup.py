@@ -117,13 +117,13 @@ def check_pretrained(path: str, spec: PolicySpec) -> None:
         found = spec_differences(spec, read_snapshot(policy_bytes(Path(path))).spec)
     except SnapshotError as error:
         raise SnapshotError(f"policy.pretrained={path} cannot be used: {error}") from error
-    # Where it sees or does something else, the sizes of its layers are beside the point.
-    found = [line for line in found if line.startswith(_SEEN)] or found
+    # Where it sees or does something else, or another algorithm made it, the sizes of its layers are beside the point.
+    found = [line for line in found if line.startswith((*_SEEN, "kind"))] or found
     if found:
         raise SnapshotError(
             f"policy.pretrained={path} is another policy than this run's:\n" + "\n".join(f"  {d}" for d in found) + "\n"
             "Start with the settings it was trained with (config.yaml of its run: env.obs, env.cameras, sizes, stacks, "
-            "algorithm.encoder, algorithm.hidden)"
+            "algorithm (sac makes a gaussian policy, drqv2 a deterministic one), algorithm.encoder, algorithm.hidden)"
         )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from policies.encoder_kinds import ENCODERS, EncoderKind
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from policies.policy import Policy
 
 KINDS = ("gaussian", "deterministic")
+_OF_NAMES = {"inputs": ("stacks", "sizes"), "images": ("image_stacks", "image_heights", "image_widths")}
 
 
 class PolicySpecError(ValueError):
@@ -188,12 +190,15 @@ def _check_gripper(spec: PolicySpec) -> None:
 
 
 def spec_differences(expected: PolicySpec, actual: PolicySpec) -> list[str]:
-    """One line for each field in which two specs differ."""
-    return [
-        f"{field.name}: expected {getattr(expected, field.name)!r}, got {getattr(actual, field.name)!r}"
-        for field in fields(PolicySpec)
-        if getattr(expected, field.name) != getattr(actual, field.name)
-    ]
+    """One line for each field in which two specs differ, but for what follows from the names of others."""
+    return value_differences(asdict(expected), asdict(actual))
+
+
+def value_differences(expected: Mapping[str, object], actual: Mapping[str, object]) -> list[str]:
+    """``spec_differences`` of some fields alone, by name."""
+    found = [key for key in expected if expected[key] != actual[key]]
+    implied = {key for names, keys in _OF_NAMES.items() if names in found for key in keys}
+    return [f"{key}: expected {expected[key]!r}, got {actual[key]!r}" for key in found if key not in implied]
 
 
 def encoder_kind(name: str) -> EncoderKind:

@@ -10,6 +10,7 @@ from transport.private_file import read_private, write_private
 
 VARIABLE = "TANDEM_TOKEN"
 MIN_LENGTH = 16
+_REMOVE = "Remove it to have the learner make one"
 
 
 class TokenError(RuntimeError):
@@ -48,8 +49,8 @@ def load_or_create_token(path: str | os.PathLike[str] | None = None) -> str:
     """
     file = token_file(path)
     if file is None:
-        return _from_environment()
-    token = _from_file(file)
+        return _from_environment(_REMOVE)
+    token = _from_file(file, _REMOVE)
     return token if token is not None else _create(file)
 
 
@@ -57,8 +58,8 @@ def load_token(path: str | os.PathLike[str] | None = None) -> str:
     """The token of a client: that of ``token_file``. Raises NoTokenError saying where to get it, TokenError."""
     file = token_file(path)
     if file is None:
-        return _from_environment()
-    token = _from_file(file)
+        return _from_environment(f"Set it to the learner's token, or unset it to use the file {default_token_path()}")
+    token = _from_file(file, f"Copy the learner's again: scp -p GPUBOX:.config/tandem/token {file}")
     if token is None:
         expected, instead = (
             (f"the file {file}, as learner.token_path says", f"leave out learner.token_path and set {VARIABLE}")
@@ -72,26 +73,26 @@ def load_token(path: str | os.PathLike[str] | None = None) -> str:
     return token
 
 
-def _from_environment() -> str:
-    return _checked(os.environ[VARIABLE], f"environment variable {VARIABLE}")
+def _from_environment(mend: str) -> str:
+    return _checked(os.environ[VARIABLE], f"environment variable {VARIABLE}", mend)
 
 
-def _from_file(path: Path) -> str | None:
+def _from_file(path: Path, mend: str) -> str | None:
     try:
         data = read_private(path, 4096)
     except PermissionError as error:
         raise TokenError(f"token file {error.strerror or error}") from None
     except OSError as error:
         raise TokenError(f"token file {path} cannot be read: {error.strerror}") from None
-    return None if data is None else _checked(data.decode("ascii", "replace"), f"token file {path}")
+    return None if data is None else _checked(data.decode("ascii", "replace"), f"token file {path}", mend)
 
 
-def _checked(text: str, where: str) -> str:
+def _checked(text: str, where: str, mend: str) -> str:
     token = text.strip()
     if len(token) < MIN_LENGTH or not all("!" <= c <= "~" for c in token):
         raise TokenError(
             f"{where} must hold at least {MIN_LENGTH} printable ASCII characters without spaces. Got: "
-            f"{len(token)} characters. Remove it to have the learner make one"
+            f"{len(token)} characters. {mend}"
         )
     return token
 
@@ -102,6 +103,6 @@ def _create(path: Path) -> str:
         write_private(path, f"{secrets.token_urlsafe(32)}\n".encode(), replace=False)
     except OSError as error:
         raise TokenError(f"token file {path} cannot be made: {error.strerror}. Set {VARIABLE} instead") from None
-    token = _from_file(path)
+    token = _from_file(path, _REMOVE)
     assert token is not None, path
     return token

@@ -48,3 +48,4 @@ def test_a_policy_of_other_observations_is_refused_naming_both(trained, used, li
         evaluate("so101_sim", used, policy=policy(trained), episodes=1)
     for line in lines:
         assert line in str(error.value)
+    assert len(str(error.value).splitlines()) <= 4, "sizes and stacks follow from the names"

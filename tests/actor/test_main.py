@@ -211,7 +211,7 @@ def test_refusals_are_one_message(bench, actor, tmp_path):
     run.start()
     mismatch = actor(run.port)
     assert mismatch.end() == 1
-    assert "interface.observations.observation.state.shape: expected (4,), got (3,)" in mismatch.text
+    assert "observation.state.shape: expected (4,), got (3,)" in mismatch.text
     assert "Traceback" not in wrong.text + mismatch.text
 
 

@@ -121,7 +121,7 @@ def test_a_folder_of_another_contract_is_refused(tmp_path, capsys):
     assert record(config(tmp_path, episodes=1)) == 0
     assert record(config(tmp_path, episodes=2, env_config=SO101SimConfig(task="lift"))) == 1
     error = capsys.readouterr().err
-    assert "interface.task: expected 'so101_sim/reach', got 'so101_sim/lift'" in error
+    assert "task: expected 'so101_sim/lift', got 'so101_sim/reach'" in error
     assert "out=PATH" in error
 
 
@@ -136,7 +136,7 @@ def test_images_are_recorded_as_the_view_shows_them_and_no_other_view_is_added(t
     assert wrist.shape == (10, 10, 3)
     assert wrist.std() > 5
     assert record(config(tmp_path, episodes=2, env_config=replace(pixels, image_crop=(0, 0, 20, 20)))) == 1
-    assert "view.observation.images.front.crop: expected (0, 2, 20, 20), got (0, 0, 20, 20)" in capsys.readouterr().err
+    assert "observation.images.front.crop: expected (0, 0, 20, 20), got (0, 2, 20, 20)" in capsys.readouterr().err
     assert record(config(tmp_path, episodes=2, env_config=replace(pixels, image_stack=3, stack=1))) == 0
 
 

@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -187,3 +189,22 @@ def test_the_imports_of_an_actor_are_those_of_its_control_process(monkeypatch, c
     rooms = ("actor", "envs", "episodes", "mujoco", "policies", "reward", "transport")
     assert not {name for name in real - listed if name.partition(".")[0] in rooms}
     assert imports.CONTROL in imports.PROGRAMS["actor"][0]
+
+
+def test_the_rows_just_measured_are_printed_and_what_is_measured_meanwhile(tmp_path, monkeypatch, capsys):
+    kept = row("an older row", command="python benchmarks/resume.py", group="Reliability")
+    (tmp_path / "benchmarks.json").write_text(json.dumps([bench.judged(kept)]))
+
+    def measured(group, command):
+        time.sleep(0.3)
+        yield bench.judged(row("a new row", group=group, command="python " + " ".join(command)))
+
+    monkeypatch.setattr(bench, "measured", measured)
+    monkeypatch.setattr(bench, "still_measuring", partial(bench.still_measuring, every_s=0.05))
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "--only", "inference.py", "--into", str(tmp_path)])
+    bench.main()
+    said = capsys.readouterr()
+    assert "a new row" in said.out
+    assert "an older row" not in said.out
+    assert "an older row" in (tmp_path / "benchmarks.md").read_text()
+    assert "  inference.py: measuring for 0 s" in said.err

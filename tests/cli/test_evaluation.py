@@ -1,6 +1,7 @@
 """A policy with a pretrained encoder is evaluated from its run folder with the weights the run learned with."""
 
 import hashlib
+import json
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,8 @@ import yaml
 from safetensors.torch import save
 
 from actor.evaluate import evaluate
-from cli.evaluation import frozen_part
+from cli.errors import CommandError
+from cli.evaluation import frozen_part, policy_file
 from envs.registry import derive_contract
 from envs.so101_sim import SO101SimConfig
 from policies.pretrained import load_frozen
@@ -62,3 +64,19 @@ def test_another_file_in_its_place_is_refused(tmp_path, weights):
 def test_a_policy_without_one_needs_no_file(tmp_path):
     contract = derive_contract("so101_sim", replace(PIXELS, obs="state"))
     assert frozen_part(tmp_path, save_snapshot(build_policy(spec_from_contract(contract, hidden=(8,))), 1)) == b""
+
+
+def test_the_policies_that_a_run_holds_are_those_it_offers(tmp_path):
+    with pytest.raises(CommandError, match=r"holds no best policy \(.* is not there\)\. Train it first$"):
+        policy_file(tmp_path, "best")
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies" / "version-0.safetensors").touch()
+    with pytest.raises(CommandError, match=r"no last policy \(.* is not there\)\. Choose policy=first$"):
+        policy_file(tmp_path, "last")
+    checkpoint = tmp_path / "checkpoints" / "00000010-00000020"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "policy.safetensors").touch()
+    (tmp_path / "checkpoints" / "last.json").write_text(json.dumps({"checkpoint": checkpoint.name}))
+    text = r"none was chosen by an evaluation yet\. Choose policy=last or policy=first$"
+    with pytest.raises(CommandError, match=text):
+        policy_file(tmp_path, "best")

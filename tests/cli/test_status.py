@@ -7,6 +7,8 @@ from concurrent import futures
 import grpc
 import pytest
 
+from actor.console import status as actor_status
+from actor.shared import Board, create_block
 from cli.errors import CommandError, report
 from cli.main import main
 from cli.progress import Progress, cells, to_go
@@ -228,6 +230,14 @@ def test_progress_shows_faults_at_once_and_what_is_open(capsys):
     first, second = capsys.readouterr().out.splitlines()
     assert first.endswith(f"; to go: {TO_GO}")
     assert second.endswith("; FAULT: the disk of runs/r1/log is full: free some space")
+
+
+def test_a_full_disk_is_said_once(capsys):
+    block = create_block(Board.SIZE)
+    rows = actor_status(Board(block), connected=True, undelivered=0, fault=STATUS.fault)
+    assert "is full" in rows["state"]
+    Progress("title", 0.0).show(STATUS, rows["state"], "training")
+    assert capsys.readouterr().out.count("is full") == 1
 
 
 def test_the_table_says_faults_first_and_what_is_open(address, monkeypatch, capsys):

@@ -11,7 +11,8 @@ from gymnasium.utils.env_checker import check_env
 from envs.errors import EnvError
 from envs.generic import GymConfig, derive_contract, make
 from envs.registry import make_env
-from episodes.contract import Contract, differences
+from episodes.contract import Contract
+from episodes.contract_differences import differences
 from policies.spec import build_policy, spec_from_contract
 from policies.stacking import FrameStack
 

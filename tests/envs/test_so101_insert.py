@@ -260,8 +260,8 @@ def test_equal_seeds_give_identical_rollouts():
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
-        ({"play_mm": -1.0}, r"SO101SimConfig.play_mm must be 0 or more. Got: -1.0"),
-        ({"operator_noise": -0.1}, r"SO101SimConfig.operator_noise must be 0 or more. Got: -0.1"),
+        ({"play_mm": -1.0}, r"env.play_mm must be 0 or more. Got: -1.0"),
+        ({"operator_noise": -0.1}, r"env.operator_noise must be 0 or more. Got: -0.1"),
     ],
 )
 def test_bad_settings_are_named(settings, text):

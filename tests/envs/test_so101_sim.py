@@ -273,17 +273,17 @@ def test_random_policy_never_lifts():
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
-        ({"task": "juggle"}, r"SO101SimConfig.task must be one of \['insert', 'lift', 'reach'\]. Got: 'juggle'"),
-        ({"obs": "smell"}, "SO101SimConfig.obs must be one of"),
-        ({"cameras": ("side",)}, "SO101SimConfig.cameras must be some of"),
+        ({"task": "juggle"}, r"env.task must be one of \['insert', 'lift', 'reach'\]. Got: 'juggle'"),
+        ({"obs": "smell"}, "env.obs must be one of"),
+        ({"cameras": ("side",)}, "env.cameras must be some of"),
         ({"cameras": ("front", "front")}, r"cameras must be some of .*, each once. Got: \('front', 'front'\)"),
-        ({"image_height": 0}, "SO101SimConfig.image_height must be positive. Got: 0"),
-        ({"image_stack": 0}, "SO101SimConfig.image_stack must be positive. Got: 0"),
+        ({"image_height": 0}, "env.image_height must be positive. Got: 0"),
+        ({"image_stack": 0}, "env.image_stack must be positive. Got: 0"),
         (
             {"control_hz": 7.0},
-            "SO101SimConfig.control_hz must be a rate whose period is a multiple of 0.004 s. Got: 7.0",
+            "env.control_hz must be a rate whose period is a multiple of 0.004 s. Got: 7.0",
         ),
-        ({"workspace_low_m": (0.3, 0, 0)}, "SO101SimConfig.workspace_low_m must be three numbers below"),
+        ({"workspace_low_m": (0.3, 0, 0)}, "env.workspace_low_m must be three numbers below"),
     ],
 )
 def test_bad_settings_are_named(settings, text):

@@ -12,8 +12,6 @@ from episodes.contract import (
     Interface,
     RewardBounds,
     View,
-    differences,
-    stored_differences,
 )
 from transport import records_pb2 as pb
 
@@ -38,7 +36,6 @@ def test_the_message_is_the_contract():
     assert back == contract()
     assert back.interface_fingerprint == contract().interface_fingerprint
     assert back.view_fingerprint == contract().view_fingerprint
-    assert differences(contract(), back) == []
 
 
 floats = st.floats(allow_nan=False)
@@ -66,45 +63,6 @@ def test_the_fingerprints_are_of_their_own_part():
     other_view = Contract(contract().interface, View((FeatureView(STATE.name, stack=1),)))
     assert other_view.interface_fingerprint == contract().interface_fingerprint
     assert other_view.view_fingerprint != contract().view_fingerprint
-
-
-@pytest.mark.parametrize(
-    ("changes", "text"),
-    [
-        ({"task": "lift"}, "interface.task: expected 'tests', got 'lift'"),
-        ({"control_hz": 30.0}, "interface.control_hz: expected 10.0, got 30.0"),
-        ({"gripper_sign": "-1 open"}, "interface.gripper_sign: expected '+1 open', got '-1 open'"),
-        (
-            {"reward": RewardBounds(True, 0.0, 2.0, True)},
-            "interface.reward.high: expected 1.0, got 2.0",
-        ),
-        (
-            {"observations": (replace(STATE, shape=(3,)), FRONT)},
-            "interface.observations.observation.state.shape: expected (2,), got (3,)",
-        ),
-        (
-            {"observations": (replace(STATE, units=("mm", "mm")), FRONT)},
-            "interface.observations.observation.state.units: expected ('m', 'm'), got ('mm', 'mm')",
-        ),
-        ({"action": replace(ACTION, high=(2.0,))}, "interface.action.high: expected (1.0,), got (2.0,)"),
-        (
-            {"observations": (STATE,)},
-            "interface.observations.observation.images.front.shape: expected (48, 64, 3), got '(absent)'",
-        ),
-        (
-            {"observations": (FRONT, STATE)},
-            "interface.observations: expected ('observation.state', 'observation.images.front'), "
-            "got ('observation.images.front', 'observation.state')",
-        ),
-    ],
-)
-def test_a_difference_names_key_expected_and_actual(changes, text):
-    assert text in [str(difference) for difference in differences(contract(), contract(**changes))]
-
-
-def test_a_view_difference_is_named():
-    other = Contract(contract().interface, View((FeatureView(STATE.name, stack=1), contract().view.features[1])))
-    assert [str(d) for d in differences(contract(), other)] == ["view.observation.state.stack: expected 3, got 1"]
 
 
 def test_stored_features_have_the_size_after_crop_and_resize():
@@ -146,15 +104,10 @@ def test_a_view_that_is_none_of_the_interface_is_refused(view, text):
         Contract.from_message(message)
 
 
-def test_crop_and_size_make_stored_steps_unfit_and_frame_stacks_do_not():
+def test_crop_size_and_stack_are_in_the_fingerprint_of_the_view():
     def seen(**changes):
         return Contract(contract().interface, View((replace(contract().view.features[1], **changes),)))
 
-    assert stored_differences(contract(), seen(stack=5)) == []
-    assert [str(d) for d in stored_differences(contract(), seen(crop=(0, 0, 48, 48)))] == [
-        f"view.{FRONT.name}.crop: expected (0, 8, 48, 48), got (0, 0, 48, 48)"
-    ]
-    assert [d.key for d in stored_differences(contract(), seen(resize=()))] == [f"view.{FRONT.name}.resize"]
     assert len({seen(**c).view_fingerprint for c in ({}, {"crop": ()}, {"resize": ()}, {"stack": 1})}) == 4
 
 

@@ -144,7 +144,7 @@ def test_round_trip_loses_nothing_and_foreign_data_is_checked(tmp_path, monkeypa
         ),
         (
             FeatureView("observation.images.front", (0, 0, 32, 48), (16, 24)),
-            r"crop: expected \(4, 0, 32, 48\), got \(0,",
+            r"crop: expected \(0, 0, 32, 48\), got \(4,",
         ),
     ):
         with pytest.raises(DatasetError, match=text):

@@ -130,7 +130,7 @@ def test_demonstrations_of_another_contract_are_refused_by_key_expected_and_actu
     record(tmp_path / "demos", [SUCCESS])
     with open_log(tmp_path / "log", "run", contract(5)) as log, pytest.raises(DemonstrationError) as error:
         import_demonstrations(tmp_path / "demos", log, contract(5))
-    assert "interface.observations.observation.state.shape: expected (2,), got (5,)" in str(error.value)
+    assert "observation.state.shape: expected (5,), got (2,)" in str(error.value)
 
 
 def test_demonstrations_of_another_view_are_refused_even_where_the_images_have_one_size(tmp_path):
@@ -144,7 +144,7 @@ def test_demonstrations_of_another_view_are_refused_even_where_the_images_have_o
     save_contract(tmp_path / "demos" / "contract.json", recorded)
     with open_log(tmp_path / "log", "run", other) as log:
         with pytest.raises(
-            DemonstrationError, match=r"crop: expected \(0, 0, 6, 6\), got \(2, 2, 6, 6\)\nRecord new ones"
+            DemonstrationError, match=r"crop: expected \(2, 2, 6, 6\), got \(0, 0, 6, 6\)\nRecord new ones"
         ):
             import_demonstrations(tmp_path / "demos", log, other)
         with pytest.raises(DemonstrationError, match="no episode log"):  # frames are stacked when a batch is drawn

@@ -171,7 +171,7 @@ def test_a_run_is_not_resumed_with_another_seed_or_capacity(config):
     folder_of(config)
     other = replace(config, acting=ActingSettings(seed=5), replay=ReplayConfig(capacity_gb=0.02))
     with pytest.raises(
-        RunFolderError, match=r"seed: expected 0, got 5\n  replay\.capacity_gb: expected 0\.01, got 0\.02"
+        RunFolderError, match=r"seed: expected 5, got 0\n  replay\.capacity_gb: expected 0\.02, got 0\.01"
     ):
         run_learner(other)
 

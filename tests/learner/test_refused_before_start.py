@@ -67,6 +67,13 @@ def test_a_policy_that_sees_something_else_is_refused(refused, tmp_path, given, 
     assert "Start with the settings it was trained with" in text
 
 
+def test_a_policy_of_another_algorithm_is_refused_naming_the_algorithm(refused, tmp_path):
+    file = saved(tmp_path / "given.safetensors", STATE)
+    text = refused(SnapshotError, algorithm=DrQv2Config(**SMALL), policy=PolicyConfig(file))
+    assert text.splitlines()[1:-1] == ["  kind: expected 'deterministic', got 'gaussian'"]
+    assert "algorithm (sac makes a gaussian policy, drqv2 a deterministic one)" in text
+
+
 def test_a_policy_of_other_layers_is_refused(refused, tmp_path):
     file = saved(tmp_path / "given.safetensors", STATE)
     text = refused(SnapshotError, algorithm=SACConfig(hidden=(9,)), policy=PolicyConfig(file))

@@ -43,9 +43,8 @@ def test_a_folder_of_another_contract_is_refused_by_key_expected_and_actual(tmp_
     with pytest.raises(RunFolderError) as error:
         opened(tmp_path / "run", contract(size=54, stack=3), env="so101_sim")
     text = str(error.value)
-    assert "env: expected 'gym', got 'so101_sim'" in text
-    assert "interface.observations.observation.state.shape: expected (13,), got (54,)" in text
-    assert "view.observation.state.stack: expected 1, got 3" in text
+    assert "env: expected 'so101_sim', got 'gym'" in text
+    assert "observation.state.shape: expected (54,), got (13,); stack: expected 3, got 1" in text
     assert "run=FOLDER" in text
 
 
@@ -61,12 +60,18 @@ def test_other_settings_than_the_run_was_made_with_are_refused_by_key_expected_a
     with pytest.raises(RunFolderError) as error:
         opened(tmp_path / "run", settings=other)
     assert str(error.value).splitlines()[1:-1] == [
-        "  seed: expected 3, got 4",
-        "  algorithm.gamma: expected 0.97, got 0.9",
-        "  algorithm.hidden: expected [256, 256], got [8]",
-        "  replay.capacity_gb: expected 2.0, got None",
+        "  seed: expected 4, got 3",
+        "  algorithm.gamma: expected 0.9, got 0.97",
+        "  algorithm.hidden: expected [8], got [256, 256]",
+        "  replay.capacity_gb: expected None, got 2.0",
     ]
     assert opened(tmp_path / "run").resumed
+
+
+def test_of_many_settings_that_differ_the_first_are_named(tmp_path):
+    opened(tmp_path / "run", settings={f"key_{i}": 0 for i in range(20)})
+    with pytest.raises(RunFolderError, match=r"key_7: expected 1, got 0\n  and 12 more\nGo back to what the run has"):
+        opened(tmp_path / "run", settings={f"key_{i}": 1 for i in range(20)})
 
 
 def without(path, *keys):
@@ -92,7 +97,7 @@ def test_a_setting_that_came_later_is_refused_with_another_value_than_its_defaul
     run = opened(tmp_path / "run")
     without(run.path, "algorithm.takeover_discount")
     before = (run.path / "run.json").read_bytes()
-    with pytest.raises(RunFolderError, match=r"algorithm\.takeover_discount: expected 1\.0, got 0\.5\nGo back"):
+    with pytest.raises(RunFolderError, match=r"algorithm\.takeover_discount: expected 0\.5, got 1\.0\nGo back"):
         opened(run.path, settings=SETTINGS | {"algorithm": SACConfig(takeover_discount=0.5)})
     assert (run.path / "run.json").read_bytes() == before
 

@@ -79,8 +79,7 @@ def test_another_contract_is_refused_naming_key_expected_and_actual(wire):
     request.contract.view.features[0].stack = 4
     error = refused(wire.stub.Join, request)
     assert error.code() == grpc.StatusCode.FAILED_PRECONDITION
-    assert "interface.observations.observation.state.shape: expected (2,), got (3,)" in error.details()
-    assert "view.observation.state.stack: expected 1, got 4" in error.details()
+    assert "observation.state.shape: expected (2,), got (3,); stack: expected 1, got 4" in error.details()
     assert "same version of Tandem" in error.details()
 
 

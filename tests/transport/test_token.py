@@ -90,3 +90,18 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(TokenError, match=r"token file .*file/token (cannot be made|cannot be read)"):
         load_or_create_token(tmp_path / "file" / "token")
+
+
+def test_who_has_a_short_token_is_told_what_mends_it_where_it_is(home, monkeypatch):
+    file = home / "short"
+    file.touch(mode=0o600)
+    file.write_text("short")
+    with pytest.raises(TokenError, match="Remove it to have the learner make one"):
+        load_or_create_token(file)
+    with pytest.raises(TokenError, match=rf"Copy the learner's again: scp -p GPUBOX:\.config/tandem/token {file}"):
+        load_token(file)
+    monkeypatch.setenv("TANDEM_TOKEN", "short")
+    with pytest.raises(TokenError, match="Remove it to have the learner make one"):
+        load_or_create_token()
+    with pytest.raises(TokenError, match=rf"Set it to the learner's token, or unset it to use the file {home}"):
+        load_token()
