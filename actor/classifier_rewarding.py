@@ -48,7 +48,7 @@ class ClassifierRewarding:
         config: ClassifierReward,
         contract: Contract,
         given: Classifier | None,
-        newest: Callable[[], bytes | bytearray | None] = lambda: None,
+        newest: Callable[[], bytes | memoryview | None] = lambda: None,
         say: Callable[[str], None] = print,
     ) -> None:
         self._config, self._contract, self._newest, self._say = config, contract, newest, say

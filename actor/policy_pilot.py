@@ -38,7 +38,7 @@ class PolicyPilot:
 
     def __init__(
         self,
-        newest: Callable[[], bytes | bytearray | None],
+        newest: Callable[[], bytes | memoryview | None],
         *,
         frozen: Callable[[], bytes | None] = lambda: None,
         exploration_share: float = 1.0,
@@ -92,7 +92,7 @@ class PolicyPilot:
         while self._loading is not None and self._part_s <= spare_s - (time.monotonic() - began_s):
             self._go_on()
 
-    def _load_first(self, payload: bytes | bytearray) -> None:
+    def _load_first(self, payload: bytes | memoryview) -> None:
         _, self.version, policy = load_snapshot(bytes(payload), self._frozen())
         self._policy = policy.to(self._device).eval()
         trunk = getattr(policy.encoder, "trunk", None)

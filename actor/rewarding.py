@@ -112,7 +112,7 @@ class HumanRewarding(EnvRewarding):
 def make_rewarding(
     config: RewardConfig,
     contract: Contract,
-    newest: Callable[[], bytes | bytearray | None] | None = None,
+    newest: Callable[[], bytes | memoryview | None] | None = None,
     say: Callable[[str], None] = print,
 ) -> Rewarding:
     """The rewarding of a setting.

@@ -11,14 +11,14 @@ import os
 import struct
 import tempfile
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
 from isal.isal_zlib import crc32
 
-_PIECE_BYTES = 4 << 20
+_PIECE_BYTES = 2 << 20
 
 
 class Phase(IntEnum):
@@ -131,7 +131,7 @@ class Letter:
         number: Counts the letters of a mailbox, from 1.
         version: Policy version.
         evaluation_id, episodes, first_seed: Of an evaluation request; 0 otherwise.
-        payload: The policy, as safetensors, in memory of its own.
+        payload: The policy, as safetensors.
     """
 
     number: int
@@ -139,7 +139,7 @@ class Letter:
     evaluation_id: int
     episodes: int
     first_seed: int
-    payload: bytearray
+    payload: memoryview
 
 
 class Mailbox:
@@ -195,20 +195,25 @@ class Mailbox:
             except StopIteration as ended:
                 return ended.value
 
-    def pieces(self) -> Generator[None, None, Letter | None]:
-        """``get``, between whose parts, of a few milliseconds each, something else may be done."""
+    def pieces(
+        self, memory: Callable[[int], memoryview] = lambda size: memoryview(bytearray(size))
+    ) -> Generator[None, None, Letter | None]:
+        """``get``, between whose parts, of a millisecond each, something else may be done.
+
+        ``memory`` gives so many bytes to copy the payload to, by default of its own.
+        """
         number = self.number
         if not number:
             return None
         at = self._at(number)
         *head, crc = self._HEAD.unpack_from(self._map, at)
         version, evaluation_id, episodes, first_seed, length = head
-        payload, found = bytearray(min(length, self._capacity)), _crc_of(head)
+        payload, found = memory(min(length, self._capacity)), _crc_of(head)
         for begin in range(0, len(payload), _PIECE_BYTES):
             with memoryview(self._map) as whole:
                 end = min(begin + _PIECE_BYTES, len(payload))
                 payload[begin:end] = whole[at + self._HEAD.size + begin : at + self._HEAD.size + end]
-            found = crc32(memoryview(payload)[begin:end], found)
+            found = crc32(payload[begin:end], found)
             if end < len(payload):
                 yield
         if found != crc:
@@ -230,7 +235,7 @@ def _crc_of(head: Sequence[int]) -> int:
 
 
 class Letters:
-    """A reader that takes each letter of a mailbox once.
+    """A reader that takes each letter of a mailbox once, into memory that it uses again: new memory costs milliseconds.
 
     Args:
         mailbox: Read by nobody else.
@@ -240,13 +245,17 @@ class Letters:
         self._mailbox = mailbox
         self._taken = 0
         self._reading: Generator[None, None, Letter | None] | None = None
+        self._buffer = mmap.mmap(-1, mmap.PAGESIZE)
 
-    def newest(self) -> bytearray | None:
-        """The payload of a letter newer than the last one taken, once all of it is copied: a part in each call."""
+    def newest(self) -> memoryview | None:
+        """The payload of a letter newer than the last one taken, once all of it is copied: a part in each call.
+
+        It lasts until the next call.
+        """
         if self._reading is None:
             if self._mailbox.number == self._taken:
                 return None
-            self._reading = self._mailbox.pieces()
+            self._reading = self._mailbox.pieces(self._memory)
         try:
             next(self._reading)
             return None
@@ -257,3 +266,8 @@ class Letters:
             return None
         self._taken = letter.number
         return letter.payload
+
+    def _memory(self, size: int) -> memoryview:
+        if size > len(self._buffer):
+            self._buffer = mmap.mmap(-1, size)  # its pages come as they are written
+        return memoryview(self._buffer)[:size]

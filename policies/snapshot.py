@@ -88,7 +88,7 @@ def save_snapshot(policy: Policy, version: int, meta: Mapping[str, Any] | None =
     return save(tensors, metadata=header)
 
 
-def read_snapshot(data: bytes | bytearray) -> Snapshot:
+def read_snapshot(data: bytes | memoryview) -> Snapshot:
     """What a snapshot holds. Raises SnapshotError where it is cut short, changed, of another format or not finite."""
     header, snapshot = _header(data), _read(data, lambda: load(bytes(data)))
     if _digest(snapshot.tensors) != header.get("sha256"):
@@ -98,7 +98,7 @@ def read_snapshot(data: bytes | bytearray) -> Snapshot:
     return replace(snapshot, tensors=tensors)
 
 
-def _read(data: bytes | bytearray, tensors_of: Callable[[], dict[str, Tensor]]) -> Snapshot:
+def _read(data: bytes | memoryview, tensors_of: Callable[[], dict[str, Tensor]]) -> Snapshot:
     """Its tensors as they are stored, neither compared with their digest nor known to be finite."""
     header = _header(data)
     if header.get("format") != FORMAT:
@@ -147,7 +147,7 @@ def load_snapshot(data: bytes, frozen: bytes | None = None) -> tuple[PolicySpec,
     return snapshot.spec, snapshot.version, policy
 
 
-def load_in_parts(policy: Policy, data: bytes | bytearray) -> Generator[None, None, int]:
+def load_in_parts(policy: Policy, data: bytes | memoryview) -> Generator[None, None, int]:
     """Loads a snapshot into a policy built from the same spec, and returns its version.
 
     Between its parts, of some ``PART_BYTES`` each, something else may be done, but the policy may not act. Somebody has
@@ -249,25 +249,25 @@ def _lacks_frozen(snapshot: Snapshot) -> str:
     )
 
 
-def _views(data: bytes | bytearray) -> dict[str, Tensor]:
+def _views(data: bytes | memoryview) -> dict[str, Tensor]:
     """The tensors of safetensors, where they lie. Raises ValueError or KeyError where the header does not fit."""
-    data = bytearray(data) if isinstance(data, bytes) else data
+    writable = bytearray(data) if isinstance(data, bytes) else data
     (size,) = struct.unpack_from("<Q", data)
     found = {}
-    for name, entry in json.loads(data[8 : 8 + size]).items():
+    for name, entry in json.loads(bytes(data[8 : 8 + size])).items():
         if name != "__metadata__":
             begin, end = entry["data_offsets"]
-            raw = torch.frombuffer(data, dtype=torch.uint8, count=end - begin, offset=8 + size + begin)
+            raw = torch.frombuffer(writable, dtype=torch.uint8, count=end - begin, offset=8 + size + begin)
             found[name] = raw.view(_STORED[entry["dtype"]]).reshape(entry["shape"])
     return found
 
 
-def _header(data: bytes | bytearray) -> dict[str, str]:
+def _header(data: bytes | memoryview) -> dict[str, str]:
     try:
         (size,) = struct.unpack_from("<Q", data)
         if size > len(data):
             raise SnapshotError(f"the policy snapshot is cut short: its header needs {size} bytes. Got: {len(data)}")
-        return dict(json.loads(data[8 : 8 + size]).get("__metadata__", {}))
+        return dict(json.loads(bytes(data[8 : 8 + size])).get("__metadata__", {}))
     except (struct.error, ValueError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, SnapshotError):
             raise

@@ -6,7 +6,7 @@ import multiprocessing
 import numpy as np
 import pytest
 
-from actor.shared import COMMS, CONTROL, Board, Mailbox, Phase, create_block
+from actor.shared import COMMS, CONTROL, Board, Letters, Mailbox, Phase, create_block
 
 
 def _write_for_ever(fd, capacity, going):
@@ -75,3 +75,22 @@ def test_the_board_is_seen_by_whoever_maps_it():
     assert there.doing == "closing the gripper on the cube"
     assert max(COMMS.itemsize, CONTROL.itemsize) <= Board.SIZE // 2
     assert np.all(there.comms["device_events"] == 0)
+
+
+def test_a_reader_takes_each_letter_once_in_parts_into_the_same_memory():
+    fd = create_block(Mailbox.size(9_000_000))
+    box, letters = Mailbox(fd, 9_000_000), Letters(Mailbox.open(fd))
+    assert letters.newest() is None
+    for version, size in ((1, 5_000_000), (2, 9_000_000), (3, 7_000_000)):
+        sent = np.random.default_rng(version).bytes(size)
+        box.put(sent, version=version)
+        parts = 1
+        while (payload := letters.newest()) is None:
+            parts += 1
+        assert parts == -(-size // (2 << 20))
+        assert payload == sent
+        assert letters.newest() is None
+        if version == 2:
+            memory = payload
+        if version == 3:
+            assert np.shares_memory(np.frombuffer(memory, np.uint8), np.frombuffer(payload, np.uint8))
