@@ -58,7 +58,7 @@ class PolicyPilot:
         self._loading: Generator[None, None, int] | None = None
         self._generator = torch.Generator().manual_seed(seed)
         self._uniform = np.random.default_rng(seed)
-        self._part_s = self._load_s = self._since_s = 0.0
+        self._part_s = self._loaded_s = self._load_s = self._since_s = 0.0
 
     @property
     def ready(self) -> bool:
@@ -101,11 +101,10 @@ class PolicyPilot:
     def _go_on(self) -> None:
         """Loads the next part; with the last one the policies change places."""
         assert self._loading is not None
-        began_s = time.monotonic()
-        ended = True
+        began_s, loading, self._loading = time.monotonic(), self._loading, None
         try:
-            next(self._loading)
-            ended = False
+            next(loading)
+            self._loading = loading
         except StopIteration as end:
             self.version = end.value
             self._policy, self._spare = self._spare, self._policy
@@ -114,8 +113,8 @@ class PolicyPilot:
         took_s = time.monotonic() - began_s
         self._loaded_s += took_s
         self._part_s = max(took_s, 0.9 * self._part_s)
-        if ended:
-            self._loading, self._load_s = None, self._loaded_s
+        if self._loading is None:
+            self._load_s = self._loaded_s
 
     def begin_episode(self, observation: Mapping[str, np.ndarray]) -> None:
         drawn = torch.rand((), generator=self._generator).item()

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load, save
 
 from actor.policy_pilot import PolicyPilot
-from policies.snapshot import NotFiniteError, _digest, _header, save_snapshot
+from policies.snapshot import NotFiniteError, SnapshotError, _digest, _header, save_snapshot
 from policies.spec import PolicySpec, build_policy
 from policies.stacking import frame_indices, join_frames
 
@@ -37,6 +37,17 @@ def test_a_policy_that_is_not_finite_leaves_the_one_before_acting(capsys):
     np.testing.assert_array_equal(pilot.propose(), before)
     pilot.refresh()
     assert pilot.version == 3
+
+
+def test_a_policy_of_another_network_is_refused_and_the_one_before_stays():
+    policy, other = build_policy(SPEC), build_policy(replace(SPEC, hidden=(8,)))
+    newest = iter([save_snapshot(policy, 1), save_snapshot(other, 2)])
+    pilot = PolicyPilot(lambda: next(newest, None), exploration_share=0.0)
+    pilot.refresh()
+    with pytest.raises(SnapshotError, match="of another policy: hidden"):
+        pilot.refresh()
+    pilot.refresh()
+    assert pilot.version == 1
 
 
 def test_a_first_policy_that_is_not_finite_is_refused():
