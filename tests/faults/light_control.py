@@ -16,7 +16,7 @@ class LightPilot:
 
     hands_off = False
 
-    def __init__(self, newest: Callable[[], bytes | None], *, seed: int = 0, **_: object) -> None:
+    def __init__(self, newest: Callable[[], bytes | memoryview | None], *, seed: int = 0, **_: object) -> None:
         self.version, self.ready = 0, False
         self._newest = newest
         self._random = np.random.default_rng(seed)
@@ -24,7 +24,7 @@ class LightPilot:
     def refresh(self, spare_s: float = 0.0) -> None:
         payload = self._newest()
         if payload is not None:
-            self.version, self.ready = json.loads(payload)["version"], True
+            self.version, self.ready = json.loads(bytes(payload))["version"], True
 
     def begin_episode(self, observation: object) -> None:
         pass
