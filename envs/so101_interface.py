@@ -15,7 +15,7 @@ STATE, COMMAND, ACTION = "observation.state", "observation.command", "action"
 TASKS = {"insert": 120, "lift": 60, "reach": 40}
 """Tasks and their time limit in control steps."""
 OBSERVATIONS = ("state", "proprio", "pixels")
-PLAY_MM = {"state": 2.0, "proprio": 2.0, "pixels": 6.0}
+PLAY_MM = {"state": 2.0, "proprio": 2.0, "pixels": 4.0}
 """Play of the slot with each kind of observation, by docs/insert.md."""
 NEAR_M = 0.04
 """Range of the fine copy of a relative position: close in, a few millimetres then fill the scale."""
@@ -62,7 +62,7 @@ class SO101SimConfig:
     """Success of ``reach``: the tool point is this close to the goal, in [m]."""
     play_mm: float = 0.0
     """``insert``: how much wider than the cube the slot is, in [mm]; 0 takes what the rule in docs/insert.md gives:
-    6 with ``obs=pixels``, else 2."""
+    4 with ``obs=pixels``, else 2."""
     operator_noise: float = 0.1
     """Noise on the scripted operator's actions: its standard deviation in action units; see
     envs.teleop.scripted."""

@@ -147,7 +147,7 @@ def test_a_run_that_ended_is_taken_over_with_its_settings_and_no_others(cell, tm
 
 
 def test_the_settings_of_a_group_are_those_of_its_presets():
-    assert cells.resolved("insert-pixels")["env.play_mm"] == pytest.approx(6.0)
+    assert cells.resolved("insert-pixels")["env.play_mm"] == pytest.approx(4.0)
     assert cells.resolved("insert-state")["algorithm.utd_ratio"] == 1.0
     assert cells.resolved("lift-pixels")["algorithm.encoder"] == "keypoints"
 
