@@ -73,9 +73,9 @@ def _insert(obs: str, steps: int, *settings: str) -> tuple[str, ...]:
 LIFT_PIXELS, LIFT_STATE = "Lift from pixels", "Lift from state"
 INSERT_STATE, INSERT_PIXELS = "Insert from state", "Insert from pixels"
 DAGGER = ("algorithm.q_weight=0", "algorithm.clone_filter=false", "algorithm.clone_decay_updates=0")
-SELDOM = "evaluation.every_env_steps=2000"  # an evaluation from pixels takes as long as a thousand steps of training
+SELDOM = "evaluation.every_env_steps=3000"  # an evaluation from pixels takes as long as a thousand steps of training
 PRECISE = "env.operator_noise=0"
-STATE_STEPS, PIXEL_STEPS = 11000, 18000
+STATE_STEPS, PIXEL_STEPS = 11000, 30000
 AS_MANY_UPDATES = f"algorithm.clone_updates={STATE_STEPS + 1000}"  # one a step, after the preset's of cloning
 LONG_S, PIXEL_LONG_S = 900.0, 4200.0
 
