@@ -132,7 +132,7 @@ def evaluate(
     if policy:
         check_fits(read_snapshot(policy).spec, contract)
         payloads: Iterator[bytes] = iter([policy])
-        pilot = PolicyPilot(lambda: next(payloads, None), exploration_share=0.0, frozen=lambda: frozen or None)
+        pilot = PolicyPilot(lambda spare_s: next(payloads, None), exploration_share=0.0, frozen=lambda: frozen or None)
     else:
         pilot = Idle(contract.interface.action.shape[0])
     world = make_env(env, env_config, render_mode="rgb_array" if render else None)
