@@ -64,7 +64,8 @@ class Evaluation:
     def write(self, path: Path, of: Mapping[str, Any] = MappingProxyType({})) -> None:
         """As JSON, without frames, whole or not at all. ``of`` says what was evaluated, for ``read_evaluation``."""
         making = path.with_suffix(".making")
-        values = asdict(replace(self, frames=())) | {"success_rate": self.success_rate, "of": dict(of)}
+        values = asdict(replace(self, frames=())) | {"success_rate": self.success_rate}
+        values |= {"of": dict(of)} if of else {}
         del values["frames"]
         making.write_text(json.dumps(values, indent=1))
         making.rename(path)
