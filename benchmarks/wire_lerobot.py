@@ -90,7 +90,8 @@ def deliver(kind: str) -> tuple[float, float]:
     from torch.multiprocessing import Queue
 
     torch.set_num_threads(1)
-    shutdown, queues = threading.Event(), (Queue(), Queue(), Queue())
+    shutdown = threading.Event()
+    queues: list[Any] = [Queue() for _ in range(3)]
     service = LearnerService(shutdown, queues[0], 4.0, queues[1], queues[2])
     options = [(f"grpc.max_{way}_message_length", MAX_MESSAGE_SIZE) for way in ("receive", "send")]
     server = grpc.server(ThreadPoolExecutor(max_workers=MAX_WORKERS), options=options)
