@@ -147,7 +147,7 @@ class Control:
         if request is None:
             return
         payloads = iter([request.payload])
-        pilot = self._pilot(lambda: next(payloads, None), exploration_share=0.0)
+        pilot = self._pilot(lambda spare_s: next(payloads, None), exploration_share=0.0)
         say(f"evaluating policy version {request.version} over {request.episodes} episodes")
         number = 0
         while number < request.episodes:

@@ -168,7 +168,7 @@ class EpisodeRunner:
                 episode.outcome = Outcome.CUT
                 return "actor"
             late_ms = self.pacer.wait(pilot.refresh)
-            pilot.refresh(self.pacer.spare_s)  # what came in the last moment acts in this step too
+            pilot.refresh(self.pacer.spare_s)  # a small policy that came in the last moment acts in this step
             proposed = pilot.propose() if fault is Held.NO else self.guard.hold()
             fault = fault or self.guard.fault_of_action(proposed)
             said = operator.poll(observation, np.where(np.isfinite(proposed), proposed, 0).astype(np.float32))

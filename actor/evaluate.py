@@ -64,7 +64,8 @@ class Evaluation:
     def write(self, path: Path, of: Mapping[str, Any] = MappingProxyType({})) -> None:
         """As JSON, without frames, whole or not at all. ``of`` says what was evaluated, for ``read_evaluation``."""
         making = path.with_suffix(".making")
-        values = asdict(replace(self, frames=())) | {"success_rate": self.success_rate, "of": dict(of)}
+        values = asdict(replace(self, frames=())) | {"success_rate": self.success_rate}
+        values |= {"of": dict(of)} if of else {}
         del values["frames"]
         making.write_text(json.dumps(values, indent=1))
         making.rename(path)
@@ -132,7 +133,7 @@ def evaluate(
     if policy:
         check_fits(read_snapshot(policy).spec, contract)
         payloads: Iterator[bytes] = iter([policy])
-        pilot = PolicyPilot(lambda: next(payloads, None), exploration_share=0.0, frozen=lambda: frozen or None)
+        pilot = PolicyPilot(lambda spare_s: next(payloads, None), exploration_share=0.0, frozen=lambda: frozen or None)
     else:
         pilot = Idle(contract.interface.action.shape[0])
     world = make_env(env, env_config, render_mode="rgb_array" if render else None)

@@ -17,17 +17,16 @@ from policies.snapshot import NotFiniteError, load_in_parts, load_snapshot
 from policies.stacking import FrameStack
 from policies.stall import Stall
 
-_UNNOTICED_S = 0.001
-"""What may be late at any time [s]."""
-_PUT_OFF_S = 1.0
-"""How long a policy waits, at most, for periods with time enough [s]."""
+_AT_ONCE_S = 3.0
+"""How long a policy that is all there is loaded in parts, at most [s]."""
 
 
 class PolicyPilot:
     """The newest policy of a stream, swapped in between two steps.
 
     Args:
-        newest: The payload of a policy newer than the last one asked for, or None.
+        newest: Given the seconds there are for it, the payload of a policy newer than the last one asked for, once all
+            of it is there, or None.
         frozen: The part of all of them that never changes, or None where they have none.
         exploration_share: Share of episodes in which it samples; in the others it proposes the mean, or samples for a
             while where it has come to a stall (policies.stall).
@@ -38,7 +37,7 @@ class PolicyPilot:
 
     def __init__(
         self,
-        newest: Callable[[], bytes | memoryview | None],
+        newest: Callable[[float], bytes | memoryview | None],
         *,
         frozen: Callable[[], bytes | None] = lambda: None,
         exploration_share: float = 1.0,
@@ -58,7 +57,7 @@ class PolicyPilot:
         self._loading: Generator[None, None, int] | None = None
         self._generator = torch.Generator().manual_seed(seed)
         self._uniform = np.random.default_rng(seed)
-        self._part_s = self._loaded_s = self._load_s = self._since_s = 0.0
+        self._part_s = self._since_s = 0.0
 
     @property
     def ready(self) -> bool:
@@ -72,34 +71,33 @@ class PolicyPilot:
     def refresh(self, spare_s: float = math.inf) -> None:
         """Takes over the newest policy, or as much of it as there is time for: it acts once all of it is there.
 
-        One that took longer to load, last time, than ``spare_s`` is loaded in parts, but not for long. Keeps the policy
-        it has, and says so, where a newer one is not finite. Raises policies.snapshot.SnapshotError for a payload that
-        is no policy or another one than before.
+        A part is loaded in each call, however little time there is, and all that is left after _AT_ONCE_S. Keeps the
+        policy it has, and says so, where a newer one is not finite. Raises policies.snapshot.SnapshotError for a
+        payload that is no policy or another one than before.
         """
         began_s = time.monotonic()
         if self._loading is None:
-            payload = self._newest()
+            payload = self._newest(spare_s)
             if payload is None:
                 return
             if self._policy is None:
                 self._load_first(payload)
                 return
             assert self._spare is not None
-            self._loading = load_in_parts(self._spare, payload)
-            self._since_s, self._loaded_s = began_s, 0.0
-        if self._load_s <= _UNNOTICED_S or began_s - self._since_s > _PUT_OFF_S:
-            self._go_on()
+            self._loading, self._since_s = load_in_parts(self._spare, payload), began_s
+        if began_s - self._since_s > _AT_ONCE_S:
+            spare_s = math.inf
+        self._load_part()
         while self._loading is not None and self._part_s <= spare_s - (time.monotonic() - began_s):
-            self._go_on()
+            self._load_part()
 
     def _load_first(self, payload: bytes | memoryview) -> None:
         _, self.version, policy = load_snapshot(bytes(payload), self._frozen())
         self._policy = policy.to(self._device).eval()
-        trunk = getattr(policy.encoder, "trunk", None)
-        self._spare = copy.deepcopy(self._policy, {id(trunk): trunk})
+        self._spare = copy.deepcopy(self._policy)
 
-    def _go_on(self) -> None:
-        """Loads the next part; with the last one the policies change places."""
+    def _load_part(self) -> None:
+        """With the last one the policies change places."""
         assert self._loading is not None
         began_s, loading, self._loading = time.monotonic(), self._loading, None
         try:
@@ -110,11 +108,7 @@ class PolicyPilot:
             self._policy, self._spare = self._spare, self._policy
         except NotFiniteError as error:
             print(f"keeping policy version {self.version}: {error}", flush=True)
-        took_s = time.monotonic() - began_s
-        self._loaded_s += took_s
-        self._part_s = max(took_s, 0.9 * self._part_s)
-        if self._loading is None:
-            self._load_s = self._loaded_s
+        self._part_s = max(time.monotonic() - began_s, 0.9 * self._part_s)
 
     def begin_episode(self, observation: Mapping[str, np.ndarray]) -> None:
         drawn = torch.rand((), generator=self._generator).item()

@@ -18,7 +18,7 @@ from enum import IntEnum
 import numpy as np
 from isal.isal_zlib import crc32
 
-_PIECE_BYTES = 2 << 20
+_PIECE_BYTES, _PIECE_S = 2 << 20, 0.001
 
 
 class Phase(IntEnum):
@@ -186,22 +186,20 @@ class Mailbox:
         self._HEAD.pack_into(self._map, at, *head, crc32(payload, _crc_of(head)))
         self._number[0] = number
 
-    def get(self) -> Letter | None:
-        """The newest letter, or None where there is none or it was overwritten meanwhile."""
-        pieces = self.pieces()
+    def get(self, memory: Callable[[int], memoryview] = lambda size: memoryview(bytearray(size))) -> Letter | None:
+        """The newest letter, or None where there is none or it was overwritten meanwhile.
+
+        ``memory`` gives so many bytes to copy the payload to, by default of its own.
+        """
+        pieces = self.pieces(memory)
         while True:
             try:
                 next(pieces)
             except StopIteration as ended:
                 return ended.value
 
-    def pieces(
-        self, memory: Callable[[int], memoryview] = lambda size: memoryview(bytearray(size))
-    ) -> Generator[None, None, Letter | None]:
-        """``get``, between whose parts, of a millisecond each, something else may be done.
-
-        ``memory`` gives so many bytes to copy the payload to, by default of its own.
-        """
+    def pieces(self, memory: Callable[[int], memoryview]) -> Generator[None, None, Letter | None]:
+        """``get``, between whose parts, of _PIECE_S each, something else may be done."""
         number = self.number
         if not number:
             return None
@@ -247,21 +245,25 @@ class Letters:
         self._reading: Generator[None, None, Letter | None] | None = None
         self._buffer = mmap.mmap(-1, mmap.PAGESIZE)
 
-    def newest(self) -> memoryview | None:
-        """The payload of a letter newer than the last one taken, once all of it is copied: a part in each call.
+    def newest(self, spare_s: float = 0.0) -> memoryview | None:
+        """The payload, until the next call, of a letter newer than the last one taken, once all of it is copied.
 
-        It lasts until the next call.
+        Each call copies a part, and as many more as there is time for in ``spare_s``. Where the letter was overwritten
+        meanwhile the newest is copied at once.
         """
         if self._reading is None:
             if self._mailbox.number == self._taken:
                 return None
             self._reading = self._mailbox.pieces(self._memory)
+        until_s = time.monotonic() + spare_s - _PIECE_S
         try:
             next(self._reading)
+            while time.monotonic() < until_s:
+                next(self._reading)
             return None
         except StopIteration as ended:
             self._reading = None
-            letter: Letter | None = ended.value
+            letter: Letter | None = ended.value or self._mailbox.get(self._memory)
         if letter is None:
             return None
         self._taken = letter.number

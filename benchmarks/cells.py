@@ -167,7 +167,7 @@ GROUPS = {
 
 
 # What changes neither what is learned nor what is measured: keys, or all that begin so.
-NOT_COMPARED = (
+NOT_COMPARED: tuple[str, ...] = (
     "seed",
     "run",
     "film",

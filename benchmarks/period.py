@@ -116,7 +116,7 @@ def lerobot_loop(hz: float) -> None:
     torch.set_num_threads(1)
     env = make_env(ENV, CONFIG)
     letters = iter([payload()])
-    pilot = PolicyPilot(lambda: next(letters, None))
+    pilot = PolicyPilot(lambda spare_s: next(letters, None))
     observation, _ = env.reset(seed=0)
     pilot.refresh()
     pilot.begin_episode(observation)

@@ -63,7 +63,7 @@ def records(of: Contract, steps: int) -> Iterator[pb.Record]:
     for index in range(steps):
         name, place = str(index // EPISODE), index % EPISODE
         if not place:
-            yield pb.Record(start=pb.EpisodeStart(episode_id=name, purpose=1, observation=frames[0]))
+            yield pb.Record(start=pb.EpisodeStart(episode_id=name, purpose=pb.PURPOSE_TRAINING, observation=frames[0]))
         step = pb.Step(episode_id=name, index=place, chosen=[0.5] * ACTION, proposed=[0.5] * ACTION)
         step.observation.extend(frames[index % 7])
         yield pb.Record(step=step)

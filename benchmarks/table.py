@@ -74,7 +74,7 @@ def markdown(rows: list[Row], files: list[str]) -> str:
 def table_of(rows: list[Row]) -> str:
     """A part for each group."""
     machines = numbered(rows)
-    parts = []
+    parts: list[str] = []
     for group in dict.fromkeys(row["group"] for row in rows):
         parts += ["", f"## {group}", ""] if parts else [f"## {group}", ""]
         parts += ["| what | unit | better | ours | peer | ratio | mark | met | command | measured |"]

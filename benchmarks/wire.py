@@ -31,7 +31,7 @@ from actor.uplink import Uplink
 from episodes.contract import Contract, Feature, FeatureView, Interface, View
 from episodes.image_codec import ImageCodec
 from episodes.layout import ObservationLayout
-from episodes.log import EpisodeLog
+from episodes.log import EpisodeLog, Sync
 from learner.ingest import Ingest
 from learner.publisher import PolicyPublisher
 from learner.service import LearnerServer
@@ -85,7 +85,7 @@ def make_step(index: int, action: np.ndarray) -> pb.Step:
 
 def actor(port: int, kind: str, folder: str, result: multiprocessing.connection.Connection) -> None:
     """Fills a spool with steps of one episode, delivers it, and reports steps/s, processor seconds and bytes sent."""
-    described, seen, action = contract(kind), observations(kind), np.float32([0.1, 0.2, 0.3, 0.4])
+    described, seen, action = contract(kind), observations(kind), np.array([0.1, 0.2, 0.3, 0.4], np.float32)
     layout, steps = ObservationLayout(described.stored), STEPS[kind]
     spool = Spool.create(
         Path(folder) / "spool.bin",
@@ -120,7 +120,7 @@ def actor(port: int, kind: str, folder: str, result: multiprocessing.connection.
         uplink.finish(1.0)
 
 
-def ours(kind: str, sync: str, folder: str | None) -> tuple[float, float]:
+def ours(kind: str, sync: Sync, folder: str | None) -> tuple[float, float]:
     """Steps/s to the acknowledgement, and processor seconds of both processes for a step."""
     described = contract(kind)
     with tempfile.TemporaryDirectory(dir=folder) as place:
@@ -150,7 +150,7 @@ def ours(kind: str, sync: str, folder: str | None) -> tuple[float, float]:
 def serialize_ours(kind: str) -> float:
     """Processor seconds for a step: arrays to a serialized record, and that to arrays."""
     seen, layout = observations(kind), ObservationLayout(contract(kind).stored)
-    action = np.float32([0.1, 0.2, 0.3, 0.4])
+    action = np.array([0.1, 0.2, 0.3, 0.4], np.float32)
     count = 2000
     began = time.process_time()
     for index in range(count):
@@ -162,7 +162,7 @@ def serialize_ours(kind: str) -> float:
 def bytes_ours(kind: str) -> int:
     """Bytes of a step on the wire."""
     views = ObservationLayout(contract(kind).stored).views(observations(kind)[0])
-    record = b"".join(step_record(1 << 20, make_step(5, np.float32([0.1, 0.2, 0.3, 0.4])), views))
+    record = b"".join(step_record(1 << 20, make_step(5, np.array([0.1, 0.2, 0.3, 0.4], np.float32)), views))
     return len(encode_batch(sp.RecordBatch(), [record]))
 
 
@@ -215,7 +215,7 @@ def row(
 def rows(kind: str, rounds: int, folder: str | None, say: Callable[[dict], None]) -> None:
     import wire_lerobot as lerobot
 
-    syncs = ("os", "commit")
+    syncs: tuple[Sync, ...] = ("os", "commit")
     found: dict[str, list[tuple[float, float]]] = {sync: [] for sync in (*syncs, "peer")}
     cpu: list[tuple[float, float]] = []
     for _ in range(rounds):
@@ -227,8 +227,8 @@ def rows(kind: str, rounds: int, folder: str | None, say: Callable[[dict], None]
     for sync in syncs:
         name = f"{kind} steps/s over loopback to the acknowledgement, log.sync={sync}"
         say(row(name, "steps/s", [rate for rate, _ in found[sync]], theirs))
-    used = [[used_s * 1e3 for _, used_s in found[who]] for who in ("os", "peer")]
-    say(row(f"processor time of both processes for one {kind} step delivered, log.sync=os", "ms", *used))
+    used, peers_used = ([used_s * 1e3 for _, used_s in found[who]] for who in ("os", "peer"))
+    say(row(f"processor time of both processes for one {kind} step delivered, log.sync=os", "ms", used, peers_used))
     mine, peers = map(list, zip(*cpu, strict=True))
     say(row(f"serialise and deserialise one {kind} step, processor time", "ms", mine, peers))
     say(row(f"bytes on the wire for one {kind} step", "bytes", [bytes_ours(kind)], [lerobot.message_bytes(kind)]))

@@ -17,7 +17,7 @@ def transitions(kind: str, count: int) -> list[dict[str, Any]]:
     import torch
 
     random = torch.Generator().manual_seed(0)
-    shapes = {"observation.state": (1, 18)}
+    shapes: dict[str, tuple[int, ...]] = {"observation.state": (1, 18)}
     if kind == "image":
         shapes |= {f"observation.images.{name}": (1, 3, 128, 128) for name in ("front", "wrist")}
     states = [{k: torch.rand(shape, generator=random) for k, shape in shapes.items()} for _ in range(count + 1)]
@@ -90,7 +90,8 @@ def deliver(kind: str) -> tuple[float, float]:
     from torch.multiprocessing import Queue
 
     torch.set_num_threads(1)
-    shutdown, queues = threading.Event(), [Queue() for _ in range(3)]
+    shutdown = threading.Event()
+    queues: list[Any] = [Queue() for _ in range(3)]
     service = LearnerService(shutdown, queues[0], 4.0, queues[1], queues[2])
     options = [(f"grpc.max_{way}_message_length", MAX_MESSAGE_SIZE) for way in ("receive", "send")]
     server = grpc.server(ThreadPoolExecutor(max_workers=MAX_WORKERS), options=options)

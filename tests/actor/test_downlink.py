@@ -82,7 +82,7 @@ def test_the_frozen_part_comes_once_and_a_late_joiner_gets_everything(publisher,
     assert late.frozen.get().payload == frozen_bytes(policy)
     letters = iter([late.weights.get().payload])
     pilot = PolicyPilot(
-        lambda: next(letters, None), frozen=lambda: bytes(late.frozen.get().payload), exploration_share=0.0
+        lambda spare_s: next(letters, None), frozen=lambda: bytes(late.frozen.get().payload), exploration_share=0.0
     )
     pilot.refresh()
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)

@@ -79,7 +79,7 @@ def play():
     def run(config, runs=1):
         contract = derive_contract("gym", config)
         payloads = iter([save_snapshot(build_policy(spec_from_contract(contract, hidden=(8,))), 1)])
-        pilot = Watched(lambda: next(payloads, None), exploration_share=0.0)
+        pilot = Watched(lambda spare_s: next(payloads, None), exploration_share=0.0)
         pilot.refresh()
         env, sink, said = make_env("gym", config), Records(contract), []
         opened.append(env)
@@ -115,7 +115,7 @@ def test_a_camera_of_another_size_cuts_the_episode_and_the_next_one_does_not_sta
     )
     assert said == [f"the robot holds still until a camera is back: {lost}", f"the episode is cut here: {lost}"]
     with pytest.raises(ResetError) as error:
-        runner.run(Plan(Purpose.TRAINING, 4), Watched(lambda: None), NoOperator())
+        runner.run(Plan(Purpose.TRAINING, 4), Watched(lambda spare_s: None), NoOperator())
     assert str(error.value).endswith(f"its first observation was never whole and fresh: {lost}")
 
 

@@ -52,7 +52,7 @@ def test_the_arm_holds_while_a_camera_fails(monkeypatch, frame, got, gone_steps)
 
     monkeypatch.setattr(cameras, "image", image)
     payloads = iter([save_snapshot(build_policy(spec_from_contract(contract, hidden=(8,))), 1)])
-    pilot = PolicyPilot(lambda: next(payloads, None), exploration_share=0.0)
+    pilot = PolicyPilot(lambda spare_s: next(payloads, None), exploration_share=0.0)
     pilot.refresh()
     said, sink = [], Steps()
     runner = EpisodeRunner(env, contract, sink, Guard(contract), LockstepPacer(), say=said.append)

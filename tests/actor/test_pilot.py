@@ -27,7 +27,7 @@ def test_a_policy_that_is_not_finite_leaves_the_one_before_acting(capsys):
     policy = build_policy(SPEC)
     policy.freeze_statistics({"s": (np.arange(4.0), np.full(4, 3.0))}, 0.01)
     newest = iter([save_snapshot(policy, 1), not_finite(save_snapshot(policy, 2)), save_snapshot(policy, 3)])
-    pilot = PolicyPilot(lambda: next(newest, None), exploration_share=0.0)
+    pilot = PolicyPilot(lambda spare_s: next(newest, None), exploration_share=0.0)
     pilot.refresh()
     pilot.begin_episode({"s": np.ones(4, np.float32)})
     before = pilot.propose()
@@ -42,7 +42,7 @@ def test_a_policy_that_is_not_finite_leaves_the_one_before_acting(capsys):
 def test_a_policy_of_another_network_is_refused_and_the_one_before_stays():
     policy, other = build_policy(SPEC), build_policy(replace(SPEC, hidden=(8,)))
     newest = iter([save_snapshot(policy, 1), save_snapshot(other, 2)])
-    pilot = PolicyPilot(lambda: next(newest, None), exploration_share=0.0)
+    pilot = PolicyPilot(lambda spare_s: next(newest, None), exploration_share=0.0)
     pilot.refresh()
     with pytest.raises(SnapshotError, match="of another policy: hidden"):
         pilot.refresh()
@@ -51,7 +51,7 @@ def test_a_policy_of_another_network_is_refused_and_the_one_before_stays():
 
 
 def test_a_first_policy_that_is_not_finite_is_refused():
-    pilot = PolicyPilot(lambda: not_finite(save_snapshot(build_policy(SPEC), 0)))
+    pilot = PolicyPilot(lambda spare_s: not_finite(save_snapshot(build_policy(SPEC), 0)))
     with pytest.raises(NotFiniteError):
         pilot.refresh()
 
@@ -62,7 +62,7 @@ def test_an_image_policy_sees_the_frames_that_replay_would_stack():
     spec = PolicySpec(inputs=("s",), stacks=(2,), sizes=(4,), action_size=2, hidden=(16,), encoder="small", **sizes)
     policy = build_policy(spec).eval()
     newest = iter([save_snapshot(policy, 1)])
-    pilot = PolicyPilot(lambda: next(newest, None), exploration_share=0.0, device=torch.device("cpu"))
+    pilot = PolicyPilot(lambda spare_s: next(newest, None), exploration_share=0.0, device=torch.device("cpu"))
     pilot.refresh()
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (4, 32, 40, 3), np.uint8)
@@ -85,7 +85,7 @@ def test_the_policy_explores_in_a_share_of_the_episodes_and_in_whole_ones():
 
     def explored(share: float, seed: int) -> list[bool]:
         newest = iter([payload])
-        pilot = PolicyPilot(lambda: next(newest, None), exploration_share=share, seed=seed)
+        pilot = PolicyPilot(lambda spare_s: next(newest, None), exploration_share=share, seed=seed)
         pilot.refresh()
         episodes = []
         for _ in range(200):
@@ -105,39 +105,40 @@ def test_the_policy_explores_in_a_share_of_the_episodes_and_in_whole_ones():
 def test_a_policy_that_takes_long_is_loaded_in_parts_and_acts_once_it_is_whole(monkeypatch):
     spec = replace(SPEC, hidden=(1000, 1500))
     torch.manual_seed(3)
-    policies = [build_policy(spec).eval() for _ in range(3)]
+    policies = [build_policy(spec).eval() for _ in range(4)]
     payloads = [save_snapshot(policy, version) for version, policy in enumerate(policies, 1)]
     observation = {"s": np.ones(4, np.float32)}
-    pilot = PolicyPilot(lambda: payloads.pop(0) if payloads else None, exploration_share=0.0)
+    pilot = PolicyPilot(lambda spare_s: payloads.pop(0) if payloads else None, exploration_share=0.0)
     pilot.refresh()
     pilot.begin_episode(observation)
 
     def acts_as(version: int) -> bool:
         return bool((pilot.propose() == policies[version - 1].act(observation, deterministic=True)).all())
 
-    pilot._load_s, pilot._part_s = 0.05, 0.004
-    for _ in range(5):
-        pilot.refresh(0.0)
-        pilot.refresh(0.003)
-    assert pilot.version == 1, "no time is left for any of it"
-    monkeypatch.setattr("actor.policy_pilot._PUT_OFF_S", 0.0)
-    parts = 0
+    pilot._part_s = 10.0
+    calls = 0
     while pilot.version == 1:
         assert acts_as(1), "the one before acts until all of it is there"
         pilot.refresh(0.0)
-        parts += 1
-    assert 5 < parts < 15, "it has waited long enough, and goes on by one part at a time"
+        calls += 1
+    assert 5 < calls < 15, "a part in each call where there is no time for more"
     assert acts_as(2)
-    monkeypatch.undo()
-    pilot.refresh(10.0)
-    assert pilot.version == 3, "with time enough all parts at once"
+    pilot.refresh(0.0)
+    assert pilot.version == 2
+    monkeypatch.setattr("actor.policy_pilot._AT_ONCE_S", 0.0)
+    pilot.refresh(0.0)
+    assert pilot.version == 3, "it has taken long enough"
     assert acts_as(3)
+    pilot._part_s = 0.0
+    pilot.refresh(10.0)
+    assert pilot.version == 4, "with time enough all parts at once"
+    assert acts_as(4)
 
 
 def test_a_small_policy_acts_at_once_however_little_time_is_left():
     policy = build_policy(SPEC)
     payloads = [save_snapshot(policy, version) for version in (1, 2)]
-    pilot = PolicyPilot(lambda: payloads.pop(0) if payloads else None)
+    pilot = PolicyPilot(lambda spare_s: payloads.pop(0) if payloads else None)
     pilot.refresh()
     pilot.refresh(0.0)
     assert pilot.version == 2
@@ -149,7 +150,7 @@ def test_a_policy_that_stands_still_acts_with_its_noise_where_its_spec_says_so()
 
     def noisy(places: Iterable[int]) -> list[bool]:
         newest = iter([payload])
-        pilot = PolicyPilot(lambda: next(newest, None), exploration_share=0.0)
+        pilot = PolicyPilot(lambda spare_s: next(newest, None), exploration_share=0.0)
         pilot.refresh()
         found = []
         for t, place in enumerate(places):

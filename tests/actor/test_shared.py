@@ -1,5 +1,6 @@
 """What two processes share without locks: letters arrive whole, the newest wins."""
 
+import math
 import mmap
 import multiprocessing
 
@@ -94,3 +95,25 @@ def test_a_reader_takes_each_letter_once_in_parts_into_the_same_memory():
             memory = payload
         if version == 3:
             assert np.shares_memory(np.frombuffer(memory, np.uint8), np.frombuffer(payload, np.uint8))
+
+
+def test_a_reader_that_is_overtaken_takes_the_newest_letter_at_once():
+    fd = create_block(Mailbox.size(9_000_000))
+    box, letters = Mailbox(fd, 9_000_000), Letters(Mailbox.open(fd))
+    sent = [bytes([version]) * 9_000_000 for version in range(9)]
+    taken = []
+    for call in range(18):
+        if call % 2 == 0:
+            box.put(sent[call // 2], version=call // 2)
+        if (payload := letters.newest()) is not None:
+            taken.append(payload[0])
+            assert payload == sent[taken[-1]]
+    assert len(taken) >= 2, "it needs five calls for one letter, and two others are put meanwhile"
+    assert taken == sorted(set(taken))
+
+
+def test_a_reader_with_time_takes_a_letter_in_one_call():
+    fd = create_block(Mailbox.size(9_000_000))
+    box, letters = Mailbox(fd, 9_000_000), Letters(Mailbox.open(fd))
+    box.put(bytes(9_000_000), version=1)
+    assert letters.newest(math.inf) == bytes(9_000_000)

@@ -16,13 +16,13 @@ class LightPilot:
 
     hands_off = False
 
-    def __init__(self, newest: Callable[[], bytes | memoryview | None], *, seed: int = 0, **_: object) -> None:
+    def __init__(self, newest: Callable[[float], bytes | memoryview | None], *, seed: int = 0, **_: object) -> None:
         self.version, self.ready = 0, False
         self._newest = newest
         self._random = np.random.default_rng(seed)
 
     def refresh(self, spare_s: float = 0.0) -> None:
-        payload = self._newest()
+        payload = self._newest(spare_s)
         if payload is not None:
             self.version, self.ready = json.loads(bytes(payload))["version"], True
 

@@ -60,7 +60,7 @@ def acted(run, arm, episodes, *, warmup, demonstrate):
     sink, world = Sent(arm), make(WORLD)
     published = run.publisher.newer("", 0, 0)
     payloads = iter([published.payload])
-    pilot = PolicyPilot(lambda: next(payloads, None), warmup=warmup, seed=1)
+    pilot = PolicyPilot(lambda spare_s: next(payloads, None), warmup=warmup, seed=1)
     person = ScriptedOperator(world, ScriptedOperatorConfig(demonstrate=demonstrate, takeover_share=1.0), seed=2)
     runner = EpisodeRunner(world, CONTRACT, sink, Guard(CONTRACT), LockstepPacer())
     for i in range(episodes):
