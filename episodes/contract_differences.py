@@ -60,12 +60,16 @@ def stored_differences(expected: Contract, actual: Contract) -> list[Difference]
 
 
 def difference_lines(found: Sequence[Difference]) -> list[str]:
-    """What a user reads: one line for each feature, ``LINES`` at most and then how many more there are."""
+    """What a user reads: the first of ``all_lines``."""
+    return first_lines(all_lines(found))
+
+
+def all_lines(found: Sequence[Difference]) -> list[str]:
+    """One line for each feature."""
     groups: dict[str, list[Difference]] = {}
     for difference in found:
         groups.setdefault(difference.feature or difference.key, []).append(difference)
-    lines = [_line(group) for group in groups.values()]
-    return first_lines(lines)
+    return [_line(group) for group in groups.values()]
 
 
 def first_lines(lines: Sequence[str]) -> list[str]:
