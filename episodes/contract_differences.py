@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from episodes.contract import Contract
@@ -95,8 +95,8 @@ def _values(contract: Contract) -> dict[tuple[str, str], Any]:
         if feature is not interface.action:
             view = asdict(contract.view.of(feature.name))
             values |= {(feature.name, key): value for key, value in view.items() if key != "name"}
-    rest = ("action_meaning", "gripper_sign", "control_hz")
-    values |= {("", key): getattr(interface, key) for key in rest}
+    apart = ("task", "observations", "action", "reward")
+    values |= {("", f.name): getattr(interface, f.name) for f in fields(interface) if f.name not in apart}
     return values | {("", f"reward.{key}"): value for key, value in asdict(interface.reward).items()}
 
 
