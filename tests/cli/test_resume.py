@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import threading
 from pathlib import Path
@@ -16,6 +17,8 @@ from cli.errors import CommandError, UsageError
 from episodes.disk import DiskError
 from episodes.log import LogError
 from episodes.log_lock import FolderLock
+from learner.checkpoint import CheckpointError
+from learner.config import ConfigError
 from learner.run_folder import plain
 
 MODULES = {"learner": learner, "demo": demo}
@@ -171,6 +174,22 @@ def test_a_demo_waits_for_the_learner_that_a_killed_one_left(folder):
 )
 def test_what_the_learner_refuses_is_refused_before_anything_is_written(tmp_path, given, text):
     nothing_is_written(tmp_path / "run", UsageError, text, *given)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "text"),
+    [
+        ("replay.capacity_gb=100000", ConfigError, "replay may take 100000.0 GB of memory"),
+        ("learner.device=mps", ConfigError, "torch finds no MPS device"),
+        ("policy.pretrained=nothing", CheckpointError, "policy.pretrained=nothing is neither"),
+        ("stop.max_env_steps=1000000000", DiskError, "0 steps (stop.max_env_steps)"),
+    ],
+)
+def test_what_takes_torch_to_tell_is_refused_while_a_demo_records(tmp_path, given, error, text):
+    config = learner.learner_config(compose("learner", f"run={tmp_path / 'run'}", "env.obs=state", given))
+    with pytest.raises(error, match=re.escape(text)):
+        learner.check_settings(config)
+    assert not (tmp_path / "run").exists()
 
 
 def test_too_small_a_disk_is_said_before_anything_is_written(tmp_path):
