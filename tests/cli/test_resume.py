@@ -156,12 +156,23 @@ def test_a_demo_that_runs_is_refused_before_anything_is_written(folder, monkeypa
     lock.release()
 
 
-def test_a_demo_waits_for_the_learner_that_a_killed_one_left(folder):
+def test_a_demo_that_records_is_refused_and_keeps_its_settings(tmp_path):
+    lock = FolderLock(tmp_path)
+    (tmp_path / learner.DEMO_SETTINGS).write_text('{"seed": 0}')
+    nothing_is_written(tmp_path, LogError, rf"{tmp_path} is being written by another process", "seed=7")
+    assert (tmp_path / learner.DEMO_SETTINGS).read_text() == '{"seed": 0}'
+    lock.release()
+
+
+def test_a_demo_waits_for_the_learner_that_a_killed_one_left_and_says_so(folder, capsys):
     (folder / "log").mkdir()
     lock = FolderLock(folder / "log")
-    threading.Timer(0.3, lock.release).start()
+    threading.Timer(0.5, lock.release).start()
     demo._await_log(folder / "log")
     FolderLock(folder / "log").release()
+    assert capsys.readouterr().out == "waiting for the learner of an earlier start to end\n"
+    demo._await_log(folder / "log")
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(
