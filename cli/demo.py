@@ -179,6 +179,7 @@ def _run(config: DemoConfig, settings: Settings, folder: Path, env_config: Any, 
     from cli.summary import load_summary, save_summary, summarise
     from cli.training import TrainingSession
     from episodes.log_lock import FolderLock
+    from learner.divergence import lower_rates
     from metrics.report import write_report
 
     if summary := load_summary(folder):
@@ -196,6 +197,7 @@ def _run(config: DemoConfig, settings: Settings, folder: Path, env_config: Any, 
         learning=learner_arguments(settings),
         operator=config.operator,
         rewarding=reward_arguments(settings),
+        lower_rates=lower_rates(settings.configs["algorithm"]),
         started_s=started_s,
     )
     result = session.run(how_to_resume(folder))
