@@ -162,11 +162,14 @@ def _await_log(log: Path) -> None:
     from episodes.log_lock import FolderLock
     from episodes.log_segment import LogError
 
-    until_s = time.monotonic() + LEARNER_ENDS_S
+    until_s = 0.0
     while True:
         try:
             return FolderLock(log).release()
         except LogError:
+            if not until_s:
+                print("waiting for the learner of an earlier start to end", flush=True)
+                until_s = time.monotonic() + LEARNER_ENDS_S
             if time.monotonic() > until_s:
                 raise
         time.sleep(POLL_S)
@@ -175,6 +178,8 @@ def _await_log(log: Path) -> None:
 def _run(config: DemoConfig, settings: Settings, folder: Path, env_config: Any, started_s: float) -> int:
     from cli.summary import load_summary, save_summary, summarise
     from cli.training import TrainingSession
+    from episodes.log_lock import FolderLock
+    from learner.divergence import lower_rates
     from metrics.report import write_report
 
     if summary := load_summary(folder):
@@ -182,6 +187,7 @@ def _run(config: DemoConfig, settings: Settings, folder: Path, env_config: Any, 
         return OK if summary["reached"] else CAP_REACHED
     _check_start(settings, folder)
     folder.mkdir(parents=True, exist_ok=True)
+    FolderLock(folder)  # until this process ends
     write_durably(folder / learner_verb.DEMO_SETTINGS, (json.dumps(_all_values(settings), indent=1) + "\n").encode())
     session = TrainingSession(
         folder,
@@ -191,6 +197,7 @@ def _run(config: DemoConfig, settings: Settings, folder: Path, env_config: Any, 
         learning=learner_arguments(settings),
         operator=config.operator,
         rewarding=reward_arguments(settings),
+        lower_rates=lower_rates(settings.configs["algorithm"]),
         started_s=started_s,
     )
     result = session.run(how_to_resume(folder))

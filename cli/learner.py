@@ -132,16 +132,10 @@ def learner_config(settings: Settings) -> Any:
 def check_settings(config: Any) -> None:
     """Raises what `tandem learner` would refuse these settings with, whatever the demonstrations; makes nothing."""
     from envs.registry import derive_contract
-    from learner.algorithms import policy_spec
-    from learner.algorithms.device import choose_device
-    from learner.assembly import checked
     from learner.encoder_copy import with_kept_encoder
-    from learner.startup import check_pretrained
+    from learner.start_check import check_start
 
-    spec = policy_spec(derive_contract(config.env, config.env_config), with_kept_encoder(config).algorithm)
-    checked(lambda: choose_device(config.device))
-    if config.policy.pretrained and not (Path(config.run) / "run.json").exists():
-        check_pretrained(config.policy.pretrained, spec)
+    check_start(with_kept_encoder(config), derive_contract(config.env, config.env_config), Path(config.run))
 
 
 def _sections() -> dict[str, Any]:

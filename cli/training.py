@@ -16,6 +16,7 @@ from cli.connection import Connection
 from cli.errors import CAP_REACHED, ERROR, OK, USAGE, CommandError
 from cli.leaving import interrupted_by_signals
 from cli.progress import Progress
+from learner.divergence import NOT_FINITE
 
 FIRST_UPDATE = "first_update.json"
 POLL_S = 0.25
@@ -49,6 +50,7 @@ class TrainingSession:
         learning: Arguments of `tandem learner`, besides run, demos, address and token.
         operator: Of the actor.
         rewarding: Arguments of `tandem record` and `tandem actor`: where the reward comes from.
+        lower_rates: Arguments of `tandem demo` to go on with where the losses were not finite.
         started_s: time.monotonic() when the command began.
     """
 
@@ -62,6 +64,7 @@ class TrainingSession:
         learning: Sequence[str],
         operator: str,
         rewarding: Sequence[str] = (),
+        lower_rates: str = "",
         started_s: float,
     ) -> None:
         self._folder = folder
@@ -71,6 +74,7 @@ class TrainingSession:
         self._learning = list(learning)
         self._operator = operator
         self._rewarding = list(rewarding)
+        self._lower_rates = lower_rates
         self._started_s = started_s
         self._children: list[Child] = []
         self._token = folder / "token"
@@ -176,9 +180,12 @@ class TrainingSession:
         change = (
             f"Where a setting is at fault, change it: tandem demo run={self._folder} KEY=VALUE. " if refused else ""
         )
+        tail = child.tail()
+        again = f"{change}{self._resume}"
+        if NOT_FINITE in tail:
+            again = f"To go on: tandem demo run={self._folder} {self._lower_rates}"
         return CommandError(
-            f"the {child.name} ended with exit code {child.exit_code}. The last lines of {child.log}:\n"
-            f"{child.tail()}\n{change}{self._resume}"
+            f"the {child.name} ended with exit code {child.exit_code}. The last lines of {child.log}:\n{tail}\n{again}"
         )
 
     def _first_update(self) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from episodes.contract import Contract
@@ -60,12 +60,16 @@ def stored_differences(expected: Contract, actual: Contract) -> list[Difference]
 
 
 def difference_lines(found: Sequence[Difference]) -> list[str]:
-    """What a user reads: one line for each feature, ``LINES`` at most and then how many more there are."""
+    """What a user reads: the first of ``all_lines``."""
+    return first_lines(all_lines(found))
+
+
+def all_lines(found: Sequence[Difference]) -> list[str]:
+    """One line for each feature."""
     groups: dict[str, list[Difference]] = {}
     for difference in found:
         groups.setdefault(difference.feature or difference.key, []).append(difference)
-    lines = [_line(group) for group in groups.values()]
-    return first_lines(lines)
+    return [_line(group) for group in groups.values()]
 
 
 def first_lines(lines: Sequence[str]) -> list[str]:
@@ -91,8 +95,8 @@ def _values(contract: Contract) -> dict[tuple[str, str], Any]:
         if feature is not interface.action:
             view = asdict(contract.view.of(feature.name))
             values |= {(feature.name, key): value for key, value in view.items() if key != "name"}
-    rest = ("action_meaning", "gripper_sign", "control_hz")
-    values |= {("", key): getattr(interface, key) for key in rest}
+    apart = ("task", "observations", "action", "reward")
+    values |= {("", f.name): getattr(interface, f.name) for f in fields(interface) if f.name not in apart}
     return values | {("", f"reward.{key}"): value for key, value in asdict(interface.reward).items()}
 
 

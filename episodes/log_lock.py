@@ -21,8 +21,7 @@ class FolderLock:
             os.close(self._file)
             self._file = -1
             raise LogError(
-                f"the episode log {folder} is being written by another process (pid {holder}): stop it, or choose "
-                "another run folder"
+                f"{folder} is being written by another process (pid {holder}): stop it, or choose another run folder"
             ) from None
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)

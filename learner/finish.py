@@ -29,7 +29,7 @@ def finish(trainer: Trainer, ending: Ending, server: LearnerServer) -> int:
     interrupted = ending.outcome == "interrupted"
     trainer.phase = FINISHED
     if interrupted:
-        console.event("stopping" if trainer.diverged else STOPPING)
+        console.event(STOPPING if trainer.prepared and not trainer.diverged else "stopping")
     else:
         trainer.ingest.finish(ending.reason)
         until_s = time.monotonic() + FAREWELL_S
@@ -70,8 +70,10 @@ def finish(trainer: Trainer, ending: Ending, server: LearnerServer) -> int:
         console.event(watched)
     if interrupted:
         again = shlex.quote(str(trainer.folder.path))
-        all_saved = "Everything is saved. " if saved and not trainer.diverged else ""
-        console.event(f"{all_saved}Go on with: tandem learner run={again}")
+        kept = "Everything is saved. " if saved and not trainer.diverged else ""
+        if not trainer.prepared:
+            kept = f"The {'cloning' if trainer.cloning else 'start'} will be made anew. "
+        console.event(f"{kept}Go on with: tandem learner run={again}")
     if trainer.diverged and not interrupted:
         console.event(trainer.diverged)
         return 1

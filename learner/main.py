@@ -12,25 +12,25 @@ from episodes.contract import Contract
 from episodes.disk import check_writable
 from episodes.log import EpisodeLog
 from learner.algorithms import policy_spec
-from learner.assembly import checked, make_trainer
+from learner.assembly import make_trainer
 from learner.checkpoint import CheckpointError
-from learner.config import ConfigError, LearnerConfig
+from learner.config import LearnerConfig
 from learner.console import Console
 from learner.demonstrations import check_demonstrations, import_demonstrations
-from learner.disk_plan import check_room, plan
+from learner.disk_plan import plan
 from learner.distributed import check_ranks, follow, release, started_ranks, tells_torchrun
 from learner.encoder_copy import keep_encoder, with_kept_encoder
 from learner.finish import finish
 from learner.gpu_memory import out_of_memory_explained
 from learner.ingest import Ingest
 from learner.joining import identity_of, join_lines
-from learner.memory import replay_beyond_memory
 from learner.publisher import PolicyPublisher
 from learner.reward_watch import RewardWatch
 from learner.run_folder import RunFolder, default_run_folder, open_run_folder, plain, save_config
 from learner.service import LearnerServer
 from learner.service_file import remove_service_file, write_service_file
-from learner.startup import StartInterruptedError, check_pretrained, prepare
+from learner.start_check import beyond_memory, check_start
+from learner.startup import StartInterruptedError, prepare
 from learner.status import starting_status, status_message
 from learner.stop_rule import Ending
 from learner.stop_signal import StopSignal
@@ -47,7 +47,8 @@ from transport.token import load_or_create_token
 def run_learner(config: LearnerConfig) -> int:
     """Runs a learner until its run is over, and returns the exit code.
 
-    0: over; 3: a cap was reached without success, where success was asked for; 130: stopped by the user, all saved.
+    0: over; 1: over because the losses are not finite, or not all could be saved; 3: a cap was reached without success,
+    where success was asked for; 130: stopped by the user.
 
     Raises:
         ConfigError, EnvError, PolicySpecError, RunFolderError, LogError, CheckpointError, RankError, ...: with a text.
@@ -58,22 +59,14 @@ def run_learner(config: LearnerConfig) -> int:
     check_ranks(config, ranks)
     contract = derive_contract(config.env, config.env_config)
     kept = with_kept_encoder(config)
-    spec = policy_spec(contract, kept.algorithm)  # refuses what cannot be trained, before anything is made
-    token = load_or_create_token(config.token_path)
     place = place_of(config.address)
     check_free(place)
-    identity = identity_of(config, place)
     if config.demos:
-        check_demonstrations(config.demos, contract)  # as early: a run folder is not made in vain
-    replay_bytes = checked(config.replay.capacity_bytes)
-    new = not config.run or not (Path(config.run) / "run.json").exists()
-    if new and config.policy.pretrained:
-        check_pretrained(config.policy.pretrained, spec)
-    if new and (said := _beyond(config, contract, replay_bytes)):
-        raise ConfigError(f"{said}. Lower replay.capacity_gb, or leave it out for a quarter of what is free")
+        check_demonstrations(config.demos, contract)
     path = Path(config.run or default_run_folder(contract.interface.task))
-    if new:
-        check_room(config, contract, path)
+    replay_bytes = check_start(kept, contract, path)
+    token = load_or_create_token(config.token_path)
+    identity = identity_of(config, place)
     check_writable(path)
     folder = open_run_folder(
         path,
@@ -96,7 +89,7 @@ def run_learner(config: LearnerConfig) -> int:
             sync=config.log.sync,  # type: ignore[arg-type]
             segment_bytes=config.log.segment_mb << 20,
         ) as log:
-            if folder.resumed and (said := _beyond(config, contract, folder.replay_bytes)):
+            if folder.resumed and (said := beyond_memory(config, contract, folder.replay_bytes)):
                 console.event(f"{said}: free some, or go on on a larger machine, before that much has been recorded")
             save_config(folder, plain(config))
             for line in plan(config, contract, folder.path, folder.replay_bytes):
@@ -181,13 +174,6 @@ def _serve(
             with contextlib.suppress(CheckpointError):  # said already, or what ended the run is the graver
                 trainer.writer.close()
             trainer.reporter.close(0.1)
-
-
-def _beyond(config: LearnerConfig, contract: Contract, replay_bytes: int) -> str:
-    from learner.algorithms.device import choose_device
-
-    device = checked(lambda: choose_device(config.device))
-    return replay_beyond_memory(contract, replay_bytes, config.replay.device, device)
 
 
 def _note_address(folder: RunFolder, address: str, config: LearnerConfig, ca: str, console: Console) -> None:

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from episodes.contract import Contract, ContractError
-from episodes.contract_differences import difference_lines, differences, first_lines
+from episodes.contract_differences import all_lines, differences, first_lines
 from episodes.contract_file import load_contract, save_contract
 from episodes.durable import write_durably
 
@@ -205,7 +205,7 @@ def _open(path: Path, contract: Contract, env: str, settings: Mapping[str, Any])
         recorded = load_contract(path / "contract.json")
     except ContractError as error:
         raise RunFolderError(f"{path} cannot be resumed: {error}") from error
-    found = difference_lines(differences(contract, recorded))
+    found = all_lines(differences(contract, recorded))
     if run["env"] != env:
         found.insert(0, f"env: expected {env!r}, got {run['env']!r}")
     kept, actual = dict(_leaves(run["settings"])), dict(_leaves(plain(settings)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import shlex
 import time
 from collections.abc import Iterator
 from itertools import chain
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 from episodes.log import EpisodeLog
 from learner.checkpoint import Checkpoint, CheckpointError, load_checkpoint, newest_checkpoint, pointed
 from learner.config import ConfigError
+from learner.divergence import NOT_FINITE, lower_rates, odd_tensors
 from learner.prefetch import batch_source
 from learner.progress import write
 from learner.resume import restore
@@ -195,10 +197,12 @@ def _start_policy(trainer: Trainer) -> None:
                 raise StartInterruptedError
     losses = trainer.means.take()
     if odd := [name for name, value in losses.items() if not math.isfinite(value)]:
+        tensors, again = odd_tensors(algorithm), shlex.quote(str(trainer.folder.path))
         raise ConfigError(
             f"cloning {replay.demonstration_size} transitions diverged within {updates} updates: {', '.join(odd)} is "
-            f"not finite{_odd_tensors(trainer)}. No policy is published and nothing of it is kept. Start a new run "
-            "with a lower algorithm.actor_lr, or look at the demonstrations for absurd numbers"
+            f"{NOT_FINITE}{tensors and f' ({tensors})'}. No policy is published and nothing of it is kept. Look at the "
+            "demonstrations for absurd numbers, or clone anew with a lower rate: "
+            f"tandem learner run={again} {lower_rates(config.algorithm, 'actor_lr')}"
         )
     write(trainer, losses)
     trainer.phase, trainer.cloning = WAITING, {}
@@ -206,13 +210,6 @@ def _start_policy(trainer: Trainer) -> None:
         f"cloned the policy from {replay.demonstration_size} transitions: {updates} updates in "
         f"{time.monotonic() - started_s:.1f} s"
     )
-
-
-def _odd_tensors(trainer: Trainer) -> str:
-    from policies.snapshot import non_finite
-
-    found = non_finite(trainer.algorithm.state()[0])
-    return f" (NaN or infinity in {', '.join(found[:3])})" if found else ""
 
 
 def _print_replay(trainer: Trainer) -> None:

@@ -115,9 +115,9 @@ class StopRule:
     def check(self, trainer: Trainer) -> Ending | None:
         """Why training is over now; None while it is not."""
         stop, steps = self.config.stop, trainer.metrics.env_steps
+        if trainer.diverged and (stop.when_autonomous or stop.max_env_steps or stop.max_time_s):
+            return Ending("the losses are not finite", "diverged", 1)  # without updates no cap may ever be reached
         if stop.when_autonomous:
-            if trainer.diverged:
-                return Ending("the losses are not finite", "diverged", 1)
             self.conditions = stop_conditions(
                 trainer.schedule.results,
                 self.config.evaluation,

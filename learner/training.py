@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from learner.checkpoint import Checkpoint, CheckpointWriter
 from learner.config import LearnerConfig
 from learner.console import Console
+from learner.divergence import NOT_FINITE, lower_rates, odd_tensors
 from learner.episode_metrics import EpisodeMetrics, EpisodeRecord
 from learner.evaluation import EvaluationSchedule
 from learner.evaluator import ask_evaluation, is_present, take_result
@@ -160,17 +161,14 @@ class Trainer:
 
     def diverge(self, found: str) -> None:
         """Notes, once, that the losses are not finite, and in which tensors."""
-        from policies.snapshot import non_finite
-
         if self.diverged:
             return
-        tensors = non_finite(self.algorithm.state()[0])
-        where = f"; NaN or infinity in {', '.join(tensors[:3])}" if tensors else ""
+        tensors = odd_tensors(self.algorithm)
         self.diverged = (
-            f"the losses are not finite since update {self.progress.finite_updates + 1} ({found}{where}): nothing is "
-            f"updated, no policy is published and no checkpoint written any more. The newest good checkpoint is "
-            f"{self.last_checkpoint or 'none'}: to go on from there, start the learner again with lower learning rates "
-            "(algorithm.critic_lr, algorithm.actor_lr)"
+            f"the losses are {NOT_FINITE} since update {self.progress.finite_updates + 1} "
+            f"({found}{tensors and f'; {tensors}'}): nothing is updated, no policy is published and no checkpoint "
+            f"written any more. The newest good checkpoint is {self.last_checkpoint or 'none'}: to go on from there, "
+            f"start the learner again with lower learning rates, {lower_rates(self.config.algorithm)}"
         )
         self.console.event(self.diverged)
 

@@ -141,3 +141,15 @@ def test_a_setting_refused_once_torch_is_there_ends_recording_and_says_how_to_ch
     assert "tandem: learner.device=mps, and torch finds no MPS device. Use learner.device=cpu or auto" in demo.text
     assert f"change it: tandem demo run={demo.folder} KEY=VALUE. To go on: make demo RUN={demo.folder}" in demo.text
     assert demo.programs() == []
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("rate", ["actor_lr", "critic_lr"])
+def test_a_demo_that_diverged_says_which_rates_to_go_on_with(demo, rate):
+    """While it clones, with the actor's, or learns."""
+    process = demo.start(*SMALL, "obs=state", f"algorithm.{rate}=1e38", "stop.when_autonomous=false", "warmup_steps=20")
+    assert process.wait(150) == 1, demo.text[-2000:]
+    last = demo.text.splitlines()[-1]
+    assert last.startswith(f"To go on: tandem demo run={demo.folder} algorithm.critic_lr=")
+    assert f" algorithm.{rate}=3e+37" in last
+    assert demo.programs() == []

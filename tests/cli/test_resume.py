@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import threading
 from pathlib import Path
@@ -16,6 +17,8 @@ from cli.errors import CommandError, UsageError
 from episodes.disk import DiskError
 from episodes.log import LogError
 from episodes.log_lock import FolderLock
+from learner.checkpoint import CheckpointError
+from learner.config import ConfigError
 from learner.run_folder import plain
 
 MODULES = {"learner": learner, "demo": demo}
@@ -153,12 +156,23 @@ def test_a_demo_that_runs_is_refused_before_anything_is_written(folder, monkeypa
     lock.release()
 
 
-def test_a_demo_waits_for_the_learner_that_a_killed_one_left(folder):
+def test_a_demo_that_records_is_refused_and_keeps_its_settings(tmp_path):
+    lock = FolderLock(tmp_path)
+    (tmp_path / learner.DEMO_SETTINGS).write_text('{"seed": 0}')
+    nothing_is_written(tmp_path, LogError, rf"{tmp_path} is being written by another process", "seed=7")
+    assert (tmp_path / learner.DEMO_SETTINGS).read_text() == '{"seed": 0}'
+    lock.release()
+
+
+def test_a_demo_waits_for_the_learner_that_a_killed_one_left_and_says_so(folder, capsys):
     (folder / "log").mkdir()
     lock = FolderLock(folder / "log")
-    threading.Timer(0.3, lock.release).start()
+    threading.Timer(0.5, lock.release).start()
     demo._await_log(folder / "log")
     FolderLock(folder / "log").release()
+    assert capsys.readouterr().out == "waiting for the learner of an earlier start to end\n"
+    demo._await_log(folder / "log")
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(
@@ -171,6 +185,22 @@ def test_a_demo_waits_for_the_learner_that_a_killed_one_left(folder):
 )
 def test_what_the_learner_refuses_is_refused_before_anything_is_written(tmp_path, given, text):
     nothing_is_written(tmp_path / "run", UsageError, text, *given)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "text"),
+    [
+        ("replay.capacity_gb=100000", ConfigError, "replay may take 100000.0 GB of memory"),
+        ("learner.device=mps", ConfigError, "torch finds no MPS device"),
+        ("policy.pretrained=nothing", CheckpointError, "policy.pretrained=nothing is neither"),
+        ("stop.max_env_steps=1000000000", DiskError, "0 steps (stop.max_env_steps)"),
+    ],
+)
+def test_what_takes_torch_to_tell_is_refused_while_a_demo_records(tmp_path, given, error, text):
+    config = learner.learner_config(compose("learner", f"run={tmp_path / 'run'}", "env.obs=state", given))
+    with pytest.raises(error, match=re.escape(text)):
+        learner.check_settings(config)
+    assert not (tmp_path / "run").exists()
 
 
 def test_too_small_a_disk_is_said_before_anything_is_written(tmp_path):

@@ -1,4 +1,4 @@
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 
 import pytest
 
@@ -76,6 +76,18 @@ def test_a_contract_does_not_differ_from_what_came_over_the_wire():
 )
 def test_one_line_names_key_expected_and_actual(changes, text):
     assert lines(contract(), contract(**changes)) == [text]
+
+
+def test_a_field_that_came_later_is_compared_too():
+    @dataclass(frozen=True)
+    class Later(Interface):
+        gear: str = "low"
+
+    ours, theirs = (
+        Contract(Later(**{f.name: getattr(contract().interface, f.name) for f in fields(Interface)}, gear=gear), view)
+        for gear, view in (("low", contract().view), ("high", contract().view))
+    )
+    assert lines(ours, theirs) == ["gear: expected 'low', got 'high'"]
 
 
 def test_a_state_run_and_one_with_cameras_differ_in_two_lines():

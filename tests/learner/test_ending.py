@@ -27,6 +27,22 @@ def test_the_caps_end_training_and_say_whether_that_was_success(tmp_path):
         assert (ending.reason, ending.exit_code) == ("stop.max_env_steps=30 reached", 3)
 
 
+@pytest.mark.parametrize(
+    ("stop", "outcome"),
+    [
+        (StopConfig(when_autonomous=True), "diverged"),
+        (StopConfig(max_env_steps=9), "diverged"),
+        (StopConfig(max_time_s=9.0), "diverged"),
+        (StopConfig(), None),
+    ],
+)
+def test_a_run_that_diverged_ends_where_it_is_to_end_by_itself(tmp_path, stop, outcome):
+    with opened(tmp_path, dataclasses.replace(CONFIG, evaluation=EvaluationConfig(), stop=stop)) as run:
+        run.trainer.diverged = "the losses are not finite"
+        ending = run.trainer.stop_rule.check(run.trainer)
+        assert (ending and ending.outcome) == outcome
+
+
 def test_a_good_policy_ends_training_and_the_best_checkpoint_holds_what_was_evaluated(tmp_path):
     config = dataclasses.replace(
         CONFIG,

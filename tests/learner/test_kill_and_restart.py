@@ -130,18 +130,26 @@ def test_ctrl_c_pressed_twice_in_a_moment_saves_all_the_same(start, join):
     assert newest.name.startswith("00000030-")
 
 
-def test_ctrl_c_again_after_a_moment_gives_up_the_last_checkpoint():
+@pytest.mark.parametrize(
+    ("prepared", "said"),
+    [
+        (True, "gave up the last checkpoint: the run goes on from the one before it"),
+        (False, "ended at once: the run makes its start anew"),
+    ],
+)
+def test_ctrl_c_again_after_a_moment_gives_up_the_last_checkpoint(prepared, said):
     code = (
         "import time; from types import SimpleNamespace; from learner.stop_signal import StopSignal\n"
-        "trainer = SimpleNamespace(stop=False); StopSignal(accident_s=0.0).stops(trainer); print('ready', flush=True)\n"
+        f"trainer = SimpleNamespace(stop=False, prepared={prepared})\n"
+        "StopSignal(accident_s=0.0).stops(trainer); print('ready', flush=True)\n"
         "while not trainer.stop: time.sleep(0.01)\n"
         "print('stopping', flush=True); time.sleep(60)"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
-        for said in ("ready", "stopping"):
-            assert process.stdout.readline() == f"{said}\n"
+        for word in ("ready", "stopping"):
+            assert process.stdout.readline() == f"{word}\n"
             process.send_signal(signal.SIGINT)
-        assert "gave up the last checkpoint" in process.communicate(timeout=60)[1]
+        assert process.communicate(timeout=60)[1].strip() == said
     assert process.returncode == 130

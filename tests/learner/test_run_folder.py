@@ -74,6 +74,26 @@ def test_of_many_settings_that_differ_the_first_are_named(tmp_path):
         opened(tmp_path / "run", settings={f"key_{i}": 1 for i in range(20)})
 
 
+def test_of_a_contract_and_settings_that_differ_all_are_counted(tmp_path):
+    first = contract()
+    images = tuple(Feature(f"observation.images.{i}", "uint8", (8, 8, 3)) for i in range(10))
+    views = tuple(FeatureView(image.name) for image in images)
+
+    def with_images(size):
+        interface = dataclasses.replace(
+            first.interface, observations=tuple(dataclasses.replace(i, shape=(size, size, 3)) for i in images)
+        )
+        return Contract(interface, View(views))
+
+    opened(tmp_path / "run", with_images(8))
+    with pytest.raises(RunFolderError) as error:
+        opened(tmp_path / "run", with_images(16), env="other", settings=SETTINGS | {"seed": 4})
+    _, env, *images_named, more, _ = str(error.value).splitlines()
+    assert env == "  env: expected 'other', got 'gym'"
+    assert len(images_named) == 7
+    assert more == "  and 4 more", "three images and the seed"
+
+
 def without(path, *keys):
     """Takes settings out of a run.json, as if the run was made before they were there."""
     run = json.loads((path / "run.json").read_text())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
@@ -13,8 +15,11 @@ from episodes.outcome import Purpose
 from learner.checkpoint import CheckpointError, newest_checkpoint
 from learner.config import ConfigError, PolicyConfig
 from learner.console import Console, phase_of
+from learner.finish import finish
+from learner.service import LearnerServer
 from learner.startup import StartInterruptedError, prepare
 from learner.status import status_message
+from learner.stop_rule import Ending
 from metrics import names
 from policies.snapshot import load_snapshot
 from tests.learner.training_run import CONFIG, Arm, assert_equal, opened, started, update
@@ -59,7 +64,14 @@ def test_people_before_learning_are_cloned_into_version_0(tmp_path):
         assert run.folder.policy_file(0).is_file()
 
 
-def test_a_start_interrupted_while_cloning_clones_anew_when_the_run_goes_on(tmp_path, monkeypatch):
+def stopped(run) -> None:
+    """Ends a learner that was stopped before it was ready."""
+    finish(
+        run.trainer, Ending("stopped", "interrupted", 130), cast(LearnerServer, SimpleNamespace(stop=lambda _: None))
+    )
+
+
+def test_a_start_interrupted_while_cloning_clones_anew_when_the_run_goes_on(tmp_path, monkeypatch, capsys):
     with opened(tmp_path) as run:
         Arm(run).episode(30, human=range(30), purpose=Purpose.DEMONSTRATION)
     with opened(tmp_path) as run:
@@ -73,13 +85,18 @@ def test_a_start_interrupted_while_cloning_clones_anew_when_the_run_goes_on(tmp_
         with pytest.raises(StartInterruptedError):
             prepare(trainer, run.log)
         assert trainer.algorithm.clones == 1
-        assert not run.trainer.moved, "a checkpoint of it would pass for a policy that was cloned"
+        capsys.readouterr()
+        stopped(run)
+        said = capsys.readouterr().out.splitlines()
+        assert said[0] == "stopping", "no checkpoint is written"
+        assert said[-1] == f"The cloning will be made anew. Go on with: tandem learner run={tmp_path}"
+        assert newest_checkpoint(run.folder.checkpoints) is None, "it would pass for a policy that was cloned"
     with opened(tmp_path) as run:
         prepare(run.trainer, run.log)
         assert run.trainer.algorithm.clones == 5
 
 
-def test_a_start_interrupted_while_replay_is_rebuilt_leaves_the_checkpoint_the_newest(tmp_path):
+def test_a_start_interrupted_while_replay_is_rebuilt_leaves_the_checkpoint_the_newest(tmp_path, capsys):
     with started(tmp_path) as (run, arm):
         arm.episode(40)
         arm.flush()
@@ -91,7 +108,9 @@ def test_a_start_interrupted_while_replay_is_rebuilt_leaves_the_checkpoint_the_n
         run.trainer.stop = True
         with pytest.raises(StartInterruptedError):
             prepare(run.trainer, run.log)
-        assert not run.trainer.moved, "its networks are untrained"
+        stopped(run)
+        assert "The start will be made anew. Go on with: tandem learner run=" in capsys.readouterr().out
+        assert newest_checkpoint(run.folder.checkpoints) == newest, "its networks are untrained"
     with opened(tmp_path) as run:
         prepare(run.trainer, run.log)
         assert run.trainer.algorithm.updates == 10
@@ -132,7 +151,7 @@ def test_cloning_that_diverges_ends_the_start_and_names_the_tensors(tmp_path):
         "cloning 30 transitions diverged within 5 updates: cloning_loss is not finite (NaN or infinity"
     )
     assert "infinity in policy." in text
-    assert "a lower algorithm.actor_lr" in text
+    assert text.endswith(f"or clone anew with a lower rate: tandem learner run={tmp_path} algorithm.actor_lr=3e+37")
     with opened(tmp_path) as run:
         prepare(run.trainer, run.log)
         assert run.policy()[1] == 0, "nothing was lost"

@@ -1,0 +1,24 @@
+"""What is said where losses are not finite: in which tensors, and the learning rates to go on with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from learner.algorithms import Algorithm
+
+NOT_FINITE = "not finite"
+"""In every error of it."""
+
+
+def odd_tensors(algorithm: Algorithm) -> str:
+    """``NaN or infinity in A, B, C``: the first of them; empty where all are finite."""
+    from policies.snapshot import non_finite
+
+    found = non_finite(algorithm.state()[0])
+    return f"NaN or infinity in {', '.join(found[:3])}" if found else ""
+
+
+def lower_rates(config: Any, *names: str) -> str:
+    """Arguments that set these learning rates, by default critic's and actor's, of an algorithm to a third."""
+    return " ".join(f"algorithm.{name}={getattr(config, name) / 3:.1g}" for name in names or ("critic_lr", "actor_lr"))
