@@ -7,6 +7,7 @@ standard output.
 from __future__ import annotations
 
 import base64
+import math
 import time
 from collections.abc import Callable
 from functools import partial
@@ -63,7 +64,7 @@ class Control:
         self.rewarding = make_rewarding(
             reward_config(config.reward, config.reward_settings),
             self.contract,
-            None if config.reward_fd < 0 else Letters(Mailbox.open(config.reward_fd)).newest,
+            None if config.reward_fd < 0 else partial(Letters(Mailbox.open(config.reward_fd)).newest, math.inf),
             say,
         )
         drawn = start_seed(config.seed, SeedStream.TRAINING, f"{config.name}/samples", self.spool.produced)

@@ -7,7 +7,7 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cli import learner as learner_verb
 from cli.composition import Settings, compose_verb, defaults_of
@@ -17,8 +17,11 @@ from cli.keys import Group, Key, as_text, keys_of
 from cli.leaving import leave_on_signals
 from episodes.durable import write_durably
 
+if TYPE_CHECKING:
+    from episodes.log_lock import FolderLock
+
 ENV = "so101_sim"
-LEARNER_ENDS_S = 10.0
+EARLIER_ENDS_S = 10.0
 POLL_S = 0.2
 
 
@@ -137,19 +140,11 @@ def _check_obs(obs: str, task: str) -> None:
 
 
 def _check_start(settings: Settings, folder: Path) -> None:
-    """Raises for a folder that is not a demo's or is in use, and for what the learner would refuse, before anything is
-    written. What it can tell only once torch is there, ``cli.standby`` tells."""
+    """Raises for what the learner would refuse, before anything is written. What it can tell only once torch is there,
+    ``cli.standby`` tells."""
     from envs.registry import derive_contract
     from learner.disk_plan import check_room
 
-    if (folder / "run.json").exists():
-        if not (folder / learner_verb.DEMO_SETTINGS).exists():
-            raise CommandError(
-                f"{folder} holds a run that is not a demo's: go on with it by tandem learner run={folder}, or name "
-                "another folder for the demo with run=FOLDER"
-            )
-        if (folder / "log").is_dir():
-            _await_log(folder / "log")
     words = [*learner_arguments(settings), f"run={folder}"]
     keys, groups = learner_verb.list_keys(), learner_verb.list_groups()
     config = learner_verb.learner_config(compose_verb("learner", keys, groups, words, learner_verb.stored_values))
@@ -157,19 +152,35 @@ def _check_start(settings: Settings, folder: Path) -> None:
         check_room(config, derive_contract(config.env, config.env_config), folder)
 
 
-def _await_log(log: Path) -> None:
-    """Waits for the learner of a demo that was killed, which still ends. Raises LogError where it does not."""
+def _take(folder: Path) -> FolderLock:
+    """Keeps other demos off a folder. Raises for one that is not a demo's or is in use.
+
+    Waits for an earlier start of the demo that is ending, and for the learner of one that was killed.
+    """
+    if (folder / "run.json").exists() and not (folder / learner_verb.DEMO_SETTINGS).exists():
+        raise CommandError(
+            f"{folder} holds a run that is not a demo's: go on with it by tandem learner run={folder}, or name "
+            "another folder for the demo with run=FOLDER"
+        )
+    lock = _await_lock(folder)
+    if (folder / "log").is_dir():
+        _await_lock(folder / "log").release()
+    return lock
+
+
+def _await_lock(folder: Path) -> FolderLock:
+    """Raises LogError where somebody else holds it for long."""
     from episodes.log_lock import FolderLock
     from episodes.log_segment import LogError
 
     until_s = 0.0
     while True:
         try:
-            return FolderLock(log).release()
+            return FolderLock(folder)
         except LogError:
             if not until_s:
-                print("waiting for the learner of an earlier start to end", flush=True)
-                until_s = time.monotonic() + LEARNER_ENDS_S
+                print("waiting for an earlier start of this demo to end", flush=True)
+                until_s = time.monotonic() + EARLIER_ENDS_S
             if time.monotonic() > until_s:
                 raise
         time.sleep(POLL_S)
@@ -178,16 +189,16 @@ def _await_log(log: Path) -> None:
 def _run(config: DemoConfig, settings: Settings, folder: Path, env_config: Any, started_s: float) -> int:
     from cli.summary import load_summary, save_summary, summarise
     from cli.training import TrainingSession
-    from episodes.log_lock import FolderLock
     from learner.divergence import lower_rates
     from metrics.report import write_report
 
     if summary := load_summary(folder):
         print(f"This demo has ended; run=OTHER_FOLDER starts another.\n\n{_text(summary, folder)}")
         return OK if summary["reached"] else CAP_REACHED
+    lock = _take(folder) if folder.is_dir() else None  # held until this process ends
     _check_start(settings, folder)
     folder.mkdir(parents=True, exist_ok=True)
-    FolderLock(folder)  # until this process ends
+    lock = lock or _take(folder)
     write_durably(folder / learner_verb.DEMO_SETTINGS, (json.dumps(_all_values(settings), indent=1) + "\n").encode())
     session = TrainingSession(
         folder,
@@ -197,7 +208,7 @@ def _run(config: DemoConfig, settings: Settings, folder: Path, env_config: Any, 
         learning=learner_arguments(settings),
         operator=config.operator,
         rewarding=reward_arguments(settings),
-        lower_rates=lower_rates(settings.configs["algorithm"]),
+        lower_rates=lower_rates(settings.configs["algorithm"], images=config.obs == "pixels"),
         started_s=started_s,
     )
     result = session.run(how_to_resume(folder))

@@ -19,8 +19,8 @@ HELP = ("-h", "--help", "help")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs `tandem` and returns its exit code: 0 done, 1 failed, 2 not a valid command, 3 a cap was reached without
-    success, 130 stopped by Ctrl-C."""
+    """Runs `tandem` and returns its exit code: 0 done, 1 failed, or the losses were not finite, 2 not a valid command,
+    3 a cap was reached without success, 130 stopped by Ctrl-C."""
     if argv is None:  # as a program
         os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # a stranger's failed handshake is no news for the terminal
         leave_on_signals()

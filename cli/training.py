@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 import socket
 import time
 from collections.abc import Sequence
@@ -182,8 +183,8 @@ class TrainingSession:
         )
         tail = child.tail()
         again = f"{change}{self._resume}"
-        if NOT_FINITE in tail:
-            again = f"To go on: tandem demo run={self._folder} {self._lower_rates}"
+        if child.name == "learner" and NOT_FINITE in tail:
+            again = f"To go on: tandem demo run={shlex.quote(str(self._folder))} {self._lower_rates}"
         return CommandError(
             f"the {child.name} ended with exit code {child.exit_code}. The last lines of {child.log}:\n{tail}\n{again}"
         )

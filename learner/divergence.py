@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from learner.algorithms import Algorithm
 
-NOT_FINITE = "not finite"
+NOT_FINITE = "the losses are not finite"
 """In every error of it."""
 
 
@@ -19,6 +19,7 @@ def odd_tensors(algorithm: Algorithm) -> str:
     return f"NaN or infinity in {', '.join(found[:3])}" if found else ""
 
 
-def lower_rates(config: Any, *names: str) -> str:
-    """Arguments that set these learning rates, by default critic's and actor's, of an algorithm to a third."""
-    return " ".join(f"algorithm.{name}={getattr(config, name) / 3:.1g}" for name in names or ("critic_lr", "actor_lr"))
+def lower_rates(config: Any, *, images: bool) -> str:
+    """Arguments that set the learning rates of an algorithm, that of its image encoder included, to a third."""
+    names = ("critic_lr", "actor_lr", *(["encoder_lr"] if images else []))
+    return " ".join(f"algorithm.{name}={getattr(config, name) / 3:.1g}" for name in names)

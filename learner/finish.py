@@ -29,7 +29,7 @@ def finish(trainer: Trainer, ending: Ending, server: LearnerServer) -> int:
     interrupted = ending.outcome == "interrupted"
     trainer.phase = FINISHED
     if interrupted:
-        console.event(STOPPING if trainer.prepared and not trainer.diverged else "stopping")
+        console.event(STOPPING if trainer.saves_last else "stopping")
     else:
         trainer.ingest.finish(ending.reason)
         until_s = time.monotonic() + FAREWELL_S
@@ -40,7 +40,8 @@ def finish(trainer: Trainer, ending: Ending, server: LearnerServer) -> int:
     trainer.ingest.close(1.0)
     while trainer.drain():
         pass
-    trainer.progress.report(trainer, force=True)
+    if trainer.prepared:
+        trainer.progress.report(trainer, force=True)
     saved = True
     try:
         with out_of_memory_explained(trainer.config, trainer.folder.path):
@@ -55,24 +56,24 @@ def finish(trainer: Trainer, ending: Ending, server: LearnerServer) -> int:
         console.event(str(error))
         saved = False
     try:
-        write_durably(
-            trainer.folder.path / "training.json", (json.dumps(summary(trainer, ending), indent=2) + "\n").encode()
-        )
+        if trainer.prepared:
+            write_durably(
+                trainer.folder.path / "training.json", (json.dumps(summary(trainer, ending), indent=2) + "\n").encode()
+            )
     except OSError as error:
         console.event(f"training.json was not written: {error}")
         saved = False
     trainer.reporter.close(TRACKER_INTERRUPTED_S if interrupted else TRACKER_S)
     console.close()
-    console.event(
-        f"{ending.reason}: {trainer.metrics.env_steps} environment steps, {trainer.algorithm.updates} updates"
-    )
+    done = f": {trainer.metrics.env_steps} environment steps, {trainer.algorithm.updates} updates"
+    console.event(f"{ending.reason}{done if trainer.prepared else ''}")
     if watched := describe_tracker(trainer.folder.path):
         console.event(watched)
     if interrupted:
         again = shlex.quote(str(trainer.folder.path))
         kept = "Everything is saved. " if saved and not trainer.diverged else ""
         if not trainer.prepared:
-            kept = f"The {'cloning' if trainer.cloning else 'start'} will be made anew. "
+            kept = "The cloning will be made anew. " if trainer.cloning else "Nothing was changed. "
         console.event(f"{kept}Go on with: tandem learner run={again}")
     if trainer.diverged and not interrupted:
         console.event(trainer.diverged)

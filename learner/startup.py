@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import shlex
 import time
 from collections.abc import Iterator
 from itertools import chain
@@ -197,12 +196,12 @@ def _start_policy(trainer: Trainer) -> None:
                 raise StartInterruptedError
     losses = trainer.means.take()
     if odd := [name for name, value in losses.items() if not math.isfinite(value)]:
-        tensors, again = odd_tensors(algorithm), shlex.quote(str(trainer.folder.path))
+        tensors = odd_tensors(algorithm)
         raise ConfigError(
-            f"cloning {replay.demonstration_size} transitions diverged within {updates} updates: {', '.join(odd)} is "
-            f"{NOT_FINITE}{tensors and f' ({tensors})'}. No policy is published and nothing of it is kept. Look at the "
-            "demonstrations for absurd numbers, or clone anew with a lower rate: "
-            f"tandem learner run={again} {lower_rates(config.algorithm, 'actor_lr')}"
+            f"cloning {replay.demonstration_size} transitions diverged within {updates} updates: {NOT_FINITE} "
+            f"({', '.join(odd)}{tensors and f'; {tensors}'}). No policy is published and nothing of it is kept. Look "
+            "at the demonstrations for absurd numbers, or start the learner again with lower learning rates, "
+            f"{lower_rates(config.algorithm, images=bool(algorithm.spec.images))}"
         )
     write(trainer, losses)
     trainer.phase, trainer.cloning = WAITING, {}

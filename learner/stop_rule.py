@@ -8,6 +8,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from learner.config import EvaluationConfig, LearnerConfig, StopConfig
+from learner.divergence import NOT_FINITE
 from learner.evaluation import EvaluationResult
 from learner.evaluator import certify
 from metrics import names
@@ -116,7 +117,7 @@ class StopRule:
         """Why training is over now; None while it is not."""
         stop, steps = self.config.stop, trainer.metrics.env_steps
         if trainer.diverged and (stop.when_autonomous or stop.max_env_steps or stop.max_time_s):
-            return Ending("the losses are not finite", "diverged", 1)  # without updates no cap may ever be reached
+            return Ending(NOT_FINITE, "diverged", 1)  # without updates no cap may ever be reached
         if stop.when_autonomous:
             self.conditions = stop_conditions(
                 trainer.schedule.results,

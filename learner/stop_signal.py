@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 STOPPING = "stopping: writing the last checkpoint; Ctrl-C again gives that up"
 GIVEN_UP = "gave up the last checkpoint: the run goes on from the one before it"
-ENDED = "ended at once: the run makes its start anew"
+ENDED = "ended at once"
 _INTERRUPTED = 130
 
 
@@ -48,6 +48,6 @@ class StopSignal:
         assert self._trainer is not None
         if self._wish.again():
             with contextlib.suppress(OSError):
-                os.write(2, f"\n{GIVEN_UP if self._trainer.prepared else ENDED}\n".encode())
+                os.write(2, f"\n{GIVEN_UP if self._trainer.saves_last else ENDED}\n".encode())
             os._exit(_INTERRUPTED)
         self._trainer.stop = True

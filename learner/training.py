@@ -165,10 +165,11 @@ class Trainer:
             return
         tensors = odd_tensors(self.algorithm)
         self.diverged = (
-            f"the losses are {NOT_FINITE} since update {self.progress.finite_updates + 1} "
+            f"{NOT_FINITE} since update {self.progress.finite_updates + 1} "
             f"({found}{tensors and f'; {tensors}'}): nothing is updated, no policy is published and no checkpoint "
             f"written any more. The newest good checkpoint is {self.last_checkpoint or 'none'}: to go on from there, "
-            f"start the learner again with lower learning rates, {lower_rates(self.config.algorithm)}"
+            f"start the learner again with lower learning rates, "
+            f"{lower_rates(self.config.algorithm, images=bool(self.algorithm.spec.images))}"
         )
         self.console.event(self.diverged)
 
@@ -189,6 +190,11 @@ class Trainer:
         self.writer.submit(checkpoint)
         self.last_checkpoint = checkpoint.name
         return checkpoint
+
+    @property
+    def saves_last(self) -> bool:
+        """Whether its end writes a last checkpoint."""
+        return self.prepared and not self.diverged
 
     @property
     def moved(self) -> bool:

@@ -133,11 +133,15 @@ def test_observations_that_cannot_be_learned_from_are_refused_at_once(tmp_path, 
 
 
 def nothing_is_written(folder, error, text, *given):
-    """A demo in ``folder`` is refused with ``text``, and leaves the folder as it is."""
-    before = sorted(folder.rglob("*")) if folder.exists() else None
+    """A demo in ``folder`` is refused with ``text``, and leaves the folder as it is, but for its lock."""
+
+    def files():
+        return sorted(set(folder.rglob("*")) - {folder / "lock"}) if folder.exists() else None
+
+    before = files()
     with pytest.raises(error, match=text):
         demo.run(compose("demo", f"run={folder}", *given))
-    assert (sorted(folder.rglob("*")) if folder.exists() else None) == before
+    assert files() == before
 
 
 def test_a_run_that_is_not_a_demos_is_refused_before_anything_is_written(folder):
@@ -147,7 +151,7 @@ def test_a_run_that_is_not_a_demos_is_refused_before_anything_is_written(folder)
 
 
 def test_a_demo_that_runs_is_refused_before_anything_is_written(folder, monkeypatch):
-    monkeypatch.setattr(demo, "LEARNER_ENDS_S", 0.3)
+    monkeypatch.setattr(demo, "EARLIER_ENDS_S", 0.3)
     (folder / "log").mkdir()
     for name in ("run.json", learner.DEMO_SETTINGS):
         (folder / name).write_text("{}")
@@ -156,7 +160,8 @@ def test_a_demo_that_runs_is_refused_before_anything_is_written(folder, monkeypa
     lock.release()
 
 
-def test_a_demo_that_records_is_refused_and_keeps_its_settings(tmp_path):
+def test_a_demo_that_records_is_refused_and_keeps_its_settings(tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "EARLIER_ENDS_S", 0.3)
     lock = FolderLock(tmp_path)
     (tmp_path / learner.DEMO_SETTINGS).write_text('{"seed": 0}')
     nothing_is_written(tmp_path, LogError, rf"{tmp_path} is being written by another process", "seed=7")
@@ -164,14 +169,18 @@ def test_a_demo_that_records_is_refused_and_keeps_its_settings(tmp_path):
     lock.release()
 
 
-def test_a_demo_waits_for_the_learner_that_a_killed_one_left_and_says_so(folder, capsys):
+@pytest.mark.parametrize("held", [".", "log"])
+def test_a_demo_waits_for_an_earlier_start_and_for_the_learner_it_left_and_says_so(folder, capsys, held):
     (folder / "log").mkdir()
-    lock = FolderLock(folder / "log")
+    lock = FolderLock(folder / held)
     threading.Timer(0.5, lock.release).start()
-    demo._await_log(folder / "log")
+    taken = demo._take(folder)
+    assert capsys.readouterr().out == "waiting for an earlier start of this demo to end\n"
+    with pytest.raises(LogError):
+        FolderLock(folder)
     FolderLock(folder / "log").release()
-    assert capsys.readouterr().out == "waiting for the learner of an earlier start to end\n"
-    demo._await_log(folder / "log")
+    taken.release()
+    demo._take(folder).release()
     assert capsys.readouterr().out == ""
 
 

@@ -131,16 +131,16 @@ def test_ctrl_c_pressed_twice_in_a_moment_saves_all_the_same(start, join):
 
 
 @pytest.mark.parametrize(
-    ("prepared", "said"),
+    ("saves_last", "said"),
     [
         (True, "gave up the last checkpoint: the run goes on from the one before it"),
-        (False, "ended at once: the run makes its start anew"),
+        (False, "ended at once"),
     ],
 )
-def test_ctrl_c_again_after_a_moment_gives_up_the_last_checkpoint(prepared, said):
+def test_ctrl_c_again_after_a_moment_gives_up_the_last_checkpoint(saves_last, said):
     code = (
         "import time; from types import SimpleNamespace; from learner.stop_signal import StopSignal\n"
-        f"trainer = SimpleNamespace(stop=False, prepared={prepared})\n"
+        f"trainer = SimpleNamespace(stop=False, saves_last={saves_last})\n"
         "StopSignal(accident_s=0.0).stops(trainer); print('ready', flush=True)\n"
         "while not trainer.stop: time.sleep(0.01)\n"
         "print('stopping', flush=True); time.sleep(60)"

@@ -104,13 +104,19 @@ def test_a_start_interrupted_while_replay_is_rebuilt_leaves_the_checkpoint_the_n
         run.trainer.save()
         run.trainer.writer.flush(10.0)
         newest = newest_checkpoint(run.folder.checkpoints)
+        run.trainer.progress.report(run.trainer, force=True)
+    history = (tmp_path / "metrics.jsonl").read_text()
+    assert history
+    (tmp_path / "training.json").write_text("of before")
     with opened(tmp_path) as run:
         run.trainer.stop = True
         with pytest.raises(StartInterruptedError):
             prepare(run.trainer, run.log)
         stopped(run)
-        assert "The start will be made anew. Go on with: tandem learner run=" in capsys.readouterr().out
+        assert "Nothing was changed. Go on with: tandem learner run=" in capsys.readouterr().out
         assert newest_checkpoint(run.folder.checkpoints) == newest, "its networks are untrained"
+        assert (tmp_path / "training.json").read_text() == "of before"
+    assert (tmp_path / "metrics.jsonl").read_text() == history
     with opened(tmp_path) as run:
         prepare(run.trainer, run.log)
         assert run.trainer.algorithm.updates == 10
@@ -148,10 +154,10 @@ def test_cloning_that_diverges_ends_the_start_and_names_the_tensors(tmp_path):
         assert newest_checkpoint(run.folder.checkpoints) is None
     text = str(error.value)
     assert text.startswith(
-        "cloning 30 transitions diverged within 5 updates: cloning_loss is not finite (NaN or infinity"
+        "cloning 30 transitions diverged within 5 updates: the losses are not finite (cloning_loss; NaN or infinity"
     )
     assert "infinity in policy." in text
-    assert text.endswith(f"or clone anew with a lower rate: tandem learner run={tmp_path} algorithm.actor_lr=3e+37")
+    assert text.endswith("with lower learning rates, algorithm.critic_lr=0.0001 algorithm.actor_lr=3e+37")
     with opened(tmp_path) as run:
         prepare(run.trainer, run.log)
         assert run.policy()[1] == 0, "nothing was lost"
