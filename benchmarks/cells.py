@@ -80,8 +80,8 @@ AS_MANY_UPDATES = f"algorithm.clone_updates={STATE_STEPS + 1000}"  # one a step,
 LONG_S, PIXEL_LONG_S = 900.0, 4200.0
 
 GROUPS = {
-    "lift-pixels": Group(LIFT_PIXELS, "SAC, 20 demonstrations, interventions, encoder frozen", _lift("pixels"), 5),
-    "lift-state": Group(LIFT_STATE, "SAC, 5 demonstrations, interventions", _lift("state"), 5),
+    "lift-pixels": Group(LIFT_PIXELS, "SAC, 20 demonstrations, interventions, encoder frozen", _lift("pixels"), 10),
+    "lift-state": Group(LIFT_STATE, "SAC, 5 demonstrations, interventions", _lift("state"), 10),
     "insert-state": Group(
         INSERT_STATE, "SAC, 20 demonstrations, interventions", _insert("state", STATE_STEPS), 6, limit_s=LONG_S
     ),

@@ -99,7 +99,7 @@ def test_a_demo_from_pixels_records_more_and_hands_on_what_the_user_set():
     pixels, state = compose("demo"), compose("demo", "obs=state")
     assert (pixels["obs"], pixels["demonstrations"], pixels["evaluation.episodes"]) == ("pixels", 20, 50)
     assert pixels.configs["algorithm"].encoder_frozen == "cloned"
-    assert (state["obs"], state["demonstrations"], state["evaluation.episodes"]) == ("state", 5, 25)
+    assert (state["obs"], state["demonstrations"], state["evaluation.episodes"]) == ("state", 5, 50)
     assert pixels["exploration_share"] < state["exploration_share"]
     assert state.configs["algorithm"].encoder_frozen == "never"
     assert compose("demo", "env.task=insert")["final_episodes"] == 100
