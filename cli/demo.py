@@ -16,6 +16,7 @@ from cli.groups import reward_group
 from cli.keys import Group, Key, as_text, keys_of
 from cli.leaving import leave_on_signals
 from episodes.durable import write_durably
+from learner.resuming import DEMO_SETTINGS
 
 if TYPE_CHECKING:
     from episodes.log_lock import FolderLock
@@ -75,11 +76,11 @@ def stored_values(folder: Path) -> dict[str, Any]:
     if "env.obs" in learning:
         learning["obs"] = learning["env.obs"]
     try:
-        return json.loads((folder / learner_verb.DEMO_SETTINGS).read_text()) | learning
+        return json.loads((folder / DEMO_SETTINGS).read_text()) | learning
     except FileNotFoundError:
         return learning
     except ValueError as error:
-        raise CommandError(f"{folder / learner_verb.DEMO_SETTINGS} cannot be used: {error}") from error
+        raise CommandError(f"{folder / DEMO_SETTINGS} cannot be used: {error}") from error
 
 
 def run(settings: Settings) -> int:
@@ -157,7 +158,7 @@ def _take(folder: Path) -> FolderLock:
 
     Waits for an earlier start of the demo that is ending, and for the learner of one that was killed.
     """
-    if (folder / "run.json").exists() and not (folder / learner_verb.DEMO_SETTINGS).exists():
+    if (folder / "run.json").exists() and not (folder / DEMO_SETTINGS).exists():
         raise CommandError(
             f"{folder} holds a run that is not a demo's: go on with it by tandem learner run={folder}, or name "
             "another folder for the demo with run=FOLDER"
@@ -189,7 +190,6 @@ def _await_lock(folder: Path) -> FolderLock:
 def _run(config: DemoConfig, settings: Settings, folder: Path, env_config: Any, started_s: float) -> int:
     from cli.summary import load_summary, save_summary, summarise
     from cli.training import TrainingSession
-    from learner.divergence import lower_rates
     from metrics.report import write_report
 
     if summary := load_summary(folder):
@@ -199,7 +199,7 @@ def _run(config: DemoConfig, settings: Settings, folder: Path, env_config: Any, 
     _check_start(settings, folder)
     folder.mkdir(parents=True, exist_ok=True)
     lock = lock or _take(folder)
-    write_durably(folder / learner_verb.DEMO_SETTINGS, (json.dumps(_all_values(settings), indent=1) + "\n").encode())
+    write_durably(folder / DEMO_SETTINGS, (json.dumps(_all_values(settings), indent=1) + "\n").encode())
     session = TrainingSession(
         folder,
         title=f"tandem demo: {env_config.task}, obs={config.obs}, seed={config.seed}, {folder}",
@@ -208,7 +208,6 @@ def _run(config: DemoConfig, settings: Settings, folder: Path, env_config: Any, 
         learning=learner_arguments(settings),
         operator=config.operator,
         rewarding=reward_arguments(settings),
-        lower_rates=lower_rates(settings.configs["algorithm"], images=config.obs == "pixels"),
         started_s=started_s,
     )
     result = session.run(how_to_resume(folder))

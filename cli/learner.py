@@ -10,6 +10,7 @@ from cli.composition import Settings
 from cli.errors import CommandError
 from cli.groups import algorithm_group, env_group
 from cli.keys import Group, Key, keys_of
+from learner.resuming import DEMO_SETTINGS
 
 TOP = {"run": "run", "demos": "demos", "resume": "resume", "tracker": "tracker", "learning": "learning"}
 MACHINE = {
@@ -38,7 +39,6 @@ ACTING = {name: name for name in ("seed", "pacing", "warmup", "warmup_steps", "e
 OF_ONE_START = ("run", "resume", "learner.console")
 OF_A_DEMO = ("learner.address", "learner.token_path")
 """What `tandem demo` chooses for its learner, anew each time."""
-DEMO_SETTINGS = "demo.json"
 SECTIONS = ("policy", "replay", "log", "evaluation", "stop")
 CHOICES = {
     "resume": ("auto", "must", "never"),

@@ -85,6 +85,7 @@ def run(settings: Settings) -> int:
 def _status_of(folder: Path, timeout_s: float, certificate: str) -> tuple[Any, str]:
     """Status and address of the learner of a run folder. Raises CommandError where it does not run any more."""
     from cli.connection import Connection
+    from learner.resuming import resume_command
     from learner.service_file import read_service_file
 
     if not folder.is_dir():
@@ -92,7 +93,7 @@ def _status_of(folder: Path, timeout_s: float, certificate: str) -> tuple[Any, s
     run_id, address, token_path, ca = read_service_file(folder)
     host, _, port = address.rpartition(":")
     address = f"localhost:{port}" if host in ("0.0.0.0", "[::]") else address
-    again = f"Resume it: tandem learner run={folder}, or tandem demo run={folder} if it is a demo's"
+    again = f"Resume it: {resume_command(folder)}"
     whose = f", where the learner of {folder} listened last: it was killed, or is ending. {again}"
     with Connection(
         address,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shlex
+import shutil
 import socket
 import time
 from collections.abc import Sequence
@@ -17,9 +17,11 @@ from cli.connection import Connection
 from cli.errors import CAP_REACHED, ERROR, OK, USAGE, CommandError
 from cli.leaving import interrupted_by_signals
 from cli.progress import Progress
-from learner.divergence import NOT_FINITE
+from episodes.durable import write_durably
+from learner.resuming import resume_command
 
 FIRST_UPDATE = "first_update.json"
+RECORDING = "demonstrations.json"  # with which settings they are recorded
 POLL_S = 0.25
 ACTOR_ENDS_S = 15.0
 LEARNER_ENDS_S = 60.0
@@ -51,7 +53,6 @@ class TrainingSession:
         learning: Arguments of `tandem learner`, besides run, demos, address and token.
         operator: Of the actor.
         rewarding: Arguments of `tandem record` and `tandem actor`: where the reward comes from.
-        lower_rates: Arguments of `tandem demo` to go on with where the losses were not finite.
         started_s: time.monotonic() when the command began.
     """
 
@@ -65,7 +66,6 @@ class TrainingSession:
         learning: Sequence[str],
         operator: str,
         rewarding: Sequence[str] = (),
-        lower_rates: str = "",
         started_s: float,
     ) -> None:
         self._folder = folder
@@ -75,7 +75,6 @@ class TrainingSession:
         self._learning = list(learning)
         self._operator = operator
         self._rewarding = list(rewarding)
-        self._lower_rates = lower_rates
         self._started_s = started_s
         self._children: list[Child] = []
         self._token = folder / "token"
@@ -129,10 +128,19 @@ class TrainingSession:
         return child
 
     def _start_recorder(self, demos: Path) -> Child | None:
-        if not self._demonstrations or demos.exists():
+        """None where none are wanted, or all are there. While nothing is learned from them, what an earlier start
+        recorded with other settings is made anew."""
+        if not self._demonstrations:
             return None
-        episodes, out = f"episodes={self._demonstrations}", f"out={_unfinished(demos)}"
-        return self._start("record", *self._recording, *self._rewarding, "operator=scripted", episodes, out)
+        wanted = [*self._recording, *self._rewarding, "operator=scripted", f"episodes={self._demonstrations}"]
+        noted = self._folder / RECORDING
+        if noted.exists() and not (self._folder / "run.json").exists() and json.loads(noted.read_text()) != wanted:
+            for place in (demos, _unfinished(demos)):
+                shutil.rmtree(place, ignore_errors=True)
+        if demos.exists():
+            return None
+        write_durably(noted, json.dumps(wanted).encode())
+        return self._start("record", *wanted, f"out={_unfinished(demos)}")
 
     def _await_recorder(self, progress: Progress, recorder: Child, demos: Path) -> None:
         while recorder.wait(POLL_S) is None:
@@ -177,17 +185,13 @@ class TrainingSession:
             raise self._death(child)
 
     def _death(self, child: Child) -> CommandError:
-        refused = self._status is None and child.exit_code in (ERROR, USAGE)
-        change = (
-            f"Where a setting is at fault, change it: tandem demo run={self._folder} KEY=VALUE. " if refused else ""
-        )
-        tail = child.tail()
-        again = f"{change}{self._resume}"
-        if child.name == "learner" and NOT_FINITE in tail:
-            again = f"To go on: tandem demo run={shlex.quote(str(self._folder))} {self._lower_rates}"
-        return CommandError(
-            f"the {child.name} ended with exit code {child.exit_code}. The last lines of {child.log}:\n{tail}\n{again}"
-        )
+        tail, command = child.tail(), resume_command(self._folder)
+        said = [f"the {child.name} ended with exit code {child.exit_code}. The last lines of {child.log}:", tail]
+        if command not in tail:  # otherwise it says itself how to go on, and with what changed
+            refused = self._status is None and child.exit_code in (ERROR, USAGE)
+            change = f"Where a setting is at fault, change it: {command} KEY=VALUE. " if refused else ""
+            said.append(f"{change}{self._resume}")
+        return CommandError("\n".join(said))
 
     def _first_update(self) -> float | None:
         try:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from learner.resuming import resume_command
 
 if TYPE_CHECKING:
     from learner.algorithms import Algorithm
@@ -19,7 +22,8 @@ def odd_tensors(algorithm: Algorithm) -> str:
     return f"NaN or infinity in {', '.join(found[:3])}" if found else ""
 
 
-def lower_rates(config: Any, *, images: bool) -> str:
-    """Arguments that set the learning rates of an algorithm, that of its image encoder included, to a third."""
+def lower_rates(run: Path, config: Any, *, images: bool) -> str:
+    """The command that goes on with a run at a third of an algorithm's learning rates, that of its image encoder
+    included."""
     names = ("critic_lr", "actor_lr", *(["encoder_lr"] if images else []))
-    return " ".join(f"algorithm.{name}={getattr(config, name) / 3:.1g}" for name in names)
+    return resume_command(run, *(f"algorithm.{name}={getattr(config, name) / 3:.1g}" for name in names))

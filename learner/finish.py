@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import time
 from typing import Any
 
@@ -11,6 +10,7 @@ from episodes.durable import write_durably
 from learner.checkpoint import CheckpointError
 from learner.config import ConfigError
 from learner.gpu_memory import out_of_memory_explained
+from learner.resuming import resume_command
 from learner.run_folder import plain
 from learner.service import LearnerServer
 from learner.stop_rule import Ending
@@ -70,11 +70,10 @@ def finish(trainer: Trainer, ending: Ending, server: LearnerServer) -> int:
     if watched := describe_tracker(trainer.folder.path):
         console.event(watched)
     if interrupted:
-        again = shlex.quote(str(trainer.folder.path))
         kept = "Everything is saved. " if saved and not trainer.diverged else ""
         if not trainer.prepared:
             kept = "The cloning will be made anew. " if trainer.cloning else "Nothing was changed. "
-        console.event(f"{kept}Go on with: tandem learner run={again}")
+        console.event(f"{kept}Go on with: {resume_command(trainer.folder.path)}")
     if trainer.diverged and not interrupted:
         console.event(trainer.diverged)
         return 1

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from learner.config import ConfigError, LearnerConfig
+from learner.resuming import resume_command
 
 # torch.OutOfMemoryError, what CUDA itself and MPS say, and what cuBLAS and cuDNN say of their own workspaces.
 _SAID = re.compile(r"out of memory|_ALLOC_FAILED")
@@ -30,7 +31,7 @@ def out_of_memory_explained(config: LearnerConfig, run: Path) -> Iterator[None]:
         encoder = f"a smaller algorithm.encoder than {used}, " if used and used != "small" else ""
         raise ConfigError(
             f"{advice}. Nothing of the log or of the last checkpoint is lost: "
-            f"`tandem learner run={run} algorithm.batch_size={fewer}` goes on from there. "
+            f"`{resume_command(run, f'algorithm.batch_size={fewer}')}` goes on from there. "
             f"Where that is not enough, {encoder}fewer env.cameras or a smaller env.image_resize need a new run"
         ) from error
 

@@ -11,6 +11,7 @@ claims.json      how often the learner was started (``learner.claims``)
 metrics.jsonl    one JSON object a line
 reward/          the success classifier that actors are handed, if any (``learner.reward_watch``)
 labels.jsonl     labels of frames (``reward.labels``), if any
+demo.json        what a demo was started with (``learner.resuming``); only in a demo's
 lock             of a demo, while it runs
 service.json     where the learner listens, while it runs (``learner.service_file``)
 """

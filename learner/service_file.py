@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from episodes.durable import write_durably
+from learner.resuming import resume_command
 from transport.token import token_file
 
 NAME = "service.json"
@@ -48,7 +49,7 @@ def read_service_file(folder: Path) -> ServiceFile:
     except (FileNotFoundError, NotADirectoryError):
         raise ServiceFileError(
             f"no learner listens for {folder}: it holds no {NAME}, which a learner writes when it listens and removes "
-            f"when it ends. Start or resume one: tandem learner run={folder}"
+            f"when it ends. Start or resume one: {resume_command(folder)}"
         ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ServiceFileError(

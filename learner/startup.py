@@ -196,12 +196,12 @@ def _start_policy(trainer: Trainer) -> None:
                 raise StartInterruptedError
     losses = trainer.means.take()
     if odd := [name for name, value in losses.items() if not math.isfinite(value)]:
-        tensors = odd_tensors(algorithm)
+        tensors, images = odd_tensors(algorithm), bool(algorithm.spec.images)
         raise ConfigError(
             f"cloning {replay.demonstration_size} transitions diverged within {updates} updates: {NOT_FINITE} "
             f"({', '.join(odd)}{tensors and f'; {tensors}'}). No policy is published and nothing of it is kept. Look "
-            "at the demonstrations for absurd numbers, or start the learner again with lower learning rates, "
-            f"{lower_rates(config.algorithm, images=bool(algorithm.spec.images))}"
+            "at the demonstrations for absurd numbers, or go on with lower learning rates: "
+            f"{lower_rates(trainer.folder.path, config.algorithm, images=images)}"
         )
     write(trainer, losses)
     trainer.phase, trainer.cloning = WAITING, {}

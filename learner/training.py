@@ -163,13 +163,12 @@ class Trainer:
         """Notes, once, that the losses are not finite, and in which tensors."""
         if self.diverged:
             return
-        tensors = odd_tensors(self.algorithm)
+        tensors, images = odd_tensors(self.algorithm), bool(self.algorithm.spec.images)
         self.diverged = (
             f"{NOT_FINITE} since update {self.progress.finite_updates + 1} "
             f"({found}{tensors and f'; {tensors}'}): nothing is updated, no policy is published and no checkpoint "
-            f"written any more. The newest good checkpoint is {self.last_checkpoint or 'none'}: to go on from there, "
-            f"start the learner again with lower learning rates, "
-            f"{lower_rates(self.config.algorithm, images=bool(self.algorithm.spec.images))}"
+            f"written any more. The newest good checkpoint is {self.last_checkpoint or 'none'}. To go on from there "
+            f"with lower learning rates: {lower_rates(self.folder.path, self.config.algorithm, images=images)}"
         )
         self.console.event(self.diverged)
 

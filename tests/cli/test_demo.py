@@ -1,11 +1,15 @@
 """`tandem demo` with its real programs: killed, resumed, and from pixels to a summary."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
 
 import pytest
+
+from episodes.log import read_log
+from episodes.seeds import SeedStream, start_seed
 
 SMALL = ("env.task=reach", "seed=5", "demonstrations=2", "final_episodes=4", "film=false", "tracker=none")
 SMALL += ("algorithm.hidden=[32,32]", "algorithm.clone_updates=50", "evaluation.episodes=2", "learner.device=cpu")
@@ -150,6 +154,31 @@ def test_a_demo_that_diverged_says_which_rates_to_go_on_with(demo, rate):
     process = demo.start(*SMALL, "obs=state", f"algorithm.{rate}=1e38", "stop.when_autonomous=false", "warmup_steps=20")
     assert process.wait(150) == 1, demo.text[-2000:]
     last = demo.text.splitlines()[-1]
-    assert last.startswith(f"To go on: tandem demo run={demo.folder} algorithm.critic_lr=")
+    assert f"with lower learning rates: tandem demo run={demo.folder} algorithm.critic_lr=" in last
     assert f" algorithm.{rate}=3e+37" in last
+    assert "make demo" not in demo.text.partition("the learner ended")[2]
     assert demo.programs() == []
+
+
+def recorded_starts(folder):
+    """Start seeds of the episodes in a recording, in order."""
+    if not list(folder.glob("log/segment-*.log")):
+        return []
+    records = [entry.record for _, entry in read_log(folder / "log")]
+    return [record.start.start_seed for record in records if record.WhichOneof("body") == "start"]
+
+
+@pytest.mark.timeout(180)
+def test_demonstrations_of_another_seed_are_not_joined(demo):
+    """A demo that is stopped while it records and goes on with other settings records from the start."""
+    first = demo.start(*SMALL, "obs=proprio", "demonstrations=100000")
+    part = demo.folder / "demonstrations.part"
+    demo.wait_until(lambda: len(recorded_starts(part)) > 2 or first.poll() is not None, 100)
+    first.send_signal(signal.SIGINT)
+    assert first.wait(30) == 130, demo.text[-2000:]
+    assert len(recorded_starts(part)) > 2
+    second = demo.start("seed=6", "demonstrations=4", "stop.max_env_steps=20", "stop.when_autonomous=false")
+    assert second.wait(100) in (0, 3), demo.text[-2000:]
+    starts = recorded_starts(demo.folder / "demonstrations")
+    assert starts == [start_seed(6, SeedStream.DEMONSTRATION, "record", number) for number in range(len(starts))]
+    assert len(starts) >= 4

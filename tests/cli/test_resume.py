@@ -19,6 +19,7 @@ from episodes.log import LogError
 from episodes.log_lock import FolderLock
 from learner.checkpoint import CheckpointError
 from learner.config import ConfigError
+from learner.resuming import DEMO_SETTINGS
 from learner.run_folder import plain
 
 MODULES = {"learner": learner, "demo": demo}
@@ -53,7 +54,7 @@ def test_a_learner_goes_on_where_its_actors_wait_and_with_the_token_they_have(tm
     again = learner.learner_config(compose("learner", f"run={tmp_path}"))
     assert (again.address, again.tls, again.token_path) == ("0.0.0.0:6000", "mutual", "mine")
     assert learner.learner_config(compose("learner", f"run={tmp_path}", "learner.token_path=")).token_path == ""
-    (tmp_path / learner.DEMO_SETTINGS).write_text("{}")
+    (tmp_path / DEMO_SETTINGS).write_text("{}")
     by_hand = learner.learner_config(compose("learner", f"run={tmp_path}"))
     assert (by_hand.address, by_hand.token_path) == ("127.0.0.1:50051", ""), "those of a demo are the demo's"
 
@@ -78,7 +79,7 @@ def test_a_demo_goes_on_with_what_it_ran_with(folder):
 
 def test_a_demo_keeps_its_own_settings_and_those_from_before_its_learner_started(tmp_path):
     given = (f"run={tmp_path}", "operator=none", "demonstrations=0", "final_episodes=7", "env.task=reach", "seed=4")
-    (tmp_path / demo.learner_verb.DEMO_SETTINGS).write_text(json.dumps(demo._all_values(compose("demo", *given))))
+    (tmp_path / DEMO_SETTINGS).write_text(json.dumps(demo._all_values(compose("demo", *given))))
     again = compose("demo", f"run={tmp_path}")
     assert again.configs == compose("demo", *given).configs
     assert again.values == compose("demo", *given).values
@@ -153,7 +154,7 @@ def test_a_run_that_is_not_a_demos_is_refused_before_anything_is_written(folder)
 def test_a_demo_that_runs_is_refused_before_anything_is_written(folder, monkeypatch):
     monkeypatch.setattr(demo, "EARLIER_ENDS_S", 0.3)
     (folder / "log").mkdir()
-    for name in ("run.json", learner.DEMO_SETTINGS):
+    for name in ("run.json", DEMO_SETTINGS):
         (folder / name).write_text("{}")
     lock = FolderLock(folder / "log")
     nothing_is_written(folder, LogError, rf"being written by another process \(pid {os.getpid()}\)")
@@ -163,9 +164,9 @@ def test_a_demo_that_runs_is_refused_before_anything_is_written(folder, monkeypa
 def test_a_demo_that_records_is_refused_and_keeps_its_settings(tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "EARLIER_ENDS_S", 0.3)
     lock = FolderLock(tmp_path)
-    (tmp_path / learner.DEMO_SETTINGS).write_text('{"seed": 0}')
+    (tmp_path / DEMO_SETTINGS).write_text('{"seed": 0}')
     nothing_is_written(tmp_path, LogError, rf"{tmp_path} is being written by another process", "seed=7")
-    assert (tmp_path / learner.DEMO_SETTINGS).read_text() == '{"seed": 0}'
+    assert (tmp_path / DEMO_SETTINGS).read_text() == '{"seed": 0}'
     lock.release()
 
 

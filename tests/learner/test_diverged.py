@@ -57,7 +57,7 @@ def test_a_run_that_is_to_end_by_itself_ends_where_its_losses_are_not_finite_and
     actor.episode(steps=25)
     actor.wait(lambda: bool(actor.finished))
     assert learner.code() == 1, learner.text
-    assert "start the learner again with lower learning rates" in learner.text
+    assert "To go on from there with lower learning rates: tandem learner run=" in learner.text
     assert json.loads((learner.run / "training.json").read_text())["outcome"] == "diverged"
     actor.close()
 

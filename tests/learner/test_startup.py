@@ -157,7 +157,7 @@ def test_cloning_that_diverges_ends_the_start_and_names_the_tensors(tmp_path):
         "cloning 30 transitions diverged within 5 updates: the losses are not finite (cloning_loss; NaN or infinity"
     )
     assert "infinity in policy." in text
-    assert text.endswith("with lower learning rates, algorithm.critic_lr=0.0001 algorithm.actor_lr=3e+37")
+    assert text.endswith(f"tandem learner run={tmp_path} algorithm.critic_lr=0.0001 algorithm.actor_lr=3e+37")
     with opened(tmp_path) as run:
         prepare(run.trainer, run.log)
         assert run.policy()[1] == 0, "nothing was lost"

@@ -147,8 +147,8 @@ def test_divergence_is_said_once_and_nothing_of_it_is_published_or_saved(tmp_pat
         out = capsys.readouterr().out
         assert out.count("the losses are not finite since update 9 (") == 1
         assert "NaN or infinity in policy.layers.0.weight" in out
-        assert f"The newest good checkpoint is {good}: to go on from there, start the learner again with lower" in out
-        assert "learning rates, algorithm.critic_lr=0.0001 algorithm.actor_lr=0.0001\n" in out
+        again = f"tandem learner run={tmp_path} algorithm.critic_lr=0.0001 algorithm.actor_lr=0.0001\n"
+        assert f"checkpoint is {good}. To go on from there with lower learning rates: {again}" in out
         assert trainer.fault == trainer.diverged != ""
         run.ingest.connected("arm", 1)
         ask_evaluation(trainer, run.ingest.spools())
