@@ -223,7 +223,7 @@ def state_rows(rounds: int, updates: int) -> Iterator[dict]:
 
 def image_rows(rounds: int, updates: int) -> Iterator[dict]:
     same, peer = ours_images("lerobot", 512), lerobot_images()
-    small, keypoints = ours_images("small", 64), ours_images("keypoints", 128)
+    small, keypoints = ours_images("small", 64), ours_images("keypoints", 256)
     for update in (same, peer, small, keypoints):
         update()
     found = [
