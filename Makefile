@@ -25,7 +25,7 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 demo: $(READY)  ## train a simulated SO-101 to lift a cube from camera images (SEED=0 OBS=state RUN=folder)
-	@$(VENV)/bin/tandem demo $(if $(SEED),seed=$(SEED)) $(if $(OBS),obs=$(OBS)) $(if $(RUN),run=$(RUN))
+	@$(VENV)/bin/tandem demo $(if $(SEED),seed=$(SEED)) $(if $(OBS),obs=$(OBS)) $(if $(RUN),run='$(RUN)')
 
 test: $(READY)  ## the tests, WORKERS=2 files at once (minutes)
 	@$(PYTHON) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder

@@ -10,7 +10,6 @@ from typing import Any
 
 from cli import demo
 from cli.composition import compose_verb
-from policies.encoder_kinds import ENCODERS
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = ROOT / "runs" / "results"
@@ -198,8 +197,6 @@ def resolved(group: str) -> dict[str, Any]:
     env = replace(composed.configs["env"], obs=composed["obs"])
     played = {"env.obs": env.obs} | ({"env.play_mm": 1000 * env.slot_play_m} if env.task == "insert" else {})
     found = values | composed.choices | played
-    if env.obs == "pixels" and found["algorithm.encoder"] == "keypoints" and not found["algorithm.encoder_size"]:
-        found["algorithm.encoder_size"] = ENCODERS["keypoints"].default_size * len(env.cameras)  # was 64 a camera once
     return json.loads(json.dumps({key: value for key, value in found.items() if decides(key)}))
 
 

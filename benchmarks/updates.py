@@ -233,7 +233,7 @@ def image_rows(rounds: int, updates: int) -> Iterator[dict]:
     own, theirs, *others = (list(times) for times in zip(*found, strict=True))
     name = "critic and actor updates/s, 2 cameras 128x128x3, batch 64, from the buffer on"
     yield row(f"{name}, LeRobot's small CNN", own, theirs)
-    for encoder, times in zip(("small", "keypoints"), others, strict=True):
+    for encoder, times in zip(("small", "keypoints of 256 features"), others, strict=True):
         yield row(f"{name}, encoder {encoder}", times, [])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from cli.groups import reward_group
 from cli.keys import Group, Key, as_text, keys_of
 from cli.leaving import leave_on_signals
 from episodes.durable import write_durably
-from learner.resuming import DEMO_SETTINGS
+from learner.resuming import DEMO_SETTINGS, resume_command
 
 if TYPE_CHECKING:
     from episodes.log_lock import FolderLock
@@ -102,7 +103,8 @@ def run(settings: Settings) -> int:
 
 
 def how_to_resume(folder: Path) -> str:
-    return f"To go on: make demo RUN={folder}, or tandem demo run={folder}"
+    place = shlex.quote(str(folder))
+    return f"To go on: make demo RUN={place}, or tandem demo run={place}"
 
 
 def learner_arguments(settings: Settings) -> list[str]:
@@ -160,7 +162,7 @@ def _take(folder: Path) -> FolderLock:
     """
     if (folder / "run.json").exists() and not (folder / DEMO_SETTINGS).exists():
         raise CommandError(
-            f"{folder} holds a run that is not a demo's: go on with it by tandem learner run={folder}, or name "
+            f"{folder} holds a run that is not a demo's: go on with it by {resume_command(folder)}, or name "
             "another folder for the demo with run=FOLDER"
         )
     lock = _await_lock(folder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
+import shlex
 import socket
 import time
 from collections.abc import Sequence
@@ -14,14 +14,13 @@ from typing import Any
 
 from cli.children import Child, stop_all
 from cli.connection import Connection
+from cli.demonstrations import finished, set_others_aside, unfinished
 from cli.errors import CAP_REACHED, ERROR, OK, USAGE, CommandError
 from cli.leaving import interrupted_by_signals
 from cli.progress import Progress
-from episodes.durable import write_durably
 from learner.resuming import resume_command
 
 FIRST_UPDATE = "first_update.json"
-RECORDING = "demonstrations.json"  # with which settings they are recorded
 POLL_S = 0.25
 ACTOR_ENDS_S = 15.0
 LEARNER_ENDS_S = 60.0
@@ -90,10 +89,10 @@ class TrainingSession:
         self._resume = how_to_resume
         self._folder.mkdir(parents=True, exist_ok=True)
         load_or_create_token(self._token)
-        print(f"To look closer, from another terminal: tandem status run={self._folder}", flush=True)
+        print(f"To look closer, from another terminal: tandem status run={shlex.quote(str(self._folder))}", flush=True)
         try:
             with interrupted_by_signals(), Progress(self._title, self._started_s) as progress:
-                demos = self._folder / "demonstrations"
+                demos = finished(self._folder)
                 recorder = self._start_recorder(demos)
                 actor = self._start(
                     "actor",
@@ -128,19 +127,15 @@ class TrainingSession:
         return child
 
     def _start_recorder(self, demos: Path) -> Child | None:
-        """None where none are wanted, or all are there. While nothing is learned from them, what an earlier start
-        recorded with other settings is made anew."""
+        """None where none are wanted, or all are there."""
         if not self._demonstrations:
             return None
-        wanted = [*self._recording, *self._rewarding, "operator=scripted", f"episodes={self._demonstrations}"]
-        noted = self._folder / RECORDING
-        if noted.exists() and not (self._folder / "run.json").exists() and json.loads(noted.read_text()) != wanted:
-            for place in (demos, _unfinished(demos)):
-                shutil.rmtree(place, ignore_errors=True)
+        settings = [*self._recording, *self._rewarding, "operator=scripted"]
+        for said in set_others_aside(self._folder, settings):
+            print(said, flush=True)
         if demos.exists():
             return None
-        write_durably(noted, json.dumps(wanted).encode())
-        return self._start("record", *wanted, f"out={_unfinished(demos)}")
+        return self._start("record", *settings, f"episodes={self._demonstrations}", f"out={unfinished(self._folder)}")
 
     def _await_recorder(self, progress: Progress, recorder: Child, demos: Path) -> None:
         while recorder.wait(POLL_S) is None:
@@ -149,7 +144,7 @@ class TrainingSession:
             progress.show(None, "", f"the scripted person records {self._demonstrations} demonstrations")
         if recorder.exit_code != OK:
             raise self._death(recorder)
-        _unfinished(demos).rename(demos)
+        unfinished(self._folder).rename(demos)
 
     def _watch(self, progress: Progress, learner: Child, actor: Child) -> TrainingResult:
         actor_ended_s = 0.0
@@ -202,11 +197,6 @@ class TrainingSession:
     def _save_first_update(self, seconds: float) -> float:
         (self._folder / FIRST_UPDATE).write_text(json.dumps({"first_update_s": round(seconds, 2)}) + "\n")
         return seconds
-
-
-def _unfinished(demos: Path) -> Path:
-    """Where demonstrations are until all are there; recording goes on in it after a stop."""
-    return demos.with_name(f"{demos.name}.part")
 
 
 def free_port() -> int:

@@ -22,8 +22,8 @@ class WrongRunError(RecordError):
     def __init__(self, expected: str, got: str):
         super().__init__(
             f"run_id: expected {expected!r}, got {got[:160]!r}. This learner serves another run. To go on with the "
-            "other, start its learner with its folder: tandem learner run=FOLDER. To take part in this one, start the "
-            "actor again"
+            "other, start its learner with its folder: tandem learner run=FOLDER, or tandem demo run=FOLDER. To take "
+            "part in this one, start the actor again"
         )
 
 

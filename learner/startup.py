@@ -124,7 +124,8 @@ def check_pretrained(path: str, spec: PolicySpec) -> None:
         raise SnapshotError(
             f"policy.pretrained={path} is another policy than this run's:\n" + "\n".join(f"  {d}" for d in found) + "\n"
             "Start with the settings it was trained with (config.yaml of its run: env.obs, env.cameras, sizes, stacks, "
-            "algorithm (sac makes a gaussian policy, drqv2 a deterministic one), algorithm.encoder, algorithm.hidden)"
+            "algorithm (sac makes a gaussian policy, drqv2 a deterministic one), algorithm.encoder, "
+            "algorithm.encoder_size, algorithm.hidden)"
         )
 
 

@@ -53,7 +53,7 @@ _RESNET = ((7, 2, 3), *4 * ((3, 2, 1),))
 
 ENCODERS: dict[str, EncoderKind] = {
     "small": EncoderKind(((4, 4, 0), (3, 2, 1), (3, 2, 1)), 32, 64),
-    "keypoints": EncoderKind(((4, 4, 0), (3, 2, 1)), 32, 128, per_camera=True, multiple=2, least_map=4),
+    "keypoints": EncoderKind(((4, 4, 0), (3, 2, 1)), 32, 64, per_camera=True, multiple=2, least_map=4),
     "lerobot": EncoderKind(((7, 2, 0), (5, 2, 0), (3, 2, 0), (3, 2, 0)), 32, 256, per_camera=True),
     "drqv2": EncoderKind(((3, 2, 0), *3 * ((3, 1, 0),)), 32, 0),
     "resnet10": EncoderKind(_RESNET, 512, 256, per_camera=True, pretrained=True),

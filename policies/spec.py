@@ -228,7 +228,7 @@ def spec_from_contract(
 
     Args:
         encoder: Of the images; without any, the three settings of the encoder are left out of the spec.
-        encoder_size: 0 for the encoder's own: 64 (``small``), 128 a camera (``keypoints``) or 256 a camera
+        encoder_size: 0 for the encoder's own: 64 (``small``), 64 a camera (``keypoints``) or 256 a camera
             (``lerobot``, ``resnet10``, ``resnet18``). ``drqv2`` ends in no layer whose size could be chosen: it always
             gives its flattened map.
 

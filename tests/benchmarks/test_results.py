@@ -149,7 +149,9 @@ def test_a_run_that_ended_is_taken_over_with_its_settings_and_no_others(cell, tm
 def test_the_settings_of_a_group_are_those_of_its_presets():
     assert cells.resolved("insert-pixels")["env.play_mm"] == pytest.approx(4.0)
     assert cells.resolved("insert-state")["algorithm.utd_ratio"] == 1.0
-    assert cells.resolved("lift-pixels")["algorithm.encoder"] == "keypoints"
+    lift, insert = (cells.resolved(group) for group in ("lift-pixels", "insert-pixels"))
+    assert (lift["algorithm.encoder"], lift["algorithm.encoder_size"]) == ("keypoints", 256)
+    assert (insert["algorithm.encoder"], insert["algorithm.encoder_size"]) == ("keypoints", 256)
 
 
 def test_the_readme_says_what_the_results_say(tmp_path):

@@ -110,7 +110,7 @@ def test_a_new_folder_has_the_defaults(tmp_path):
     assert compose("demo", f"run={tmp_path / 'new'}").values["seed"] == demo.DemoConfig().seed
 
 
-@pytest.mark.parametrize(("given", "typed"), [((), "demo"), (("SEED=2", "RUN=x"), "demo seed=2 run=x")])
+@pytest.mark.parametrize(("given", "typed"), [((), "demo"), (("SEED=2", "RUN=x"), "demo seed=2 run='x'")])
 def test_make_demo_passes_on_only_what_was_given(given, typed):
     root = Path(__file__).resolve().parents[2]
     command = ["make", "--no-print-directory", "-n", "-o", ".venv/.ready", "demo", *given]

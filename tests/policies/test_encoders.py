@@ -80,7 +80,7 @@ def test_keypoints_is_what_it_says(image_spec, tensors):
         rows, columns = (torch.linspace(-3, 3, n, dtype=torch.float64) for n in shares.shape[2:])
         places.append(torch.stack((shares.sum(3) @ rows, shares.sum(2) @ columns), -1).flatten(1))
     features = encoder(seen)
-    assert features.shape == (2, 256)
+    assert features.shape == (2, 128)
     close(features, torch.cat(places, -1))
 
 
