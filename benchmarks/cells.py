@@ -116,6 +116,14 @@ GROUPS = {
         limit_s=PIXEL_LONG_S,
     ),
     "lift-pixels-cloning": Group(LIFT_PIXELS, "the cloned policy, never updated", _lift("pixels", *CLONING_ALONE)),
+    "lift-pixels-few": Group(
+        LIFT_PIXELS, "as the first from 5 demonstrations instead of 20", _lift("pixels", "demonstrations=5")
+    ),
+    "lift-pixels-few-cloning": Group(
+        LIFT_PIXELS,
+        "the policy cloned from 5 demonstrations, never updated",
+        _lift("pixels", "demonstrations=5", *CLONING_ALONE),
+    ),
     "lift-pixels-no-interventions": Group(
         LIFT_PIXELS, "as the first without a person in the loop", _lift("pixels", "operator=none")
     ),
