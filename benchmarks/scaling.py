@@ -220,7 +220,7 @@ def rows(only: str | None, rounds: int, seconds: float) -> Iterator[dict]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--only", choices=("state", "images"), default=None)
     arguments = parser.parse_args()
