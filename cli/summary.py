@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from learner.resuming import SUMMARY
 from metrics import names
 from metrics.history import read_history
 from metrics.wilson import wilson_interval
@@ -154,13 +155,13 @@ def _read_training_json(run_folder: Path) -> dict[str, Any]:
 def save_summary(run_folder: Path, summary: dict[str, Any]) -> None:
     from episodes.durable import write_durably
 
-    write_durably(run_folder / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
+    write_durably(run_folder / SUMMARY, (json.dumps(summary, indent=2) + "\n").encode())
 
 
 def load_summary(run_folder: Path) -> dict[str, Any] | None:
     """What an earlier demo in this folder found; None where none ended."""
     try:
-        return dict(json.loads((run_folder / "summary.json").read_text()))
+        return dict(json.loads((run_folder / SUMMARY).read_text()))
     except FileNotFoundError:
         return None
 
